@@ -1,0 +1,81 @@
+package domain
+
+import "time"
+
+// Event is a fact about one tenant. Events are stored for ever: add fields, never rename or reuse one.
+type Event interface {
+	// EventType is the versioned CloudEvents type. It never changes once an event of it was stored.
+	EventType() string
+	// EventSubject is the license or lease that the event is about; empty when it is about the tenant.
+	EventSubject() string
+}
+
+// NewEvent returns an empty event of the given type to decode into, or nil when the type is unknown.
+func NewEvent(eventType string) Event {
+	switch eventType {
+	case "ai.coditect.tenant.created.v1":
+		return &TenantCreated{}
+	case "ai.coditect.tenant.renamed.v1":
+		return &TenantRenamed{}
+	case "ai.coditect.tenant.suspended.v1":
+		return &TenantSuspended{}
+	case "ai.coditect.tenant.reinstated.v1":
+		return &TenantReinstated{}
+	case "ai.coditect.license.issued.v1":
+		return &LicenseIssued{}
+	case "ai.coditect.license.resized.v1":
+		return &LicenseResized{}
+	case "ai.coditect.license.suspended.v1":
+		return &LicenseSuspended{}
+	case "ai.coditect.license.reinstated.v1":
+		return &LicenseReinstated{}
+	case "ai.coditect.license.revoked.v1":
+		return &LicenseRevoked{}
+	case "ai.coditect.seat.acquired.v1":
+		return &SeatAcquired{}
+	case "ai.coditect.seat.heartbeat.v1":
+		return &SeatHeartbeat{}
+	case "ai.coditect.seat.released.v1":
+		return &SeatReleased{}
+	case "ai.coditect.seat.expired.v1":
+		return &SeatExpired{}
+	case "ai.coditect.seat.denied.v1":
+		return &SeatDenied{}
+	}
+	return nil
+}
+
+// Moment is what a decision knows of time.
+type Moment struct {
+	// At is the time of the commit that will hold the events, UTC, in whole milliseconds. It never runs backwards.
+	At time.Time
+	// Epoch is when the present writer took over. Heartbeats could not be recorded before it, so no lease is expired
+	// until one heartbeat interval of its license has passed since: no seat dies because a server did.
+	Epoch time.Time
+}
+
+// Command is a wish about one tenant.
+type Command interface {
+	// Decide says which events the command leaves, or refuses with a *Rejection. Both may be returned: a refused acquire
+	// leaves a SeatDenied. It does not change t.
+	Decide(t *Tenant, now Moment) ([]Event, error)
+	// Answer reads from t what the caller is told, after events, those that Decide returned, were applied. It is not
+	// asked when Decide refused. The answer shares no memory with t.
+	Answer(t *Tenant, events []Event) Answer
+}
+
+// Answer is what a command tells its caller. The fields that fit the command are set.
+type Answer struct {
+	Created bool           // something new stands there; false when the command found it done already
+	Tenant  *TenantInfo    // tenant commands
+	License *LicenseInfo   // license commands, and the license of AcquireSeat
+	Lease   *Lease         // AcquireSeat
+	Leases  []LeaseOutcome // HeartbeatSeats and ReleaseSeats, in the order asked
+}
+
+// LeaseOutcome is what became of one lease of a HeartbeatSeats or ReleaseSeats.
+type LeaseOutcome struct {
+	ID       LeaseID
+	Lease    *Lease     // nil when the lease is not known
+	Rejected *Rejection // nil when it was renewed or is released
+}

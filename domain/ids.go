@@ -1,0 +1,34 @@
+package domain
+
+// TenantID names a customer, for example "acme". Chosen by the operator; see ValidTenantID.
+type TenantID string
+
+// LicenseID names one license of a tenant: "lic_…".
+type LicenseID string
+
+// LeaseID names one holder's hold on one seat: "lse_…". A new acquire is a new lease.
+type LeaseID string
+
+// KeyID is the public part of a license key.
+type KeyID string
+
+// Pseudonym stands for a piece of clear text (a user, a machine, a process) that events must not hold. The directory
+// maps it back, as long as the person was not forgotten.
+type Pseudonym string
+
+// tenantIDMax is the longest tenant id, in bytes. It has to fit in a DNS label.
+const tenantIDMax = 63
+
+// ValidTenantID reports whether id is 1 to 63 lower-case letters, digits and inner hyphens. No underscore: a license
+// key "lk_<tenant>_…" must split in one way only.
+func ValidTenantID(id string) bool {
+	if len(id) == 0 || len(id) > tenantIDMax || id[0] == '-' || id[len(id)-1] == '-' {
+		return false
+	}
+	for _, c := range []byte(id) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,284 @@
+package domain
+
+import "time"
+
+// LicenseIssued gives the tenant a license.
+type LicenseIssued struct {
+	License      LicenseID  `json:"license"`
+	Product      string     `json:"product"`
+	Seats        int        `json:"seats"`
+	LeaseSeconds int        `json:"lease_seconds"`
+	Key          LicenseKey `json:"key"`
+}
+
+// LicenseKey is what the ledger keeps of a license key: its public part and a keyed hash of its secret.
+type LicenseKey struct {
+	ID   KeyID  `json:"id"`
+	Hash []byte `json:"hash"` // HMAC-SHA-256, 32 bytes, base64 in JSON
+}
+
+// LicenseResized changes the number of seats. Fewer than are in use cuts nobody off.
+type LicenseResized struct {
+	License LicenseID `json:"license"`
+	Seats   int       `json:"seats"`
+	Was     int       `json:"was"`
+}
+
+// LicenseSuspended stops acquires and renewals. Running leases run out.
+type LicenseSuspended struct {
+	License LicenseID `json:"license"`
+	Reason  string    `json:"reason,omitempty"`
+}
+
+// LicenseReinstated ends a suspension.
+type LicenseReinstated struct {
+	License LicenseID `json:"license"`
+	Reason  string    `json:"reason,omitempty"`
+}
+
+// LicenseRevoked ends the license for good and with it, at the same instant, all its active leases. There is no event
+// per lease: the one fact ends them all.
+type LicenseRevoked struct {
+	License LicenseID `json:"license"`
+	Reason  string    `json:"reason,omitempty"`
+}
+
+func (*LicenseIssued) EventType() string     { return "ai.coditect.license.issued.v1" }
+func (*LicenseResized) EventType() string    { return "ai.coditect.license.resized.v1" }
+func (*LicenseSuspended) EventType() string  { return "ai.coditect.license.suspended.v1" }
+func (*LicenseReinstated) EventType() string { return "ai.coditect.license.reinstated.v1" }
+func (*LicenseRevoked) EventType() string    { return "ai.coditect.license.revoked.v1" }
+
+func (e *LicenseIssued) EventSubject() string     { return string(e.License) }
+func (e *LicenseResized) EventSubject() string    { return string(e.License) }
+func (e *LicenseSuspended) EventSubject() string  { return string(e.License) }
+func (e *LicenseReinstated) EventSubject() string { return string(e.License) }
+func (e *LicenseRevoked) EventSubject() string    { return string(e.License) }
+
+// LicenseStatus is active, suspended or, for good, revoked.
+type LicenseStatus string
+
+// The states of a license.
+const (
+	LicenseActive     LicenseStatus = "active"
+	LicenseOnSuspense LicenseStatus = "suspended"
+	LicenseOver       LicenseStatus = "revoked"
+)
+
+// LicenseInfo is what is known of a license apart from its leases.
+type LicenseInfo struct {
+	ID           LicenseID
+	Tenant       TenantID
+	Product      string
+	Seats        int // how many leases may be active at once
+	InUse        int // how many are; more than Seats only after a resize below use
+	LeaseSeconds int // a lease ends this long after its last heartbeat
+	Status       LicenseStatus
+	IssuedAt     time.Time
+	Key          LicenseKey
+}
+
+// HeartbeatSeconds is the suggested time between heartbeats: a third of the lease, so that two may be lost; at least 1.
+func (l *LicenseInfo) HeartbeatSeconds() int { return max(1, l.LeaseSeconds/3) }
+
+func (l *LicenseInfo) lease() time.Duration { return time.Duration(l.LeaseSeconds) * time.Second }
+func (l *LicenseInfo) heartbeat() time.Duration {
+	return time.Duration(l.HeartbeatSeconds()) * time.Second
+}
+
+// License is one license with its leases.
+type License struct {
+	LicenseInfo
+
+	leases  map[LeaseID]*Lease // the active ones, and the ended ones that are still remembered
+	holders map[Holder]*Lease  // the active ones
+	ended   []LeaseID          // remembered ended leases, oldest first
+	due     deadlines[*Lease]  // the active ones, by when they may have run out
+	place   int                // in the tenant's due
+}
+
+// Lease returns a copy of a lease that is active or was not long ago; false when it is unknown.
+func (l *License) Lease(id LeaseID) (Lease, bool) {
+	if found := l.leases[id]; found != nil {
+		return *found, true
+	}
+	return Lease{}, false
+}
+
+// Leases calls f for each active lease, in no order.
+func (l *License) Leases(f func(Lease)) {
+	for _, lease := range l.holders {
+		f(*lease)
+	}
+}
+
+func (l *License) deadline() time.Time { return l.due.top().due }
+func (l *License) position() *int      { return &l.place }
+
+func (t *Tenant) applyIssued(at time.Time, e *LicenseIssued) {
+	if t.licenses[e.License] != nil || t.keys[e.Key.ID] != nil {
+		broken("license %s or key %s of %s issued twice", e.License, e.Key.ID, t.ID)
+	}
+	l := &License{
+		LicenseInfo: LicenseInfo{
+			ID: e.License, Tenant: t.ID, Product: e.Product, Seats: e.Seats, LeaseSeconds: e.LeaseSeconds,
+			Status: LicenseActive, IssuedAt: at, Key: e.Key,
+		},
+		leases:  map[LeaseID]*Lease{},
+		holders: map[Holder]*Lease{},
+		place:   absent,
+	}
+	t.licenses[e.License] = l
+	t.keys[e.Key.ID] = l
+}
+
+func (t *Tenant) applyRevoked(at time.Time, e *LicenseRevoked) {
+	l := t.mustLicense(e.License)
+	l.Status = LicenseOver
+	for l.due.len() > 0 {
+		t.endLease(at, l.ID, l.due.top().ID, LeaseStateRevoked)
+	}
+}
+
+// mustLicense returns a license that an event names.
+func (t *Tenant) mustLicense(id LicenseID) *License {
+	l := t.licenses[id]
+	if l == nil {
+		broken("event for the license %q, which %s does not have", id, t.ID)
+	}
+	return l
+}
+
+// IssueLicense gives the tenant a license. Refused: tenant_not_found.
+type IssueLicense struct {
+	License      LicenseID // new
+	Product      string
+	Seats        int
+	LeaseSeconds int
+	Key          LicenseKey // new
+}
+
+// Decide implements Command.
+func (c IssueLicense) Decide(t *Tenant, _ Moment) ([]Event, error) {
+	if err := t.mustExist(); err != nil {
+		return nil, err
+	}
+	return []Event{&LicenseIssued{
+		License: c.License, Product: c.Product, Seats: c.Seats, LeaseSeconds: c.LeaseSeconds, Key: c.Key,
+	}}, nil
+}
+
+// Answer implements Command.
+func (c IssueLicense) Answer(t *Tenant, _ []Event) Answer { return licenseAnswer(t, c.License, true) }
+
+// ResizeLicense changes the number of seats; the present number leaves nothing.
+//
+// Refused, the first that applies: tenant_not_found, license_not_found, license_already_revoked.
+type ResizeLicense struct {
+	License LicenseID
+	Seats   int
+}
+
+// Decide implements Command.
+func (c ResizeLicense) Decide(t *Tenant, _ Moment) ([]Event, error) {
+	l, err := t.changeable(c.License)
+	if err != nil || l.Seats == c.Seats {
+		return nil, err
+	}
+	return []Event{&LicenseResized{License: c.License, Seats: c.Seats, Was: l.Seats}}, nil
+}
+
+// Answer implements Command.
+func (c ResizeLicense) Answer(t *Tenant, _ []Event) Answer { return licenseAnswer(t, c.License, false) }
+
+// SuspendLicense stops a license; a suspended one stays as it is.
+//
+// Refused, the first that applies: tenant_not_found, license_not_found, license_already_revoked.
+type SuspendLicense struct {
+	License LicenseID
+	Reason  string
+}
+
+// Decide implements Command.
+func (c SuspendLicense) Decide(t *Tenant, _ Moment) ([]Event, error) {
+	l, err := t.changeable(c.License)
+	if err != nil || l.Status == LicenseOnSuspense {
+		return nil, err
+	}
+	return []Event{&LicenseSuspended{License: c.License, Reason: c.Reason}}, nil
+}
+
+// Answer implements Command.
+func (c SuspendLicense) Answer(t *Tenant, _ []Event) Answer {
+	return licenseAnswer(t, c.License, false)
+}
+
+// ReinstateLicense ends a suspension; an active license stays as it is.
+//
+// Refused, the first that applies: tenant_not_found, license_not_found, license_already_revoked.
+type ReinstateLicense struct {
+	License LicenseID
+	Reason  string
+}
+
+// Decide implements Command.
+func (c ReinstateLicense) Decide(t *Tenant, _ Moment) ([]Event, error) {
+	l, err := t.changeable(c.License)
+	if err != nil || l.Status == LicenseActive {
+		return nil, err
+	}
+	return []Event{&LicenseReinstated{License: c.License, Reason: c.Reason}}, nil
+}
+
+// Answer implements Command.
+func (c ReinstateLicense) Answer(t *Tenant, _ []Event) Answer {
+	return licenseAnswer(t, c.License, false)
+}
+
+// RevokeLicense ends a license and all its leases; a revoked one stays as it is.
+//
+// Refused, the first that applies: tenant_not_found, license_not_found.
+type RevokeLicense struct {
+	License LicenseID
+	Reason  string
+}
+
+// Decide implements Command.
+func (c RevokeLicense) Decide(t *Tenant, _ Moment) ([]Event, error) {
+	l, err := t.findLicense(c.License)
+	if err != nil || l.Status == LicenseOver {
+		return nil, err
+	}
+	return []Event{&LicenseRevoked{License: c.License, Reason: c.Reason}}, nil
+}
+
+// Answer implements Command.
+func (c RevokeLicense) Answer(t *Tenant, _ []Event) Answer { return licenseAnswer(t, c.License, false) }
+
+func licenseAnswer(t *Tenant, id LicenseID, created bool) Answer {
+	info := t.licenses[id].LicenseInfo
+	return Answer{Created: created, License: &info}
+}
+
+func (t *Tenant) findLicense(id LicenseID) (*License, error) {
+	if err := t.mustExist(); err != nil {
+		return nil, err
+	}
+	l := t.licenses[id]
+	if l == nil {
+		return nil, rejectf(LicenseNotFound, "The tenant %q has no license %q.", t.ID, id)
+	}
+	return l, nil
+}
+
+// changeable finds a license that is not revoked.
+func (t *Tenant) changeable(id LicenseID) (*License, error) {
+	l, err := t.findLicense(id)
+	if err != nil {
+		return nil, err
+	}
+	if l.Status == LicenseOver {
+		return nil, rejectf(LicenseUnchangeable, "The license %q was revoked; issue a new one.", id)
+	}
+	return l, nil
+}

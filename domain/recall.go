@@ -1,0 +1,29 @@
+package domain
+
+// Recall rebuilds the answer of a command from the events it left, right after they were applied to t: what Answer said
+// then, or the rejection. So a repeated command gets the recorded answer even after a restart. It returns false for
+// commands whose answer is read from the present state again: HeartbeatSeats and ReleaseSeats, which repeat harmlessly.
+func Recall(t *Tenant, events []Event) (Answer, *Rejection, bool) {
+	switch e := events[len(events)-1].(type) {
+	case *TenantCreated:
+		return tenantAnswer(t, true), nil, true
+	case *TenantRenamed, *TenantSuspended, *TenantReinstated:
+		return tenantAnswer(t, false), nil, true
+	case *LicenseIssued:
+		return licenseAnswer(t, e.License, true), nil, true
+	case *LicenseResized:
+		return licenseAnswer(t, e.License, false), nil, true
+	case *LicenseSuspended:
+		return licenseAnswer(t, e.License, false), nil, true
+	case *LicenseReinstated:
+		return licenseAnswer(t, e.License, false), nil, true
+	case *LicenseRevoked:
+		return licenseAnswer(t, e.License, false), nil, true
+	case *SeatAcquired:
+		l := t.licenses[e.License]
+		return acquireAnswer(l, l.leases[e.Lease], true), nil, true
+	case *SeatDenied:
+		return Answer{}, e.rejection(), true
+	}
+	return Answer{}, nil, false
+}

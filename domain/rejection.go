@@ -1,0 +1,40 @@
+package domain
+
+import "fmt"
+
+// Code says why a command was refused. Stable: clients switch on it.
+type Code string
+
+// The codes of the domain.
+const (
+	TenantExists    Code = "tenant_exists"
+	TenantNotFound  Code = "tenant_not_found"
+	TenantIsOff     Code = "tenant_suspended"
+	LicenseNotFound Code = "license_not_found"
+	LicenseIsOff    Code = "license_suspended"
+	LicenseIsGone   Code = "license_revoked"
+	NoSeatAvailable Code = "no_seat_available"
+	LeaseNotFound   Code = "lease_not_found"
+	LeaseExpired    Code = "lease_expired"
+	LeaseReleased   Code = "lease_released"
+	LeaseRevoked    Code = "lease_revoked"
+	// LicenseUnchangeable refuses to change a revoked license, where LicenseIsGone refuses to use one.
+	LicenseUnchangeable Code = "license_already_revoked"
+)
+
+// Rejection is a command understood and refused on purpose. It is an answer, not a failure: nothing is logged.
+type Rejection struct {
+	Code   Code
+	Detail string // one sentence for a person, with what to do next where there is something
+
+	// Of NoSeatAvailable only.
+	Seats, InUse      int
+	RetryAfterSeconds int // when the next lease runs out unless its holder heartbeats; at least 1
+}
+
+// Error returns the code and the detail.
+func (r *Rejection) Error() string { return string(r.Code) + ": " + r.Detail }
+
+func rejectf(code Code, format string, args ...any) *Rejection {
+	return &Rejection{Code: code, Detail: fmt.Sprintf(format, args...)}
+}

@@ -1,0 +1,322 @@
+package eventstore
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/coditect-ai/license-ledger/domain"
+)
+
+// Hash is a SHA-256 of a chain. The zero Hash stands before the first link.
+type Hash [sha256.Size]byte
+
+// String returns 43 characters of URL-safe base64.
+func (h Hash) String() string { return base64.RawURLEncoding.EncodeToString(h[:]) }
+
+// MarshalText implements encoding.TextMarshaler.
+func (h Hash) MarshalText() ([]byte, error) {
+	return base64.RawURLEncoding.AppendEncode(nil, h[:]), nil
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (h *Hash) UnmarshalText(text []byte) error {
+	b, err := base64.RawURLEncoding.AppendDecode(nil, text)
+	if err != nil || len(b) != len(h) {
+		return fmt.Errorf("hash %q is not 43 characters of base64", text)
+	}
+	*h = Hash(b)
+	return nil
+}
+
+// Next returns the chain's next link: SHA-256 of this hash and the bytes as stored.
+func (h Hash) Next(stored []byte) Hash {
+	sum := sha256.New()
+	sum.Write(h[:])
+	sum.Write(stored)
+	return Hash(sum.Sum(nil))
+}
+
+// CommitMax is the largest commit body, in bytes: what a replicated stream can append as one entry.
+const CommitMax = 256 << 10
+
+// Commit is 1 or more events that are stored together, in one message.
+type Commit struct {
+	ID    string // UUIDv7; tells our commit from another writer's after an unknown outcome
+	Epoch uint64 // of the writer
+	Prev  Hash   // of the commit before
+	// Directory is the sequence in the partition's directory up to which its names must be read to know every pseudonym
+	// of this commit.
+	Directory uint64
+	// Body is a CloudEvents 1.0 JSON batch. These bytes are what is hashed, delivered and exported.
+	Body []byte
+}
+
+// Hash returns the commit's link of the partition's chain.
+func (c Commit) Hash() Hash { return c.Prev.Next(c.Body) }
+
+// The headers of a commit.
+const (
+	headerContentType = "Content-Type"
+	headerID          = "Ledger-Commit"
+	headerEpoch       = "Ledger-Epoch"
+	headerPrev        = "Ledger-Prev"
+	headerDirectory   = "Ledger-Directory"
+
+	contentTypeBatch = "application/cloudevents-batch+json"
+)
+
+// Record returns the commit as it is stored.
+func (c Commit) Record() Record {
+	return Record{
+		Header: map[string]string{
+			headerContentType: contentTypeBatch,
+			headerID:          c.ID,
+			headerEpoch:       strconv.FormatUint(c.Epoch, 10),
+			headerPrev:        c.Prev.String(),
+			headerDirectory:   strconv.FormatUint(c.Directory, 10),
+		},
+		Body: c.Body,
+	}
+}
+
+// CommitOf reads a stored commit. The events stay encoded.
+func CommitOf(r Record) (Commit, error) {
+	c := Commit{ID: r.Header[headerID], Body: r.Body}
+	err := c.Prev.UnmarshalText([]byte(r.Header[headerPrev]))
+	var err2, err3 error
+	c.Epoch, err2 = strconv.ParseUint(r.Header[headerEpoch], 10, 64)
+	c.Directory, err3 = strconv.ParseUint(r.Header[headerDirectory], 10, 64)
+	if err := errors.Join(err, err2, err3); err != nil {
+		return Commit{}, fmt.Errorf("commit headers: %w", err)
+	}
+	return c, nil
+}
+
+// Checkpoint is a place in a partition's chain. The zero value is the place before the first commit.
+type Checkpoint struct {
+	Seq  uint64
+	Hash Hash
+}
+
+// ErrChainBroken: the journal is not the one that the checkpoint was taken from: a commit is missing, the log was rolled
+// back, or another ledger's stream stands in its place.
+var ErrChainBroken = errors.New("journal chain broken")
+
+// ReadCommits calls f with each commit of the journal after from, in order, and waits for new ones until ctx ends. It
+// returns the error of f, of ctx or of the log; never nil.
+//
+// Errors: ErrChainBroken, with what was found, when sequence or hash do not follow from from.
+func ReadCommits(ctx context.Context, journal Log, from Checkpoint, f func(at Checkpoint, c Commit) error) error {
+	last, err := journal.Last(ctx)
+	if err != nil {
+		return err
+	}
+	if last < from.Seq {
+		return fmt.Errorf("%w: it ends at %d, but was read up to %d before; it was rolled back or replaced: "+
+			"restore the journal, or, if this loss is accepted, rebuild what was read from it", ErrChainBroken, last, from.Seq)
+	}
+	// The last commit that was read is read again: when no newer one follows, only it can tell that the log was swapped.
+	if from.Seq > 0 {
+		r, err := journal.Get(ctx, from.Seq)
+		if err != nil {
+			return fmt.Errorf("read commit %d: %w", from.Seq, err)
+		}
+		c, err := CommitOf(r)
+		if err != nil {
+			return fmt.Errorf("commit %d: %w", from.Seq, err)
+		}
+		if c.Hash() != from.Hash {
+			return fmt.Errorf("%w: commit %d has the hash %s, but had %s when it was read before: another journal stands in its place",
+				ErrChainBroken, from.Seq, c.Hash(), from.Hash)
+		}
+	}
+	return journal.Read(ctx, from.Seq, func(seq uint64, r Record) error {
+		if seq != from.Seq+1 {
+			return fmt.Errorf("%w: after commit %d comes %d", ErrChainBroken, from.Seq, seq)
+		}
+		c, err := CommitOf(r)
+		if err != nil {
+			return fmt.Errorf("commit %d: %w", seq, err)
+		}
+		if c.Prev != from.Hash {
+			return fmt.Errorf("%w: commit %d follows a commit with the hash %s, not %s", ErrChainBroken, seq, c.Prev, from.Hash)
+		}
+		from = Checkpoint{Seq: seq, Hash: c.Hash()}
+		return f(from, c)
+	})
+}
+
+// Event is one event of a commit: the CloudEvents attributes and the decoded data.
+type Event struct {
+	ID          string
+	Type        string
+	Subject     string
+	Time        time.Time // UTC, whole milliseconds; the same for all events of a commit
+	Tenant      domain.TenantID
+	Version     uint64 // per tenant: 1, 2, 3, …
+	Prev        *Hash  // head of the tenant's chain before this slice; of the first event of a slice only
+	Actor       string
+	Command     string
+	Traceparent string
+	Data        domain.Event
+	// Raw is the event as stored, a part of the commit's body.
+	Raw []byte
+}
+
+// Slice is all events of one tenant in a commit; they stand together.
+type Slice struct {
+	Tenant domain.TenantID
+	Events []Event
+	// Stored is the bytes from the first byte of the first event to the last byte of the last, as stored.
+	Stored []byte
+}
+
+// Head returns the tenant's link of its own chain after this slice.
+func (s Slice) Head() Hash { return s.Events[0].Prev.Next(s.Stored) }
+
+// WriterEpochStarted is the first commit of a writer. From then on every append of an older writer is refused. It has
+// no tenant.
+type WriterEpochStarted struct {
+	Epoch  uint64 `json:"epoch"`
+	Writer string `json:"writer"` // a random name of the process
+}
+
+// EventType implements domain.Event.
+func (*WriterEpochStarted) EventType() string { return typeEpochStarted }
+
+// EventSubject implements domain.Event.
+func (*WriterEpochStarted) EventSubject() string { return "" }
+
+const typeEpochStarted = "ai.coditect.writer.epoch_started.v1"
+
+// cloudEvent is an event as it is stored. The version is a string: a CloudEvents Integer ends at 2^31-1, which a busy
+// tenant passes within weeks, and then the official SDKs refuse the event.
+//
+// Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md
+type cloudEvent struct {
+	SpecVersion string          `json:"specversion"`
+	ID          string          `json:"id"`
+	Source      string          `json:"source"`
+	Type        string          `json:"type"`
+	Subject     string          `json:"subject,omitzero"`
+	Time        time.Time       `json:"time"`
+	Tenant      domain.TenantID `json:"tenant,omitzero"`
+	Version     uint64          `json:"version,omitzero,string"`
+	Prev        *Hash           `json:"prev,omitzero"`
+	Actor       string          `json:"actor"`
+	Command     string          `json:"command,omitzero"`
+	Traceparent string          `json:"traceparent,omitzero"`
+	Data        jsontext.Value  `json:"data"`
+}
+
+// appendEvent appends the event as it will be stored and returns the longer buffer. Raw is not read.
+func appendEvent(buffer []byte, source string, e Event) ([]byte, error) {
+	data, err := json.Marshal(e.Data)
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", e.Type, err)
+	}
+	encoded, err := json.Marshal(cloudEvent{
+		SpecVersion: "1.0", ID: e.ID, Source: source, Type: e.Type, Subject: e.Subject, Time: e.Time,
+		Tenant: e.Tenant, Version: e.Version, Prev: e.Prev,
+		Actor: e.Actor, Command: e.Command, Traceparent: e.Traceparent, Data: data,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", e.Type, err)
+	}
+	return append(buffer, encoded...), nil
+}
+
+// Decode returns the events of the commit, by slice, in order. An event of the system itself is a slice without tenant.
+//
+// It refuses a body that is not a batch of events as this package writes them, whose slices do not stand together or do
+// not count up, or that holds an event type this program does not know: a program must not skip what it cannot read.
+func (c Commit) Decode() ([]Slice, error) {
+	d := jsontext.NewDecoder(bytes.NewReader(c.Body))
+	if tok, err := d.ReadToken(); err != nil || tok.Kind() != '[' {
+		return nil, errors.New("commit body is not a JSON array")
+	}
+	var slices []Slice
+	seen := map[domain.TenantID]bool{}
+	start := int64(0) // of the present slice
+	for i := 0; d.PeekKind() != ']'; i++ {
+		value, err := d.ReadValue()
+		if err != nil {
+			return nil, fmt.Errorf("event %d: %w", i, err)
+		}
+		end := d.InputOffset()
+		raw := c.Body[end-int64(len(value)) : end]
+		e, err := decodeEvent(raw)
+		if err != nil {
+			return nil, fmt.Errorf("event %d: %w", i, err)
+		}
+		last := len(slices) - 1
+		if e.Prev == nil && e.Tenant != "" && last >= 0 && slices[last].Tenant == e.Tenant {
+			if before := slices[last].Events[len(slices[last].Events)-1]; e.Version != before.Version+1 {
+				return nil, fmt.Errorf("event %d: version %d of %s follows %d", i, e.Version, e.Tenant, before.Version)
+			}
+			slices[last].Events = append(slices[last].Events, e)
+			slices[last].Stored = c.Body[start:end]
+			continue
+		}
+		switch {
+		case seen[e.Tenant]:
+			return nil, fmt.Errorf("event %d: the events of %q do not stand together", i, e.Tenant)
+		case (e.Prev == nil) != (e.Tenant == ""):
+			return nil, fmt.Errorf("event %d: the first event of a tenant's slice has prev, and no other", i)
+		}
+		seen[e.Tenant] = e.Tenant != ""
+		start = end - int64(len(raw))
+		slices = append(slices, Slice{Tenant: e.Tenant, Events: []Event{e}, Stored: raw})
+	}
+	if _, err := d.ReadToken(); err != nil {
+		return nil, fmt.Errorf("commit body: %w", err)
+	}
+	if len(bytes.TrimSpace(c.Body[d.InputOffset():])) > 0 {
+		return nil, errors.New("commit body goes on after its end")
+	}
+	if len(slices) == 0 {
+		return nil, errors.New("commit without events")
+	}
+	return slices, nil
+}
+
+func decodeEvent(raw []byte) (Event, error) {
+	var ce cloudEvent
+	if err := json.Unmarshal(raw, &ce); err != nil {
+		return Event{}, err
+	}
+	data := newEvent(ce.Type)
+	switch {
+	case ce.SpecVersion != "1.0":
+		return Event{}, fmt.Errorf("specversion %q, not 1.0", ce.SpecVersion)
+	case data == nil:
+		return Event{}, fmt.Errorf("unknown event type %q; a newer program wrote it: upgrade this one", ce.Type)
+	case (ce.Tenant == "") != (ce.Type == typeEpochStarted):
+		return Event{}, fmt.Errorf("%s with tenant %q", ce.Type, ce.Tenant)
+	case (ce.Tenant == "") != (ce.Version == 0):
+		return Event{}, fmt.Errorf("version %d of tenant %q", ce.Version, ce.Tenant)
+	}
+	if err := json.Unmarshal(ce.Data, data); err != nil {
+		return Event{}, fmt.Errorf("data of %s: %w", ce.Type, err)
+	}
+	return Event{
+		ID: ce.ID, Type: ce.Type, Subject: ce.Subject, Time: ce.Time.UTC(), Tenant: ce.Tenant, Version: ce.Version, Prev: ce.Prev,
+		Actor: ce.Actor, Command: ce.Command, Traceparent: ce.Traceparent, Data: data, Raw: raw,
+	}, nil
+}
+
+func newEvent(eventType string) domain.Event {
+	if eventType == typeEpochStarted {
+		return &WriterEpochStarted{}
+	}
+	return domain.NewEvent(eventType)
+}

@@ -1,0 +1,145 @@
+package eventstore
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/coditect-ai/license-ledger/domain"
+)
+
+// NameKind is what a pseudonym stands for.
+type NameKind string
+
+// The kinds of names.
+const (
+	UserName    NameKind = "user"
+	MachineName NameKind = "machine"
+	ProcessName NameKind = "process"
+)
+
+// Name is one entry of the directory.
+type Name struct {
+	Tenant    domain.TenantID  `json:"tenant"`
+	Pseudonym domain.Pseudonym `json:"pseudonym"`
+	Kind      NameKind         `json:"kind"`
+	Text      string           `json:"text"`
+}
+
+// DecodeNames returns the entries of one record of a directory log.
+func DecodeNames(r Record) ([]Name, error) {
+	var names []Name
+	if err := json.Unmarshal(r.Body, &names); err != nil {
+		return nil, fmt.Errorf("directory record: %w", err)
+	}
+	return names, nil
+}
+
+// Directory is the names of a partition, in memory. The Writer of the partition adds to it, before the commit that needs
+// the name; everybody may read. Like commits, names are stored in batches, each with the sequence it expects: so two
+// writers can not give one person two pseudonyms. It is safe for concurrent use.
+type Directory struct {
+	log Log
+
+	mu         sync.RWMutex
+	seq        uint64
+	texts      map[nameKey]string
+	pseudonyms map[textKey]domain.Pseudonym
+}
+
+type nameKey struct {
+	tenant    domain.TenantID
+	pseudonym domain.Pseudonym
+}
+
+type textKey struct {
+	tenant domain.TenantID
+	kind   NameKind
+	text   string
+}
+
+// NewDirectory returns the directory of log, with nothing read yet.
+func NewDirectory(log Log) *Directory {
+	return &Directory{log: log, texts: map[nameKey]string{}, pseudonyms: map[textKey]domain.Pseudonym{}}
+}
+
+// Load reads what was added since, by this process or another.
+func (d *Directory) Load(ctx context.Context) error {
+	last, err := d.log.Last(ctx)
+	if err != nil {
+		return fmt.Errorf("load directory: %w", err)
+	}
+	return d.loadTo(ctx, last)
+}
+
+func (d *Directory) loadTo(ctx context.Context, last uint64) error {
+	seq := d.Seq()
+	if seq >= last {
+		return nil
+	}
+	err := d.log.Read(ctx, seq, func(seq uint64, r Record) error {
+		names, err := DecodeNames(r)
+		if err != nil {
+			return fmt.Errorf("record %d: %w", seq, err)
+		}
+		d.put(seq, names)
+		if seq >= last {
+			return errReadEnough
+		}
+		return nil
+	})
+	if errors.Is(err, errReadEnough) {
+		return nil
+	}
+	return fmt.Errorf("load directory: %w", err)
+}
+
+// errReadEnough ends a Read that has a known end.
+var errReadEnough = errors.New("read enough")
+
+// Seq returns the sequence of the last record that was read or added.
+func (d *Directory) Seq() uint64 {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.seq
+}
+
+// Text returns the clear text of a pseudonym; empty when it is not known (any more).
+func (d *Directory) Text(tenant domain.TenantID, p domain.Pseudonym) string {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.texts[nameKey{tenant, p}]
+}
+
+// Pseudonym returns what stands for a text; empty when nothing does yet.
+func (d *Directory) Pseudonym(tenant domain.TenantID, kind NameKind, text string) domain.Pseudonym {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.pseudonyms[textKey{tenant, kind, text}]
+}
+
+// Add stores names durably. Errors: ErrConflict when another writer added some first: Load, then look again.
+func (d *Directory) Add(names []Name) error {
+	body, err := json.Marshal(names)
+	if err != nil {
+		return err
+	}
+	seq := d.Seq()
+	if err := <-d.log.Append(seq, Record{Header: map[string]string{headerContentType: "application/json"}, Body: body}); err != nil {
+		return fmt.Errorf("add to directory: %w", err)
+	}
+	d.put(seq+1, names)
+	return nil
+}
+
+func (d *Directory) put(seq uint64, names []Name) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.seq = seq
+	for _, n := range names {
+		d.texts[nameKey{n.Tenant, n.Pseudonym}] = n.Text
+		d.pseudonyms[textKey{n.Tenant, n.Kind, n.Text}] = n.Pseudonym
+	}
+}

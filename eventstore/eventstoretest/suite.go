@@ -1,0 +1,241 @@
+package eventstoretest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/coditect-ai/license-ledger/eventstore"
+)
+
+// wait bounds a test that would hang; no test waits for it to pass.
+const wait = 30 * time.Second
+
+// Run checks that logs do what eventstore.Log promises. newLog returns an empty one.
+func Run(t *testing.T, newLog func(t *testing.T) eventstore.Log) {
+	run := func(name string, test func(ctx context.Context, t *testing.T, log eventstore.Log)) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), wait)
+			defer cancel()
+			test(ctx, t, newLog(t))
+		})
+	}
+	run("an empty log has no records", testEmpty)
+	run("records come back as they were stored", testRoundTrip)
+	run("a stale expectation is a conflict and stores nothing", testStale)
+	run("an expectation beyond the end is a conflict and stores nothing", testAhead)
+	run("of many appends with one expectation one is stored", testRace)
+	run("several appends may be in flight", testPipeline)
+	run("a lost append takes those behind it along", testPipelineBroken)
+	run("the same record appended again is stored once", testAgain)
+	run("a reader sees all in order and waits for more", testFollow)
+	run("a reader may start anywhere", testReadFrom)
+	run("a reader stops with the error of its function", testReadError)
+	run("a record of 256 KiB fits", testLarge)
+}
+
+func record(i int) eventstore.Record {
+	return eventstore.Record{Header: map[string]string{"Ledger-Commit": fmt.Sprint(i)}, Body: fmt.Appendf(nil, `[{"n":%d}]`, i)}
+}
+
+func fill(t *testing.T, log eventstore.Log, n int) {
+	t.Helper()
+	for i := range n {
+		if err := <-log.Append(uint64(i), record(i+1)); err != nil {
+			t.Fatalf("append %d: %v", i+1, err)
+		}
+	}
+}
+
+func mustLast(ctx context.Context, t *testing.T, log eventstore.Log, want uint64) {
+	t.Helper()
+	if last, err := log.Last(ctx); err != nil || last != want {
+		t.Fatalf("last = %d, %v; want %d", last, err, want)
+	}
+}
+
+func testEmpty(ctx context.Context, t *testing.T, log eventstore.Log) {
+	mustLast(ctx, t, log, 0)
+	if _, err := log.Get(ctx, 1); !errors.Is(err, eventstore.ErrNoRecord) {
+		t.Fatalf("get 1 = %v, want ErrNoRecord", err)
+	}
+}
+
+func testRoundTrip(ctx context.Context, t *testing.T, log eventstore.Log) {
+	want := eventstore.Record{
+		Header: map[string]string{"Ledger-Commit": "a", "ledger-lower": "b", "Ledger-Prev": "-_x"},
+		Body:   []byte("[{\"text\":\"\\u0000 ü 世\"}]\n"),
+	}
+	if err := <-log.Append(0, want); err != nil {
+		t.Fatal(err)
+	}
+	got, err := log.Get(ctx, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got.Body, want.Body) {
+		t.Fatalf("body = %q, want %q", got.Body, want.Body)
+	}
+	for key, value := range want.Header {
+		if got.Header[key] != value {
+			t.Fatalf("header %s = %q, want %q", key, got.Header[key], value)
+		}
+	}
+	_ = log.Read(ctx, 0, func(_ uint64, read eventstore.Record) error {
+		if !bytes.Equal(read.Body, got.Body) || !maps.Equal(read.Header, got.Header) {
+			t.Errorf("read %v, got %v", read, got)
+		}
+		return errEnough
+	})
+}
+
+func testStale(ctx context.Context, t *testing.T, log eventstore.Log) {
+	fill(t, log, 2)
+	if err := <-log.Append(1, record(9)); !errors.Is(err, eventstore.ErrConflict) {
+		t.Fatalf("append = %v, want ErrConflict", err)
+	}
+	mustLast(ctx, t, log, 2)
+}
+
+func testAhead(ctx context.Context, t *testing.T, log eventstore.Log) {
+	fill(t, log, 2)
+	if err := <-log.Append(7, record(9)); !errors.Is(err, eventstore.ErrConflict) {
+		t.Fatalf("append = %v, want ErrConflict", err)
+	}
+	mustLast(ctx, t, log, 2)
+}
+
+func testRace(ctx context.Context, t *testing.T, log eventstore.Log) {
+	const writers, rounds = 8, 20
+	for round := range uint64(rounds) {
+		errs := make([]error, writers)
+		var wg sync.WaitGroup
+		for i := range errs {
+			wg.Go(func() { errs[i] = <-log.Append(round, record(i)) })
+		}
+		wg.Wait()
+		stored := 0
+		for _, err := range errs {
+			switch {
+			case err == nil:
+				stored++
+			case !errors.Is(err, eventstore.ErrConflict):
+				t.Fatalf("append = %v, want nil or ErrConflict", err)
+			}
+		}
+		if stored != 1 {
+			t.Fatalf("%d of %d appends at %d were stored, want 1", stored, writers, round)
+		}
+		mustLast(ctx, t, log, round+1)
+	}
+}
+
+func testPipeline(ctx context.Context, t *testing.T, log eventstore.Log) {
+	const n = 64
+	outcomes := make([]<-chan error, n)
+	for i := range outcomes {
+		outcomes[i] = log.Append(uint64(i), record(i+1))
+	}
+	for i, outcome := range outcomes {
+		if err := <-outcome; err != nil {
+			t.Fatalf("append %d: %v", i, err)
+		}
+	}
+	mustLast(ctx, t, log, n)
+}
+
+func testPipelineBroken(ctx context.Context, t *testing.T, log eventstore.Log) {
+	fill(t, log, 1)
+	broken := log.Append(0, record(8))
+	behind := log.Append(2, record(9)) // counts on one that is not stored
+	for _, outcome := range []<-chan error{broken, behind} {
+		if err := <-outcome; !errors.Is(err, eventstore.ErrConflict) {
+			t.Fatalf("append = %v, want ErrConflict", err)
+		}
+	}
+	mustLast(ctx, t, log, 1)
+}
+
+func testAgain(ctx context.Context, t *testing.T, log eventstore.Log) {
+	fill(t, log, 1)
+	if err := <-log.Append(0, record(1)); !errors.Is(err, eventstore.ErrConflict) {
+		t.Fatalf("second append = %v, want ErrConflict", err)
+	}
+	mustLast(ctx, t, log, 1)
+}
+
+var errEnough = errors.New("enough")
+
+func testFollow(ctx context.Context, t *testing.T, log eventstore.Log) {
+	fill(t, log, 3)
+	const n = 50
+	done := make(chan error, 1)
+	go func() {
+		next := uint64(1)
+		done <- log.Read(ctx, 0, func(seq uint64, r eventstore.Record) error {
+			if seq != next || r.Header["Ledger-Commit"] != fmt.Sprint(seq) {
+				return fmt.Errorf("read %d with %v, want %d", seq, r.Header, next)
+			}
+			if next++; seq == n {
+				return errEnough
+			}
+			return nil
+		})
+	}()
+	for i := 3; i < n; i++ {
+		if err := <-log.Append(uint64(i), record(i+1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := <-done; !errors.Is(err, errEnough) {
+		t.Fatal(err)
+	}
+}
+
+func testReadFrom(ctx context.Context, t *testing.T, log eventstore.Log) {
+	fill(t, log, 5)
+	err := log.Read(ctx, 4, func(seq uint64, _ eventstore.Record) error {
+		if seq != 5 {
+			return fmt.Errorf("read %d, want 5", seq)
+		}
+		return errEnough
+	})
+	if !errors.Is(err, errEnough) {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	cancel()
+	err = log.Read(ctx, 5, func(seq uint64, _ eventstore.Record) error { return fmt.Errorf("read %d after the end", seq) })
+	if !errors.Is(err, context.Canceled) {
+		t.Fatalf("read after the end = %v, want canceled", err)
+	}
+}
+
+func testReadError(ctx context.Context, t *testing.T, log eventstore.Log) {
+	fill(t, log, 3)
+	calls := 0
+	err := log.Read(ctx, 0, func(uint64, eventstore.Record) error {
+		calls++
+		return errEnough
+	})
+	if !errors.Is(err, errEnough) || calls != 1 {
+		t.Fatalf("read = %v after %d calls", err, calls)
+	}
+}
+
+func testLarge(ctx context.Context, t *testing.T, log eventstore.Log) {
+	body := bytes.Repeat([]byte("x"), eventstore.CommitMax)
+	if err := <-log.Append(0, eventstore.Record{Header: map[string]string{"Ledger-Commit": "1"}, Body: body}); err != nil {
+		t.Fatal(err)
+	}
+	got, err := log.Get(ctx, 1)
+	if err != nil || !bytes.Equal(got.Body, body) {
+		t.Fatalf("got %d bytes, %v", len(got.Body), err)
+	}
+}

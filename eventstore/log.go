@@ -1,0 +1,55 @@
+package eventstore
+
+import (
+	"context"
+	"errors"
+)
+
+// Partition is the number of a partition: 0 … P-1.
+type Partition uint16
+
+// Record is one message of a Log.
+type Record struct {
+	// Header holds what readers need before they open the body. Keys are matched by exact case.
+	Header map[string]string
+	Body   []byte
+}
+
+// Log is an append-only sequence of records: 1, 2, 3, … It is safe for concurrent use.
+type Log interface {
+	// Append stores r after the record with sequence expected (0: the log is empty), whole or not at all. It returns at
+	// once; the outcome arrives on the channel, which has room for it. Appends are published in the order of the calls, so
+	// a caller may keep several in flight whose expectations count up by one.
+	//
+	// Outcomes: nil, r is stored durably at expected+1; ErrConflict, another record stands there, or one that was
+	// published before and may yet vanish: Get tells; any other error: r may or may not be stored. Appending the same
+	// record with the same expectation again is safe: it is stored at most once.
+	Append(expected uint64, r Record) <-chan error
+
+	// Read calls f with each record after sequence after, in order and without gaps, and waits for new ones until ctx
+	// ends. It returns the error of f, of ctx, or of the log; never nil.
+	Read(ctx context.Context, after uint64, f func(seq uint64, r Record) error) error
+
+	// Last returns the sequence of the last record; 0 when the log is empty.
+	Last(ctx context.Context) (uint64, error)
+
+	// Get returns one record. Errors: ErrNoRecord when there is none with this sequence.
+	Get(ctx context.Context, seq uint64) (Record, error)
+}
+
+// Store is a ledger as it is stored.
+type Store interface {
+	Info() LedgerInfo
+	// Journal returns the commits of a partition.
+	Journal(p Partition) Log
+	// Directory returns the names behind the pseudonyms of a partition.
+	Directory(p Partition) Log
+}
+
+// The errors of a Log that callers tell apart.
+var (
+	// ErrConflict: another writer appended first. Reload, then decide again.
+	ErrConflict = errors.New("another writer appended first")
+	// ErrNoRecord: nothing is stored at this sequence.
+	ErrNoRecord = errors.New("no record at this sequence")
+)

@@ -1,0 +1,332 @@
+package eventstore
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// NATSStore is a ledger in JetStream: a bucket with its LedgerInfo, and two streams per partition.
+type NATSStore struct {
+	info        LedgerInfo
+	journals    []*natsLog
+	directories []*natsLog
+}
+
+// The names of what a ledger keeps in JetStream.
+const (
+	ledgerBucket = "LEDGER"
+	ledgerKey    = "ledger"
+)
+
+func journalName(p Partition) string   { return fmt.Sprintf("LEDGER_%02d", p) }
+func directoryName(p Partition) string { return fmt.Sprintf("DIRECTORY_%02d", p) }
+
+// ErrNoLedger: this JetStream holds no ledger yet.
+var ErrNoLedger = errors.New("no ledger here yet; the command service creates it")
+
+// NATSOptions returns what a connection for a ledger needs beyond address and credentials: nothing may be published
+// behind the caller's back after a reconnect, because that would reorder commits in flight.
+func NATSOptions(name string) []nats.Option {
+	return []nats.Option{
+		nats.Name(name),
+		nats.ReconnectBufSize(-1),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(250 * time.Millisecond),
+		nats.RetryOnFailedConnect(true),
+	}
+}
+
+// appendTimeout is how long an append may go unanswered before its outcome counts as unknown.
+const appendTimeout = 5 * time.Second
+
+func newJetStream(nc *nats.Conn) (jetstream.JetStream, error) {
+	return jetstream.New(nc, jetstream.WithPublishAsyncTimeout(appendTimeout))
+}
+
+// OpenNATS opens the ledger of nc. Errors: ErrNoLedger; and, when the ledger is there but a stream of it is not, an
+// error that says which: it is never created again in silence.
+func OpenNATS(ctx context.Context, nc *nats.Conn) (*NATSStore, error) {
+	js, err := newJetStream(nc)
+	if err != nil {
+		return nil, err
+	}
+	info, err := readInfo(ctx, js)
+	if err != nil {
+		return nil, err
+	}
+	s := &NATSStore{info: info}
+	err = info.All(func(p Partition) error {
+		for _, name := range []string{journalName(p), directoryName(p)} {
+			stream, err := js.Stream(ctx, name)
+			if errors.Is(err, jetstream.ErrStreamNotFound) {
+				return fmt.Errorf("the ledger %s has no stream %s any more: what it held is lost here; restore it from a backup", info.ID, name)
+			}
+			if err != nil {
+				return fmt.Errorf("open %s: %w", name, err)
+			}
+			if id := stream.CachedInfo().Config.Metadata[metadataLedger]; id != info.ID {
+				return fmt.Errorf("stream %s belongs to the ledger %q, not to %s: it was swapped; restore the right one", name, id, info.ID)
+			}
+			log := &natsLog{js: js, stream: stream, subject: stream.CachedInfo().Config.Subjects[0]}
+			if name == journalName(p) {
+				s.journals = append(s.journals, log)
+			} else {
+				s.directories = append(s.directories, log)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// CreateNATS opens the ledger of nc, or creates one. partitions counts only for a new one; replicas is 1 or, in a
+// cluster, 3.
+func CreateNATS(ctx context.Context, nc *nats.Conn, partitions, replicas int) (*NATSStore, error) {
+	if partitions < 1 || partitions > PartitionsMax {
+		return nil, fmt.Errorf("%d partitions: must be 1 to %d", partitions, PartitionsMax)
+	}
+	s, err := OpenNATS(ctx, nc)
+	if !errors.Is(err, ErrNoLedger) {
+		return s, err
+	}
+	js, err := newJetStream(nc)
+	if err != nil {
+		return nil, err
+	}
+	info, err := newInfo(ctx, js, partitions)
+	if err != nil {
+		return nil, err
+	}
+	// The streams come first and the record last: a crash between them leaves empty streams and no ledger, and the next
+	// start goes on from there.
+	err = info.All(func(p Partition) error {
+		for _, cfg := range streamConfigs(info, p, replicas) {
+			if _, err := js.CreateOrUpdateStream(ctx, cfg); err != nil {
+				return fmt.Errorf("create %s: %w", cfg.Name, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	bucket, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: ledgerBucket, Replicas: replicas})
+	if err != nil {
+		return nil, fmt.Errorf("create bucket %s: %w", ledgerBucket, err)
+	}
+	record, err := json.Marshal(info)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := bucket.Create(ctx, ledgerKey, record); err != nil && !errors.Is(err, jetstream.ErrKeyExists) {
+		return nil, fmt.Errorf("record the ledger: %w", err)
+	}
+	return OpenNATS(ctx, nc)
+}
+
+// newInfo decides what a new ledger is. Streams left by an attempt that crashed keep their ledger id; streams with
+// commits mean that only the record was lost, and that needs a person.
+func newInfo(ctx context.Context, js jetstream.JetStream, partitions int) (LedgerInfo, error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return LedgerInfo{}, err
+	}
+	info := LedgerInfo{ID: id.String(), Partitions: partitions, CreatedAt: time.Now().UTC()}
+	stream, err := js.Stream(ctx, journalName(0))
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return info, nil
+	}
+	if err != nil {
+		return LedgerInfo{}, err
+	}
+	found := stream.CachedInfo()
+	if found.State.LastSeq > 0 {
+		return LedgerInfo{}, fmt.Errorf("stream %s has %d commits but the bucket %s does not know of a ledger: restore the bucket",
+			journalName(0), found.State.LastSeq, ledgerBucket)
+	}
+	if n, err := strconv.Atoi(found.Config.Metadata[metadataPartitions]); err == nil {
+		info.ID, info.Partitions = found.Config.Metadata[metadataLedger], n
+	}
+	return info, nil
+}
+
+func readInfo(ctx context.Context, js jetstream.JetStream) (LedgerInfo, error) {
+	bucket, err := js.KeyValue(ctx, ledgerBucket)
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		return LedgerInfo{}, ErrNoLedger
+	}
+	if err != nil {
+		return LedgerInfo{}, fmt.Errorf("open bucket %s: %w", ledgerBucket, err)
+	}
+	entry, err := bucket.Get(ctx, ledgerKey)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return LedgerInfo{}, ErrNoLedger
+	}
+	if err != nil {
+		return LedgerInfo{}, fmt.Errorf("read the ledger's record: %w", err)
+	}
+	var info LedgerInfo
+	if err := json.Unmarshal(entry.Value(), &info); err != nil {
+		return LedgerInfo{}, fmt.Errorf("read the ledger's record: %w", err)
+	}
+	return info, nil
+}
+
+// The stream metadata that says whose a stream is.
+const (
+	metadataLedger     = "ledger"
+	metadataPartitions = "partitions"
+)
+
+// streamConfigs returns the streams of a partition. Nothing is ever evicted: a full disk refuses the append.
+func streamConfigs(info LedgerInfo, p Partition, replicas int) [2]jetstream.StreamConfig {
+	base := jetstream.StreamConfig{
+		Retention:   jetstream.LimitsPolicy,
+		Discard:     jetstream.DiscardNew,
+		Storage:     jetstream.FileStorage,
+		Compression: jetstream.S2Compression,
+		Replicas:    replicas,
+		MaxMsgs:     -1, MaxBytes: -1, MaxMsgsPerSubject: -1, MaxConsumers: -1,
+		// Nothing is published with a message id: the expected sequence tells a repeat. The smallest window costs least.
+		Duplicates: 100 * time.Millisecond,
+		DenyPurge:  true,
+		Metadata:   map[string]string{metadataLedger: info.ID, metadataPartitions: strconv.Itoa(info.Partitions)},
+	}
+	journal, directory := base, base
+	journal.Name, journal.Subjects = journalName(p), []string{fmt.Sprintf("ledger.%02d", p)}
+	journal.Description = "Commits. Never deleted."
+	journal.DenyDelete = true
+	directory.Name, directory.Subjects = directoryName(p), []string{fmt.Sprintf("directory.%02d", p)}
+	directory.Description = "Names behind pseudonyms. A person can be forgotten."
+	return [2]jetstream.StreamConfig{journal, directory}
+}
+
+// Info implements Store.
+func (s *NATSStore) Info() LedgerInfo { return s.info }
+
+// Journal implements Store.
+func (s *NATSStore) Journal(p Partition) Log { return s.journals[p] }
+
+// Directory implements Store.
+func (s *NATSStore) Directory(p Partition) Log { return s.directories[p] }
+
+// natsLog is one stream.
+type natsLog struct {
+	js      jetstream.JetStream
+	stream  jetstream.Stream
+	subject string
+}
+
+// Append implements Log.
+func (l *natsLog) Append(expected uint64, r Record) <-chan error {
+	outcome := make(chan error, 1)
+	msg := nats.NewMsg(l.subject)
+	msg.Data = r.Body
+	for key, value := range r.Header {
+		msg.Header[key] = []string{value}
+	}
+	// No retries by the library: a commit sent again later would overtake those behind it.
+	ack, err := l.js.PublishMsgAsync(msg, jetstream.WithExpectLastSequence(expected), jetstream.WithRetryAttempts(0))
+	if err != nil {
+		outcome <- fmt.Errorf("append to %s: %w", l.subject, err)
+		return outcome
+	}
+	go func() {
+		select {
+		case stored := <-ack.Ok():
+			if stored.Sequence != expected+1 {
+				outcome <- fmt.Errorf("append to %s: stored at %d, expected %d", l.subject, stored.Sequence, expected+1)
+				return
+			}
+			outcome <- nil
+		case err := <-ack.Err():
+			outcome <- appendError(l.subject, err)
+		}
+	}()
+	return outcome
+}
+
+// appendError tells a lost race from an unknown outcome. nats-server says 10071 on one replica and, for the same thing,
+// 10164 on replicated streams.
+func appendError(subject string, err error) error {
+	var api *jetstream.APIError
+	if errors.As(err, &api) {
+		switch api.ErrorCode {
+		case jetstream.JSErrCodeStreamWrongLastSequence, jetstream.JSErrCodeStreamWrongLastSequenceConstant:
+			return fmt.Errorf("append to %s: %w (%w)", subject, ErrConflict, err)
+		}
+	}
+	return fmt.Errorf("append to %s: %w", subject, err)
+}
+
+// Read implements Log with an ordered consumer, which starts again by itself where messages were lost on the way.
+func (l *natsLog) Read(ctx context.Context, after uint64, f func(uint64, Record) error) error {
+	consumer, err := l.stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:   after + 1,
+	})
+	if err != nil {
+		return fmt.Errorf("read %s: %w", l.subject, err)
+	}
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(500))
+	if err != nil {
+		return fmt.Errorf("read %s: %w", l.subject, err)
+	}
+	defer messages.Stop()
+	for {
+		msg, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return fmt.Errorf("read %s: %w", l.subject, err)
+		}
+		meta, err := msg.Metadata()
+		if err != nil {
+			return fmt.Errorf("read %s: %w", l.subject, err)
+		}
+		if err := f(meta.Sequence.Stream, recordOf(msg.Headers(), msg.Data())); err != nil {
+			return err
+		}
+	}
+}
+
+// Last implements Log.
+func (l *natsLog) Last(ctx context.Context) (uint64, error) {
+	info, err := l.stream.Info(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("last of %s: %w", l.subject, err)
+	}
+	return info.State.LastSeq, nil
+}
+
+// Get implements Log.
+func (l *natsLog) Get(ctx context.Context, seq uint64) (Record, error) {
+	msg, err := l.stream.GetMsg(ctx, seq)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return Record{}, ErrNoRecord
+	}
+	if err != nil {
+		return Record{}, fmt.Errorf("get %d of %s: %w", seq, l.subject, err)
+	}
+	return recordOf(msg.Header, msg.Data), nil
+}
+
+func recordOf(header nats.Header, body []byte) Record {
+	r := Record{Header: make(map[string]string, len(header)), Body: body}
+	for key, values := range header {
+		r.Header[key] = values[0]
+	}
+	return r
+}

@@ -1,0 +1,146 @@
+package eventstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+)
+
+// connect returns a connection to a fresh in-process server.
+func connect(t *testing.T) *nats.Conn {
+	t.Helper()
+	s, err := server.NewServer(&server.Options{DontListen: true, JetStream: true, StoreDir: t.TempDir(), SyncAlways: true, NoSigs: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(10 * time.Second) {
+		t.Fatal("nats-server did not start")
+	}
+	nc, err := nats.Connect("", append(NATSOptions("test"), nats.InProcessServer(s))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+// nats-server 2.15 answers a lost race on the stream's last sequence with 10071, and with 10164 where the race is with a
+// message that is still on its way. Both have to be a conflict; a server that always answers with one of them forces it.
+func TestBothConflictCodesAreConflicts(t *testing.T) {
+	t.Parallel()
+	for _, code := range []int{10071, 10164} {
+		t.Run(fmt.Sprint(code), func(t *testing.T) {
+			t.Parallel()
+			nc := connect(t)
+			_, err := nc.Subscribe("ledger.refused", func(m *nats.Msg) {
+				m.Respond(fmt.Appendf(nil, `{"error":{"code":400,"err_code":%d,"description":"wrong last sequence"}}`, code))
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			js, err := newJetStream(nc)
+			if err != nil {
+				t.Fatal(err)
+			}
+			log := &natsLog{js: js, subject: "ledger.refused"}
+			if err := <-log.Append(3, Record{Body: []byte("[]")}); !errors.Is(err, ErrConflict) {
+				t.Fatalf("append = %v, want ErrConflict", err)
+			}
+		})
+	}
+}
+
+func TestOtherServerErrorsAreNoConflict(t *testing.T) {
+	t.Parallel()
+	nc := connect(t)
+	_, err := nc.Subscribe("ledger.full", func(m *nats.Msg) {
+		m.Respond([]byte(`{"error":{"code":503,"err_code":10077,"description":"maximum bytes exceeded"}}`))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	js, err := newJetStream(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := &natsLog{js: js, subject: "ledger.full"}
+	if err := <-log.Append(3, Record{Body: []byte("[]")}); err == nil || errors.Is(err, ErrConflict) {
+		t.Fatalf("append = %v, want an error that leaves the outcome open", err)
+	}
+}
+
+func TestLedgerIsCreatedOnce(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	nc := connect(t)
+	if _, err := OpenNATS(ctx, nc); !errors.Is(err, ErrNoLedger) {
+		t.Fatalf("open = %v, want ErrNoLedger", err)
+	}
+	first, err := CreateNATS(ctx, nc, 4, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := CreateNATS(ctx, nc, 9, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again.Info() != first.Info() || again.Info().Partitions != 4 {
+		t.Fatalf("second create found %+v, first made %+v", again.Info(), first.Info())
+	}
+}
+
+func TestMissingStreamIsNeverCreatedAgain(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	nc := connect(t)
+	store, err := CreateNATS(ctx, nc, 2, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	js := store.journals[1].js
+	if err := js.DeleteStream(ctx, "LEDGER_01"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := CreateNATS(ctx, nc, 2, 1); err == nil {
+		t.Fatal("a ledger that lost a stream was opened")
+	}
+	if _, err := js.Stream(ctx, "LEDGER_01"); err == nil {
+		t.Fatal("the lost stream was created again")
+	}
+}
+
+func TestLedgerGoesOnAfterACrashInItsCreation(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	nc := connect(t)
+	js, err := newJetStream(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := newInfo(ctx, js, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, cfg := range streamConfigs(info, 0, 1) { // then the process died
+		if _, err := js.CreateStream(ctx, cfg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	store, err := CreateNATS(ctx, nc, 7, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := store.Info(); got.ID != info.ID || got.Partitions != 2 {
+		t.Fatalf("ledger = %+v, want the one begun as %+v", got, info)
+	}
+}

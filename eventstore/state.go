@@ -1,0 +1,235 @@
+package eventstore
+
+import (
+	"container/heap"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/coditect-ai/license-ledger/domain"
+)
+
+// State is a partition as its commits say: the fold of the journal from the first commit to Checkpoint. It is not safe
+// for concurrent use.
+type State struct {
+	Checkpoint Checkpoint
+	Epoch      uint64    // of the last writer
+	EpochStart time.Time // when that writer took over
+	Time       time.Time // of the last commit
+	tenants    map[domain.TenantID]*tenantState
+	due        dueHeap
+}
+
+// tenantState is a tenant with what the partition keeps beside it.
+type tenantState struct {
+	*domain.Tenant
+	head      Hash      // of the tenant's chain
+	scheduled time.Time // its valid entry in State.due; zero when it has none
+	answers   recordedAnswers
+}
+
+// NewState returns the state before the first commit.
+func NewState() *State { return &State{tenants: map[domain.TenantID]*tenantState{}} }
+
+// FoldUpTo folds the commits of the journal up to and including sequence last, and calls seen, when not nil, with each.
+func (s *State) FoldUpTo(ctx context.Context, journal Log, last uint64, seen func(Checkpoint, Commit)) error {
+	if s.Checkpoint.Seq >= last {
+		return nil
+	}
+	err := ReadCommits(ctx, journal, s.Checkpoint, func(at Checkpoint, c Commit) error {
+		if err := s.Fold(at, c); err != nil {
+			return err
+		}
+		if seen != nil {
+			seen(at, c)
+		}
+		if at.Seq >= last {
+			return errReadEnough
+		}
+		return nil
+	})
+	if errors.Is(err, errReadEnough) {
+		return nil
+	}
+	return err
+}
+
+// Fold applies one commit, the one after Checkpoint. An error means that the journal holds what cannot be, and leaves
+// the state useless.
+func (s *State) Fold(at Checkpoint, c Commit) (err error) {
+	defer func() {
+		if broken := recover(); broken != nil {
+			err = fmt.Errorf("commit %d: %v", at.Seq, broken)
+		}
+	}()
+	slices, err := c.Decode()
+	if err != nil {
+		return fmt.Errorf("commit %d: %w", at.Seq, err)
+	}
+	s.Time = slices[0].Events[0].Time
+	for _, slice := range slices {
+		if slice.Tenant == "" {
+			e := slice.Events[0].Data.(*WriterEpochStarted)
+			s.Epoch, s.EpochStart = e.Epoch, s.Time
+			continue
+		}
+		t := s.tenant(slice.Tenant)
+		if first := slice.Events[0]; *first.Prev != t.head || first.Version != t.Version+1 {
+			return fmt.Errorf("commit %d: %w: version %d of %s follows %d", at.Seq, ErrChainBroken, first.Version, slice.Tenant, t.Version)
+		}
+		s.foldSlice(t, slice)
+		t.head = slice.Head()
+		s.put(t)
+	}
+	s.Checkpoint = at
+	return nil
+}
+
+func (s *State) foldSlice(t *tenantState, slice Slice) {
+	var ofCommand []domain.Event
+	for i, e := range slice.Events {
+		t.Apply(e.Time, e.Data)
+		ofCommand = append(ofCommand, e.Data)
+		if i+1 < len(slice.Events) && slice.Events[i+1].Command == e.Command {
+			continue
+		}
+		if key, ok := parseIdempotency(e.Command); ok {
+			answer, rejection, known := domain.Recall(t.Tenant, ofCommand)
+			t.answers.put(key, recordedAnswer{at: e.Time, known: known, answer: answer, rejection: rejection})
+		}
+		ofCommand = ofCommand[:0]
+	}
+}
+
+// tenant returns a tenant, perhaps one that is not created yet; put keeps it.
+func (s *State) tenant(id domain.TenantID) *tenantState {
+	if t := s.tenants[id]; t != nil {
+		return t
+	}
+	return &tenantState{Tenant: domain.NewTenant(id)}
+}
+
+// put keeps t and sees to it that due has an entry for it that is not late.
+func (s *State) put(t *tenantState) {
+	s.tenants[t.ID] = t
+	next, ok := t.NextDue()
+	if !ok || (!t.scheduled.IsZero() && !next.Before(t.scheduled)) {
+		return
+	}
+	t.scheduled = next
+	heap.Push(&s.due, dueEntry{next, t})
+}
+
+// Tenants calls f for each tenant, in no order.
+func (s *State) Tenants(f func(t *domain.Tenant)) {
+	for _, t := range s.tenants {
+		f(t.Tenant)
+	}
+}
+
+// TenantHead returns the head of a tenant's own chain; zero before its first event.
+func (s *State) TenantHead(id domain.TenantID) Hash { return s.tenant(id).head }
+
+// nextDue returns when a lease may have run out; false when there is none.
+func (s *State) nextDue() (time.Time, bool) {
+	for len(s.due) > 0 {
+		if top := s.due[0]; top.at.Equal(top.tenant.scheduled) {
+			return top.at, true
+		}
+		heap.Pop(&s.due) // an earlier entry of the tenant took its place
+	}
+	return time.Time{}, false
+}
+
+// takeDue returns a tenant with leases that may have run out at now, or nil, and forgets its entry: put it again.
+func (s *State) takeDue(now time.Time) *tenantState {
+	if next, ok := s.nextDue(); !ok || next.After(now) {
+		return nil
+	}
+	t := heap.Pop(&s.due).(dueEntry).tenant
+	t.scheduled = time.Time{}
+	return t
+}
+
+// dueHeap orders tenants by when their next lease may run out. Entries that were overtaken stay until they come up.
+type dueHeap []dueEntry
+
+type dueEntry struct {
+	at     time.Time
+	tenant *tenantState
+}
+
+func (h dueHeap) Len() int           { return len(h) }
+func (h dueHeap) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
+func (h dueHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *dueHeap) Push(x any)        { *h = append(*h, x.(dueEntry)) }
+func (h *dueHeap) Pop() any {
+	last := len(*h) - 1
+	x := (*h)[last]
+	(*h)[last] = dueEntry{}
+	*h = (*h)[:last]
+	return x
+}
+
+// Idempotency is an Idempotency-Key with the request it came with. Its text is the command id of the events, so that a
+// replay knows it again; it tells nothing about either.
+type Idempotency struct {
+	Key         string // hash of the key and of who sent it: 22 characters of URL-safe base64
+	Fingerprint string // hash of method, path and body: 11 characters of URL-safe base64
+}
+
+const idempotencyPrefix = "k."
+
+func (i Idempotency) commandID() string { return idempotencyPrefix + i.Key + "." + i.Fingerprint }
+
+func parseIdempotency(commandID string) (Idempotency, bool) {
+	rest, ok := strings.CutPrefix(commandID, idempotencyPrefix)
+	if !ok {
+		return Idempotency{}, false
+	}
+	key, fingerprint, ok := strings.Cut(rest, ".")
+	return Idempotency{Key: key, Fingerprint: fingerprint}, ok
+}
+
+// How long and how many answers of a tenant are kept for repeated Idempotency-Keys.
+const (
+	answersFor = time.Hour
+	answersMax = 10_000
+)
+
+// recordedAnswers are the answers to commands that came with an Idempotency-Key.
+type recordedAnswers struct {
+	byKey map[string]recordedAnswer
+	order []string // keys, oldest first
+}
+
+type recordedAnswer struct {
+	fingerprint string
+	at          time.Time
+	known       bool // false: answer and rejection are read from the present state again
+	answer      domain.Answer
+	rejection   *domain.Rejection
+}
+
+func (r *recordedAnswers) put(i Idempotency, answer recordedAnswer) {
+	for len(r.order) > 0 && (len(r.order) >= answersMax || r.byKey[r.order[0]].at.Before(answer.at.Add(-answersFor))) {
+		delete(r.byKey, r.order[0])
+		r.order = r.order[1:]
+	}
+	if r.byKey == nil {
+		r.byKey = map[string]recordedAnswer{}
+	}
+	if _, again := r.byKey[i.Key]; !again {
+		r.order = append(r.order, i.Key)
+	}
+	answer.fingerprint = i.Fingerprint
+	r.byKey[i.Key] = answer
+}
+
+// get returns the answer recorded for key, unless it is older than answersFor at now.
+func (r *recordedAnswers) get(key string, now time.Time) (recordedAnswer, bool) {
+	answer, ok := r.byKey[key]
+	return answer, ok && !answer.at.Before(now.Add(-answersFor))
+}

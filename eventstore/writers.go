@@ -1,0 +1,70 @@
+package eventstore
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/coditect-ai/license-ledger/domain"
+)
+
+// Writers are the Writers of all partitions of a ledger.
+type Writers struct {
+	info    LedgerInfo
+	writers []*Writer
+}
+
+// NewWriters returns a Writer per partition. now is their clock; nil is SteadyClock.
+func NewWriters(store Store, log *slog.Logger, registry prometheus.Registerer, now func() time.Time) *Writers {
+	ws := &Writers{info: store.Info()}
+	metrics := NewWriterMetrics(registry)
+	for p := range ws.info.Partitions {
+		ws.writers = append(ws.writers, NewWriter(WriterConfig{Partition: Partition(p), Store: store, Log: log, Metrics: metrics, Now: now}))
+	}
+	return ws
+}
+
+// Run runs all Writers until ctx ends, or one fails for good.
+func (ws *Writers) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, w := range ws.writers {
+		g.Go(func() error {
+			if err := w.Run(ctx); err != nil {
+				return fmt.Errorf("partition %d: %w", w.partition, err)
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// Ready returns nil once every partition is served, for readiness.
+func (ws *Writers) Ready(context.Context) error {
+	for _, w := range ws.writers {
+		select {
+		case <-w.Leading():
+		default:
+			return fmt.Errorf("partition %d: still reading its journal", w.partition)
+		}
+	}
+	return nil
+}
+
+// Execute has a command done by the Writer of the tenant's partition. See Writer.Execute.
+func (ws *Writers) Execute(ctx context.Context, r Request) (Result, error) {
+	return ws.of(r.Tenant).Execute(ctx, r)
+}
+
+// Text returns the clear text of a pseudonym; empty when it is not known (any more).
+func (ws *Writers) Text(tenant domain.TenantID, p domain.Pseudonym) string {
+	if p == "" {
+		return ""
+	}
+	return ws.of(tenant).directory.Text(tenant, p)
+}
+
+func (ws *Writers) of(tenant domain.TenantID) *Writer { return ws.writers[ws.info.PartitionOf(tenant)] }

@@ -1,0 +1,156 @@
+package commandapi
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/gorilla/mux"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/coditect-ai/license-ledger/domain"
+	"github.com/coditect-ai/license-ledger/eventstore"
+	"github.com/coditect-ai/license-ledger/internal/identity"
+	"github.com/coditect-ai/license-ledger/internal/serve"
+)
+
+// Ledger does commands; *eventstore.Writers is one.
+type Ledger interface {
+	Execute(ctx context.Context, r eventstore.Request) (eventstore.Result, error)
+	Text(tenant domain.TenantID, p domain.Pseudonym) string
+}
+
+// API answers the command calls of api/openapi.yaml.
+type API struct {
+	ledger   Ledger
+	tokens   *eventstore.Tokens
+	operator identity.OperatorKey
+	keys     *identity.LicenseKeys
+	commands *prometheus.CounterVec
+}
+
+// New returns the API of a ledger.
+func New(ledger Ledger, secret identity.Secret, operator identity.OperatorKey, registry prometheus.Registerer) *API {
+	a := &API{
+		ledger:   ledger,
+		tokens:   eventstore.NewTokens(secret),
+		operator: operator,
+		keys:     identity.NewLicenseKeys(secret),
+		commands: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "ledger_commands_total", Help: "Commands by what became of them: done, or the code of the refusal."}, []string{"command", "outcome"}),
+	}
+	registry.MustRegister(a.commands)
+	return a
+}
+
+// Routes adds the calls to router.
+func (a *API) Routes(router *mux.Router) {
+	post := router.PathPrefix("/api/v1").Methods(http.MethodPost).Subrouter()
+	post.Handle("/licenses/acquire", serve.Handler(a.acquireSeat))
+	post.Handle("/licenses/heartbeat", serve.Handler(a.heartbeatSeats))
+	post.Handle("/licenses/release", serve.Handler(a.releaseSeats))
+	post.Handle("/tenants", serve.Handler(a.createTenant))
+	post.Handle("/tenants/{tenant}/suspend", serve.Handler(a.suspendTenant))
+	post.Handle("/tenants/{tenant}/reinstate", serve.Handler(a.reinstateTenant))
+	post.Handle("/tenants/{tenant}/licenses", serve.Handler(a.issueLicense))
+	post.Handle("/tenants/{tenant}/licenses/{license}/suspend", serve.Handler(a.suspendLicense))
+	post.Handle("/tenants/{tenant}/licenses/{license}/reinstate", serve.Handler(a.reinstateLicense))
+	post.Handle("/tenants/{tenant}/licenses/{license}/revoke", serve.Handler(a.revokeLicense))
+	patch := router.PathPrefix("/api/v1").Methods(http.MethodPatch).Subrouter()
+	patch.Handle("/tenants/{tenant}", serve.Handler(a.renameTenant))
+	patch.Handle("/tenants/{tenant}/licenses/{license}", serve.Handler(a.resizeLicense))
+}
+
+// executeFor is how long a caller waits for the ledger. After it the outcome is unknown to the caller.
+const executeFor = 10 * time.Second
+
+// call is one request on its way to the ledger.
+type call struct {
+	*http.Request
+	name   string // of the command, for the metrics
+	body   []byte
+	tenant domain.TenantID
+	actor  string
+	// part tells apart the commands that one request is split into.
+	part int
+}
+
+// execute has the command done and sets Ledger-Position. The error is the one to return from the handler.
+func (a *API) execute(w http.ResponseWriter, c call, prepare func(eventstore.Scope) (domain.Command, error)) (domain.Answer, error) {
+	idempotency, err := idempotencyOf(c)
+	if err != nil {
+		return domain.Answer{}, err
+	}
+	ctx, cancel := context.WithTimeout(c.Context(), executeFor)
+	defer cancel()
+	result, err := a.ledger.Execute(ctx, eventstore.Request{
+		Tenant: c.tenant, Actor: c.actor, Traceparent: traceparentOf(c.Request), Idempotency: idempotency, Prepare: prepare,
+	})
+	if result.Position.Seq > 0 {
+		w.Header().Set("Ledger-Position", a.tokens.Token(result.Position))
+	}
+	if err != nil {
+		problem := problemOf(err)
+		a.commands.WithLabelValues(c.name, problem.Code).Inc()
+		return domain.Answer{}, errorFor(problem, err)
+	}
+	a.commands.WithLabelValues(c.name, "done").Inc()
+	return result.Answer, nil
+}
+
+// operatorCall checks that the operator asks, and reads the request.
+func (a *API) operatorCall(r *http.Request, name string) (call, error) {
+	bearer, err := bearerOf(r)
+	if err != nil {
+		return call{}, err
+	}
+	if !a.operator.Is(bearer) {
+		return call{}, serve.Unauthorized("This call needs the operator key (op_…), and this is not it.")
+	}
+	body, err := serve.ReadBody(r)
+	if err != nil {
+		return call{}, err
+	}
+	c := call{Request: r, name: name, body: body, actor: "operator"}
+	if id, ok := mux.Vars(r)["tenant"]; ok {
+		if !domain.ValidTenantID(id) {
+			return call{}, serve.NewProblem(http.StatusNotFound, string(domain.TenantNotFound), titles[domain.TenantNotFound], "No tenant can have this id.")
+		}
+		c.tenant = domain.TenantID(id)
+	}
+	return c, nil
+}
+
+// licenseCall checks the form of the license key, and reads the request. Whether the key is right shows in the ledger.
+func (a *API) licenseCall(r *http.Request, name string) (call, identity.Presented, error) {
+	bearer, err := bearerOf(r)
+	if err != nil {
+		return call{}, identity.Presented{}, err
+	}
+	key, err := a.keys.Parse(bearer)
+	if err != nil {
+		return call{}, identity.Presented{}, serve.Unauthorized("This call needs a license key (lk_…); this is none, or it is mistyped or cut off.")
+	}
+	body, err := serve.ReadBody(r)
+	if err != nil {
+		return call{}, identity.Presented{}, err
+	}
+	return call{Request: r, name: name, body: body, tenant: key.Tenant, actor: "key:" + string(key.ID)}, key, nil
+}
+
+// opened returns the license that a key opens.
+func opened(key identity.Presented, t *domain.Tenant) (*domain.License, error) {
+	if l := t.LicenseByKey(key.ID); l != nil && key.Opens(l.Key) {
+		return l, nil
+	}
+	return nil, serve.Unauthorized("This license key is not known here.")
+}
+
+func bearerOf(r *http.Request) (string, error) {
+	scheme, bearer, ok := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !ok || !strings.EqualFold(scheme, "Bearer") || bearer == "" {
+		return "", serve.Unauthorized("Send the key as Authorization: Bearer <key>.")
+	}
+	return strings.TrimSpace(bearer), nil
+}

@@ -1,0 +1,92 @@
+package commandapi
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/coditect-ai/license-ledger/domain"
+	"github.com/coditect-ai/license-ledger/eventstore"
+	"github.com/coditect-ai/license-ledger/internal/serve"
+)
+
+// statuses says which HTTP status a refusal of the domain is.
+var statuses = map[domain.Code]int{
+	domain.TenantExists:        http.StatusConflict,
+	domain.TenantNotFound:      http.StatusNotFound,
+	domain.TenantIsOff:         http.StatusForbidden,
+	domain.LicenseNotFound:     http.StatusNotFound,
+	domain.LicenseIsOff:        http.StatusForbidden,
+	domain.LicenseIsGone:       http.StatusForbidden,
+	domain.LicenseUnchangeable: http.StatusConflict,
+	domain.NoSeatAvailable:     http.StatusConflict,
+	domain.LeaseNotFound:       http.StatusNotFound,
+	domain.LeaseExpired:        http.StatusGone,
+	domain.LeaseReleased:       http.StatusGone,
+	domain.LeaseRevoked:        http.StatusGone,
+}
+
+// titles says in words what a refusal of the domain is.
+var titles = map[domain.Code]string{
+	domain.TenantExists:        "The tenant exists already",
+	domain.TenantNotFound:      "No such tenant",
+	domain.TenantIsOff:         "The tenant is suspended",
+	domain.LicenseNotFound:     "No such license",
+	domain.LicenseIsOff:        "The license is suspended",
+	domain.LicenseIsGone:       "The license was revoked",
+	domain.LicenseUnchangeable: "The license was revoked",
+	domain.NoSeatAvailable:     "No seat is available",
+	domain.LeaseNotFound:       "No such lease",
+	domain.LeaseExpired:        "The lease has expired",
+	domain.LeaseReleased:       "The lease was released",
+	domain.LeaseRevoked:        "The license was revoked",
+}
+
+// problemOf returns the answer for an error of the ledger.
+func problemOf(err error) *serve.Problem {
+	var rejection *domain.Rejection
+	var problem *serve.Problem
+	unavailable := func(code, title, detail string) *serve.Problem {
+		p := serve.NewProblem(http.StatusServiceUnavailable, code, title, detail)
+		p.RetryAfterSeconds = 1
+		return p
+	}
+	switch {
+	case errors.As(err, &rejection):
+		return problemOfRejection(rejection)
+	case errors.As(err, &problem):
+		return problem
+	case errors.Is(err, eventstore.ErrKeyReused):
+		return serve.NewProblem(http.StatusUnprocessableEntity, "idempotency_key_reused", "The Idempotency-Key was used for another request",
+			"This Idempotency-Key came before with another method, path or body. Use a new key for a new request.")
+	case errors.Is(err, eventstore.ErrOverloaded):
+		return unavailable("overloaded", "Too many requests at once", "Nothing was done. Try again in a moment.")
+	case errors.Is(err, eventstore.ErrStopping):
+		return unavailable("stopping", "The service is stopping", "Nothing was done. Try again in a moment.")
+	case errors.Is(err, eventstore.ErrUnknown):
+		return unavailable("outcome_unknown", "It is not known yet whether this was done",
+			"Repeat the request with the same Idempotency-Key: it is done once, however often you ask.")
+	}
+	return serve.NewProblem(http.StatusInternalServerError, "internal", "Something went wrong here", "")
+}
+
+func problemOfRejection(r *domain.Rejection) *serve.Problem {
+	status, ok := statuses[r.Code]
+	if !ok {
+		panic(fmt.Sprintf("no status for the code %s", r.Code))
+	}
+	p := serve.NewProblem(status, string(r.Code), titles[r.Code], r.Detail)
+	if r.Code == domain.NoSeatAvailable {
+		p.Seats, p.InUse, p.RetryAfterSeconds = &r.Seats, &r.InUse, r.RetryAfterSeconds
+	}
+	return p
+}
+
+// errorFor returns the problem as the handler's error, or, where it says no more than "internal", the cause itself, so
+// that it is logged.
+func errorFor(p *serve.Problem, cause error) error {
+	if p.Status == http.StatusInternalServerError {
+		return cause
+	}
+	return p
+}

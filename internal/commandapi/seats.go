@@ -1,0 +1,171 @@
+package commandapi
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+
+	"github.com/coditect-ai/license-ledger/api"
+	"github.com/coditect-ai/license-ledger/domain"
+	"github.com/coditect-ai/license-ledger/eventstore"
+	"github.com/coditect-ai/license-ledger/internal/identity"
+	"github.com/coditect-ai/license-ledger/internal/serve"
+)
+
+func (a *API) acquireSeat(w http.ResponseWriter, r *http.Request) error {
+	c, key, err := a.licenseCall(r, "acquire_seat")
+	if err != nil {
+		return err
+	}
+	var req api.AcquireRequest
+	if err := serve.Decode(c.body, &req, "user", "machine"); err != nil {
+		return err
+	}
+	process := ""
+	if req.Process != nil {
+		process = *req.Process
+	}
+	err = firstError(checkText("user", req.User, 1, nameMax), checkText("machine", req.Machine, 1, nameMax), checkText("process", process, 0, nameMax))
+	if err != nil {
+		return err
+	}
+	answer, err := a.execute(w, c, func(s eventstore.Scope) (domain.Command, error) {
+		l, err := opened(key, s.Tenant)
+		if err != nil {
+			return nil, err
+		}
+		return domain.AcquireSeat{License: l.ID, Lease: domain.LeaseID(newID("lse_")), Holder: domain.Holder{
+			User:    s.Pseudonym(eventstore.UserName, req.User),
+			Machine: s.Pseudonym(eventstore.MachineName, req.Machine),
+			Process: s.Pseudonym(eventstore.ProcessName, process),
+		}}, nil
+	})
+	if err != nil {
+		return err
+	}
+	status := http.StatusOK
+	if answer.Created {
+		status = http.StatusCreated
+	}
+	return serve.Reply(w, status, api.AcquireResponse{
+		Lease: a.leaseReply(c.tenant, *answer.Lease), HeartbeatSeconds: answer.License.HeartbeatSeconds(),
+	})
+}
+
+func (a *API) heartbeatSeats(w http.ResponseWriter, r *http.Request) error {
+	c, key, err := a.licenseCall(r, "heartbeat_seats")
+	if err != nil {
+		return err
+	}
+	return a.leases(w, c, key, leasesMax, func(l domain.LicenseID, ids []domain.LeaseID) domain.Command {
+		return domain.HeartbeatSeats{License: l, Leases: ids}
+	})
+}
+
+func (a *API) releaseSeats(w http.ResponseWriter, r *http.Request) error {
+	c, key, err := a.licenseCall(r, "release_seats")
+	if err != nil {
+		return err
+	}
+	return a.leases(w, c, key, releaseMax, func(l domain.LicenseID, ids []domain.LeaseID) domain.Command {
+		return domain.ReleaseSeats{License: l, Leases: ids}
+	})
+}
+
+const (
+	// leasesMax is how many leases one request may name.
+	leasesMax = 1000
+	// releaseMax is how many one command releases: each leaves an event of its own, and they have to fit in a commit.
+	releaseMax = 250
+)
+
+// leases does one heartbeat or release: for one lease, answered by status, or for many, answered one by one.
+func (a *API) leases(w http.ResponseWriter, c call, key identity.Presented, atOnce int, command func(domain.LicenseID, []domain.LeaseID) domain.Command) error {
+	var req api.LeasesRequest
+	if err := serve.Decode(c.body, &req); err != nil {
+		return err
+	}
+	ids, err := leaseIDs(req)
+	if err != nil {
+		return err
+	}
+	var outcomes []domain.LeaseOutcome
+	for part := range slices.Chunk(ids, atOnce) {
+		answer, err := a.execute(w, c, func(s eventstore.Scope) (domain.Command, error) {
+			l, err := opened(key, s.Tenant)
+			if err != nil {
+				return nil, err
+			}
+			return command(l.ID, part), nil
+		})
+		if err != nil {
+			return err
+		}
+		outcomes = append(outcomes, answer.Leases...)
+		c.part++
+	}
+	if req.Lease != nil {
+		if rejected := outcomes[0].Rejected; rejected != nil {
+			return problemOfRejection(rejected)
+		}
+		lease := a.leaseReply(c.tenant, *outcomes[0].Lease)
+		return serve.Reply(w, http.StatusOK, api.LeasesResponse{Lease: &lease})
+	}
+	results := make([]api.LeaseResult, len(outcomes))
+	for i, o := range outcomes {
+		results[i] = leaseResult(o)
+	}
+	return serve.Reply(w, http.StatusOK, api.LeasesResponse{Results: &results})
+}
+
+func leaseIDs(req api.LeasesRequest) ([]domain.LeaseID, error) {
+	switch {
+	case req.Lease != nil && req.Leases != nil:
+		return nil, serve.Invalid("leases", `Send "lease" or "leases", not both.`)
+	case req.Lease != nil:
+		return []domain.LeaseID{domain.LeaseID(*req.Lease)}, checkText("lease", *req.Lease, 1, idMax)
+	case req.Leases == nil:
+		return nil, serve.Invalid("lease", `The field "lease" (or "leases") is missing.`)
+	}
+	if n := len(*req.Leases); n < 1 || n > leasesMax {
+		return nil, serve.Invalid("leases", fmt.Sprintf(`The field "leases" must hold 1 to %d leases, not %d.`, leasesMax, n))
+	}
+	ids := make([]domain.LeaseID, len(*req.Leases))
+	for i, id := range *req.Leases {
+		if err := checkText(fmt.Sprintf("leases[%d]", i), id, 1, idMax); err != nil {
+			return nil, err
+		}
+		ids[i] = domain.LeaseID(id)
+	}
+	return ids, nil
+}
+
+func (a *API) leaseReply(tenant domain.TenantID, l domain.Lease) api.Lease {
+	reply := api.Lease{
+		Id: string(l.ID), Fence: int64(l.Fence), License: string(l.License), State: api.LeaseState(l.State),
+		User: a.ledger.Text(tenant, l.Holder.User), Machine: a.ledger.Text(tenant, l.Holder.Machine),
+		AcquiredAt: l.AcquiredAt, ExpiresAt: l.ExpiresAt,
+	}
+	if process := a.ledger.Text(tenant, l.Holder.Process); process != "" {
+		reply.Process = &process
+	}
+	if !l.EndedAt.IsZero() {
+		reply.EndedAt = &l.EndedAt
+	}
+	return reply
+}
+
+func leaseResult(o domain.LeaseOutcome) api.LeaseResult {
+	result := api.LeaseResult{Lease: string(o.ID)}
+	switch {
+	case o.Rejected != nil:
+		code := string(o.Rejected.Code)
+		result.Code = &code
+	case o.Lease.State == domain.LeaseStateActive:
+		result.ExpiresAt = &o.Lease.ExpiresAt
+	default:
+		state := api.LeaseState(o.Lease.State)
+		result.State = &state
+	}
+	return result
+}
