@@ -46,20 +46,19 @@ func New(ledger Ledger, secret identity.Secret, operator identity.OperatorKey, r
 
 // Routes adds the calls to router.
 func (a *API) Routes(router *mux.Router) {
-	post := router.PathPrefix("/api/v1").Methods(http.MethodPost).Subrouter()
-	post.Handle("/licenses/acquire", serve.Handler(a.acquireSeat))
-	post.Handle("/licenses/heartbeat", serve.Handler(a.heartbeatSeats))
-	post.Handle("/licenses/release", serve.Handler(a.releaseSeats))
-	post.Handle("/tenants", serve.Handler(a.createTenant))
-	post.Handle("/tenants/{tenant}/suspend", serve.Handler(a.suspendTenant))
-	post.Handle("/tenants/{tenant}/reinstate", serve.Handler(a.reinstateTenant))
-	post.Handle("/tenants/{tenant}/licenses", serve.Handler(a.issueLicense))
-	post.Handle("/tenants/{tenant}/licenses/{license}/suspend", serve.Handler(a.suspendLicense))
-	post.Handle("/tenants/{tenant}/licenses/{license}/reinstate", serve.Handler(a.reinstateLicense))
-	post.Handle("/tenants/{tenant}/licenses/{license}/revoke", serve.Handler(a.revokeLicense))
-	patch := router.PathPrefix("/api/v1").Methods(http.MethodPatch).Subrouter()
-	patch.Handle("/tenants/{tenant}", serve.Handler(a.renameTenant))
-	patch.Handle("/tenants/{tenant}/licenses/{license}", serve.Handler(a.resizeLicense))
+	route := func(method, path string, h serve.Handler) { router.Handle("/api/v1"+path, h).Methods(method) }
+	route(http.MethodPost, "/licenses/acquire", a.acquireSeat)
+	route(http.MethodPost, "/licenses/heartbeat", a.heartbeatSeats)
+	route(http.MethodPost, "/licenses/release", a.releaseSeats)
+	route(http.MethodPost, "/tenants", a.createTenant)
+	route(http.MethodPost, "/tenants/{tenant}/suspend", a.suspendTenant)
+	route(http.MethodPost, "/tenants/{tenant}/reinstate", a.reinstateTenant)
+	route(http.MethodPost, "/tenants/{tenant}/licenses", a.issueLicense)
+	route(http.MethodPost, "/tenants/{tenant}/licenses/{license}/suspend", a.suspendLicense)
+	route(http.MethodPost, "/tenants/{tenant}/licenses/{license}/reinstate", a.reinstateLicense)
+	route(http.MethodPost, "/tenants/{tenant}/licenses/{license}/revoke", a.revokeLicense)
+	route(http.MethodPatch, "/tenants/{tenant}", a.renameTenant)
+	route(http.MethodPatch, "/tenants/{tenant}/licenses/{license}", a.resizeLicense)
 }
 
 // executeFor is how long a caller waits for the ledger. After it the outcome is unknown to the caller.
