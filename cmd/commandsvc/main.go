@@ -1,0 +1,77 @@
+// Command commandsvc takes the commands of the ledger: it decides them, stores their events and answers. It is configured
+// by its environment; --help lists it.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/coditect-ai/license-ledger/eventstore"
+	"github.com/coditect-ai/license-ledger/internal/commandapi"
+	"github.com/coditect-ai/license-ledger/internal/process"
+)
+
+type config struct {
+	process.Service
+	process.NATS
+	process.Keys
+	Partitions int `env:"LEDGER_PARTITIONS" default:"8" help:"Partitions of a new ledger, 1 to 100; an existing one keeps its own."`
+	Replicas   int `env:"LEDGER_REPLICAS" default:"1" help:"Copies of each stream of a new ledger: 1, or 3 in a cluster."`
+}
+
+func main() {
+	err := run(context.Background(), os.Args[1:], os.Stdout)
+	if err != nil && !errors.Is(err, process.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "commandsvc:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, logs io.Writer) error {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var cfg config
+	if err := process.Parse(&cfg, "commandsvc", "Takes commands, stores events, answers.", args, logs); err != nil {
+		return err
+	}
+	secret, operator, err := cfg.Keys.Load()
+	if err != nil {
+		return err
+	}
+	frame := cfg.Start(logs)
+	listener, err := process.Listen(cfg.Addr)
+	if err != nil {
+		return err
+	}
+	nc, err := cfg.NATS.Connect("commandsvc", frame.Log)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	store, err := process.AwaitLedger(ctx, frame.Log, func(ctx context.Context) (*eventstore.NATSStore, error) {
+		return eventstore.CreateNATS(ctx, nc, cfg.Partitions, cfg.Replicas)
+	})
+	if err != nil {
+		return err
+	}
+	writers := eventstore.NewWriters(store, frame.Log, frame.Registry, nil)
+	frame.Health.Require("writers", writers.Ready)
+	commandapi.New(writers, secret, operator, frame.Registry).Routes(frame.Router)
+
+	// The writers go on until the last request is answered.
+	working, finish := context.WithCancel(context.WithoutCancel(ctx))
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return writers.Run(working) })
+	g.Go(func() error {
+		defer finish()
+		return frame.Serve(ctx, listener)
+	})
+	return g.Wait()
+}

@@ -1,0 +1,205 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/coditect-ai/license-ledger/api"
+	"github.com/coditect-ai/license-ledger/eventstore"
+	"github.com/coditect-ai/license-ledger/internal/commandapi"
+	"github.com/coditect-ai/license-ledger/internal/demo"
+	"github.com/coditect-ai/license-ledger/internal/embedded"
+	"github.com/coditect-ai/license-ledger/internal/identity"
+	"github.com/coditect-ai/license-ledger/internal/process"
+	"github.com/coditect-ai/license-ledger/internal/queryapi"
+	"github.com/coditect-ai/license-ledger/projections"
+	"github.com/coditect-ai/license-ledger/ui"
+)
+
+type upCommand struct {
+	Addr       string     `env:"LEDGER_ADDR" default:"127.0.0.1:8080" help:"Address of the page and the API."`
+	Data       string     `env:"LEDGER_DATA" default:"./data" type:"path" help:"Folder for all data; made on first use."`
+	Demo       bool       `env:"LEDGER_DEMO" help:"Make a tenant with two licenses and simulated programs that acquire, heartbeat, release, crash and are denied."`
+	NATSAddr   string     `name:"nats-addr" env:"LEDGER_NATS_ADDR" help:"Also let other programs reach the journal on this address, without any password: for looking at it with the nats command line. Default: no port."`
+	Partitions int        `env:"LEDGER_PARTITIONS" default:"1" help:"Partitions of a new ledger, 1 to 100; an existing one keeps its own."`
+	LogLevel   slog.Level `env:"LOG_LEVEL" default:"INFO" help:"DEBUG logs every request."`
+}
+
+// Help is what ledger up --help adds.
+func (upCommand) Help() string {
+	return `Everything runs in this one process: the journal (a nats-server without a port), a private Postgres (without a
+port) and the three services. Nothing needs to be configured. All data is in one folder:
+
+  operator.key     the operator's bearer key, for the page and for management calls
+  ledger.secret    the secret from which license keys are made: keep it with the backups of the journal
+  nats/            the journal. This is the ledger: never delete it
+  postgres/        the read models. Delete it while the ledger is down, and it is rebuilt from the journal
+
+Ctrl-C answers the requests that run and stops; a second Ctrl-C stops at once. Either way nothing that was
+acknowledged is lost.`
+}
+
+// Run starts everything, serves until ctx ends, and stops it in reverse.
+func (c *upCommand) Run(ctx context.Context, t terminal) (err error) {
+	if err := os.MkdirAll(c.Data, 0o755); err != nil {
+		return err
+	}
+	lock, err := embedded.Lock(c.Data)
+	if err != nil {
+		return err
+	}
+	defer lock.Unlock()
+	listener, err := process.Listen(c.Addr)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	frame := process.NewFrame(c.LogLevel, t.logs)
+	secret, err := identity.LoadOrCreateSecret(filepath.Join(c.Data, "ledger.secret"))
+	if err != nil {
+		return err
+	}
+	operator, operatorText, err := identity.LoadOrCreateOperatorKey(c.operatorKeyFile())
+	if err != nil {
+		return err
+	}
+
+	server, err := embedded.StartNATS(embedded.NATSOptions{Dir: filepath.Join(c.Data, "nats"), Listen: c.NATSAddr, Log: frame.Log})
+	if err != nil {
+		return err
+	}
+	defer server.Shutdown()
+	nc, err := server.Connect(eventstore.NATSOptions("ledger")...)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	store, err := eventstore.CreateNATS(ctx, nc, c.Partitions, 1)
+	if err != nil {
+		return err
+	}
+
+	starting, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	postgres, err := embedded.StartPostgres(starting, embedded.PostgresOptions{Dir: filepath.Join(c.Data, "postgres"), Log: frame.Log})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
+		defer cancel()
+		err = errors.Join(err, postgres.Stop(stopping))
+	}()
+	db, err := pgxpool.New(ctx, postgres.URL())
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	if err := projections.Migrate(starting, db); err != nil {
+		return err
+	}
+
+	writers := eventstore.NewWriters(store, frame.Log, frame.Registry, nil)
+	runner := projections.NewRunner(projections.Options{
+		DB: db, Store: store, Publish: projections.NATSPublisher(nc), Log: frame.Log, Registerer: frame.Registry,
+	})
+	frame.Health.Require("writers", writers.Ready)
+	frame.Health.Require("projections", func(context.Context) error { return runner.Ready() })
+	frame.Health.Require("postgres", db.Ping)
+	commandapi.New(writers, secret, operator, frame.Registry).Routes(frame.Router)
+	queryapi.New(queryapi.Options{
+		DB: db, Ledger: store.Info(), Tokens: eventstore.NewTokens(secret), Operator: operator, NATS: nc, Log: frame.Log, Registerer: frame.Registry,
+	}).Routes(frame.Router)
+	api.Routes(frame.Router)
+	frame.Router.PathPrefix("/").Methods(http.MethodGet, http.MethodHead).Handler(ui.Handler())
+
+	// Requests end first, then the writers and the projector, then what they stand on.
+	working, finish := context.WithCancel(context.WithoutCancel(ctx))
+	defer finish()
+	g, serving := errgroup.WithContext(ctx)
+	g.Go(func() error { return writers.Run(working) })
+	g.Go(func() error { return runner.Run(working) })
+	g.Go(func() error {
+		defer finish()
+		return frame.Serve(serving, listener)
+	})
+	g.Go(func() error {
+		select {
+		case <-postgres.Done():
+			return postgres.Err()
+		case <-working.Done():
+			return nil
+		}
+	})
+	if c.Demo {
+		g.Go(func() error {
+			return demo.Run(serving, demo.Options{URL: c.url(listener), Operator: operatorText, KeysFile: filepath.Join(c.Data, "demo.json"), Log: frame.Log})
+		})
+	}
+	c.greet(t.out, listener, operatorText)
+	err = g.Wait()
+	if err == nil {
+		fmt.Fprintln(t.out, "\nStopped. Everything acknowledged is in the journal.")
+	}
+	return err
+}
+
+func (c *upCommand) operatorKeyFile() string { return filepath.Join(c.Data, "operator.key") }
+
+// url is where a browser on this machine finds the page.
+func (c *upCommand) url(listener net.Listener) string {
+	addr := listener.Addr().(*net.TCPAddr)
+	host := addr.IP.String()
+	if addr.IP.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, fmt.Sprint(addr.Port))
+}
+
+// greet says what a newcomer does next. The key itself is shown on a terminal only: elsewhere it would end in a log.
+func (c *upCommand) greet(out io.Writer, listener net.Listener, operator string) {
+	page := c.url(listener) + "/"
+	if isTerminal(out) {
+		page += "#key=" + operator
+	}
+	keyFile := c.operatorKeyFile()
+	if cwd, err := os.Getwd(); err == nil {
+		if relative, err := filepath.Rel(cwd, keyFile); err == nil && len(relative) < len(keyFile) {
+			keyFile = relative
+		}
+	}
+	fmt.Fprintf(out, `
+The ledger is up.
+
+  Page          %s
+  Operator key  %s
+  API           %s/api/openapi.yaml
+
+Make your first tenant:
+
+  curl -sS %s/api/v1/tenants -H "Authorization: Bearer $(cat %s)" -d '{"id":"acme","name":"Acme Corp"}'
+
+Ctrl-C stops.
+
+`, page, keyFile, c.url(listener), c.url(listener), keyFile)
+}
+
+func isTerminal(out io.Writer) bool {
+	file, ok := out.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}

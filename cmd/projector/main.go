@@ -1,0 +1,76 @@
+// Command projector keeps the read models of the ledger: it reads the journal and writes rows. It is configured by its
+// environment; --help lists it.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/coditect-ai/license-ledger/eventstore"
+	"github.com/coditect-ai/license-ledger/internal/process"
+	"github.com/coditect-ai/license-ledger/projections"
+)
+
+type config struct {
+	process.Service
+	process.NATS
+	process.Postgres
+	BatchMax int `env:"PROJECTOR_BATCH_MAX" default:"500" help:"How many events one transaction applies. More catches up faster and holds row locks longer."`
+}
+
+func main() {
+	err := run(context.Background(), os.Args[1:], os.Stdout)
+	if err != nil && !errors.Is(err, process.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "projector:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, logs io.Writer) error {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var cfg config
+	if err := process.Parse(&cfg, "projector", "Reads the journal, writes the read models.", args, logs); err != nil {
+		return err
+	}
+	frame := cfg.Start(logs)
+	listener, err := process.Listen(cfg.Addr)
+	if err != nil {
+		return err
+	}
+	db, err := cfg.Postgres.Connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	nc, err := cfg.NATS.Connect("projector", frame.Log)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	store, err := process.AwaitLedger(ctx, frame.Log, func(ctx context.Context) (*eventstore.NATSStore, error) {
+		return eventstore.OpenNATS(ctx, nc)
+	})
+	if err != nil {
+		return err
+	}
+	if err := projections.Migrate(ctx, db); err != nil {
+		return err
+	}
+	runner := projections.NewRunner(projections.Options{
+		DB: db, Store: store, BatchMax: cfg.BatchMax, Publish: projections.NATSPublisher(nc), Log: frame.Log, Registerer: frame.Registry,
+	})
+	frame.Health.Require("projections", func(context.Context) error { return runner.Ready() })
+
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return runner.Run(ctx) })
+	g.Go(func() error { return frame.Serve(ctx, listener) })
+	return g.Wait()
+}

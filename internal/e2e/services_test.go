@@ -1,0 +1,272 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
+
+	"github.com/coditect-ai/license-ledger/eventstore"
+	"github.com/coditect-ai/license-ledger/internal/embedded"
+	"github.com/coditect-ai/license-ledger/internal/identity"
+	"github.com/coditect-ai/license-ledger/projections"
+)
+
+// services are the three services over a nats-server with credentials and a Postgres, each a process of its own.
+type services struct {
+	t                             testing.TB
+	dir                           string
+	natsURL, credentials          string
+	postgres                      *embedded.Postgres
+	operator                      string
+	addr                          map[string]string // by service
+	nats, command, project, query *process
+}
+
+func startServices(t testing.TB) *services {
+	t.Helper()
+	s := &services{t: t, dir: t.TempDir(), addr: map[string]string{}}
+	var err error
+	s.postgres, err = embedded.StartPostgres(t.Context(), embedded.PostgresOptions{Dir: filepath.Join(s.dir, "postgres"), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.postgres.Stop(context.Background()) })
+	_, s.operator, err = identity.LoadOrCreateOperatorKey(filepath.Join(s.dir, "operator.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := identity.LoadOrCreateSecret(filepath.Join(s.dir, "ledger.secret")); err != nil {
+		t.Fatal(err)
+	}
+	s.configureNATS()
+	s.startNATS()
+	for _, name := range []string{"commandsvc", "projector", "querysvc"} {
+		s.addr[name] = freeAddr(t)
+	}
+	s.command, s.project, s.query = s.start("commandsvc"), s.start("projector"), s.start("querysvc")
+	s.ready()
+	return s
+}
+
+// configureNATS writes a server configuration that admits one account by credentials.
+func (s *services) configureNATS() {
+	s.t.Helper()
+	check := func(err error) {
+		if err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	keys := func(create func() (nkeys.KeyPair, error)) (nkeys.KeyPair, string) {
+		pair, err := create()
+		check(err)
+		public, err := pair.PublicKey()
+		check(err)
+		return pair, public
+	}
+	operator, operatorID := keys(nkeys.CreateOperator)
+	account, accountID := keys(nkeys.CreateAccount)
+	user, userID := keys(nkeys.CreateUser)
+
+	operatorJWT, err := jwt.NewOperatorClaims(operatorID).Encode(operator)
+	check(err)
+	claims := jwt.NewAccountClaims(accountID)
+	claims.Limits.JetStreamLimits = jwt.JetStreamLimits{DiskStorage: -1, MemoryStorage: -1, Streams: -1, Consumer: -1}
+	accountJWT, err := claims.Encode(operator)
+	check(err)
+	userJWT, err := jwt.NewUserClaims(userID).Encode(account)
+	check(err)
+	seed, err := user.Seed()
+	check(err)
+	credentials, err := jwt.FormatUserConfig(userJWT, seed)
+	check(err)
+
+	addr := freeAddr(s.t)
+	s.natsURL, s.credentials = "nats://"+addr, filepath.Join(s.dir, "ledger.creds")
+	check(os.WriteFile(s.credentials, credentials, 0o600))
+	config := fmt.Sprintf(`
+listen: %q
+operator: %q
+resolver: MEMORY
+resolver_preload: { %s: %q }
+jetstream: { store_dir: %q, sync_interval: always }
+`, addr, operatorJWT, accountID, accountJWT, filepath.Join(s.dir, "nats"))
+	check(os.WriteFile(filepath.Join(s.dir, "nats.conf"), []byte(config), 0o600))
+}
+
+func (s *services) startNATS() {
+	s.t.Helper()
+	s.nats = launch(s.t, nil, "nats-server", "--config", filepath.Join(s.dir, "nats.conf"))
+	s.nats.await("connectable", func() bool {
+		nc, err := nats.Connect(s.natsURL, nats.UserCredentials(s.credentials))
+		if err != nil {
+			return false
+		}
+		nc.Close()
+		return true
+	}, func() string { return "" })
+}
+
+func (s *services) start(name string) *process {
+	s.t.Helper()
+	return launch(s.t, []string{
+		"LISTEN_ADDR=" + s.addr[name], "NATS_URL=" + s.natsURL, "NATS_CREDENTIALS=" + s.credentials, "DATABASE_URL=" + s.postgres.URL(),
+		"LEDGER_SECRET_FILE=" + filepath.Join(s.dir, "ledger.secret"), "OPERATOR_KEY_FILE=" + filepath.Join(s.dir, "operator.key"),
+		"LEDGER_PARTITIONS=2",
+	}, name)
+}
+
+// ready waits until all three services are.
+func (s *services) ready() {
+	s.t.Helper()
+	for name, p := range map[string]*process{"commandsvc": s.command, "projector": s.project, "querysvc": s.query} {
+		p.awaitReady("http://" + s.addr[name])
+	}
+}
+
+func (s *services) client() *ledger {
+	return &ledger{commands: "http://" + s.addr["commandsvc"], queries: "http://" + s.addr["querysvc"], operator: s.operator}
+}
+
+func TestThreeServices(t *testing.T) {
+	t.Parallel()
+	s := startServices(t)
+	l := s.client()
+	const seats = 10
+	_, key := l.license(t, "acme", seats, 300)
+	l.license(t, "beta", 3, 300) // in the other partition, or not: both have to work
+	acked := &acknowledged{acquired: map[string]bool{}, released: map[string]bool{}}
+
+	// Under load, each of them dies once and is started again. Clients go on as soon as they can.
+	ctx, stop := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for c := range 8 {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				client(ctx, l, key, fmt.Sprint("u", c), acked)
+			}
+		})
+	}
+	acquired := func() int {
+		acked.mu.Lock()
+		defer acked.mu.Unlock()
+		return len(acked.acquired)
+	}
+	progress := func(p *process) {
+		t.Helper()
+		before := acquired()
+		p.await("making progress", func() bool { return acquired() > before+50 }, func() string { return "" })
+	}
+	progress(s.command)
+	s.command.kill()
+	s.command = s.start("commandsvc")
+	progress(s.command)
+	s.project.kill()
+	s.project = s.start("projector")
+	progress(s.command)
+	s.query.kill()
+	s.query = s.start("querysvc")
+	progress(s.command)
+	s.nats.kill()
+	s.startNATS()
+	progress(s.command)
+	s.ready()
+	stop()
+	wg.Wait()
+
+	// What a client reads after its own write is there.
+	done := l.must(t, 201, "POST", "/api/v1/tenants", l.operator, map[string]any{"id": "last", "name": "Last"})
+	if got := l.get(t, "/api/v1/tenants/last", done.position); got.at("tenant.name") != "Last" {
+		t.Fatalf("read after write: %v", got.body)
+	}
+	s.check(acked, seats)
+
+	for name, p := range map[string]*process{"commandsvc": s.command, "projector": s.project, "querysvc": s.query} {
+		metrics, err := http.Get("http://" + s.addr[name] + "/metrics")
+		if err != nil || metrics.StatusCode != http.StatusOK {
+			t.Errorf("%s /metrics: %v", name, err)
+		}
+		if code := p.stop(); code != 0 {
+			t.Errorf("%s ended with %d:\n%s", name, code, p.output)
+		}
+		for line := range strings.Lines(p.output.String()) {
+			if !strings.HasPrefix(line, "{") {
+				t.Errorf("%s logged something other than JSON: %s", name, line)
+			}
+		}
+	}
+}
+
+// check compares acknowledgements, journals and read models.
+func (s *services) check(acked *acknowledged, seats int) {
+	t := s.t
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	nc, err := nats.Connect(s.natsURL, append(eventstore.NATSOptions("test"), nats.UserCredentials(s.credentials))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	store, err := eventstore.OpenNATS(ctx, nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if store.Info().Partitions != 2 {
+		t.Fatalf("%d partitions, want 2", store.Info().Partitions)
+	}
+	verifyJournal(ctx, t, store, store.Info().PartitionOf("acme"), acked, seats)
+	db, err := pgxpool.New(ctx, s.postgres.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	runner := projections.NewRunner(projections.Options{DB: db, Store: store, Log: slog.New(slog.DiscardHandler)})
+	if err := runner.CatchUp(ctx); err != nil {
+		t.Errorf("catch up: %v", err)
+	}
+	differences, err := projections.Compare(ctx, db, store)
+	if err != nil {
+		t.Errorf("compare: %v", err)
+	}
+	for _, d := range differences {
+		t.Errorf("the read models differ from a fold of the journal: %v", d)
+	}
+}
+
+func TestServicesTellWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	for name, variables := range map[string][]string{
+		"commandsvc": {"NATS_URL", "LEDGER_SECRET_FILE", "OPERATOR_KEY_FILE"},
+		"projector":  {"NATS_URL", "DATABASE_URL"},
+		"querysvc":   {"NATS_URL", "DATABASE_URL", "LEDGER_SECRET_FILE", "OPERATOR_KEY_FILE"},
+	} {
+		p := launch(t, nil, name)
+		select {
+		case <-p.done:
+		case <-time.After(patience):
+			t.Fatalf("%s goes on without its configuration", name)
+		}
+		for _, variable := range variables {
+			if !strings.Contains(p.output.String(), variable) {
+				t.Errorf("%s does not name %s:\n%s", name, variable, p.output)
+			}
+		}
+		help := launch(t, nil, name, "--help")
+		<-help.done
+		if help.cmd.ProcessState.ExitCode() != 0 || !strings.Contains(help.output.String(), variables[0]) {
+			t.Errorf("%s --help: %s", name, help.output)
+		}
+	}
+}

@@ -1,0 +1,173 @@
+// Package process is what every binary does around its pieces: read its configuration once, log, keep metrics and
+// health, connect to NATS and Postgres, and serve HTTP until it is told to stop.
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/gorilla/mux"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/coditect-ai/license-ledger/eventstore"
+	"github.com/coditect-ai/license-ledger/internal/identity"
+	"github.com/coditect-ai/license-ledger/internal/serve"
+)
+
+// ErrHelp: the help was asked for and printed; the process is done.
+var ErrHelp = errors.New("help was printed")
+
+// Parse reads configuration into a struct with kong tags, from the environment and args. All that is wrong is reported
+// at once. Errors: ErrHelp.
+func Parse(config any, name, description string, args []string, out io.Writer) error {
+	exited := false
+	parser, err := kong.New(config, kong.Name(name), kong.Description(description), kong.Writers(out, out),
+		kong.Exit(func(int) { exited = true }), kong.ConfigureHelp(kong.HelpOptions{WrapUpperBound: 110}))
+	if err != nil {
+		return err
+	}
+	_, err = parser.Parse(args)
+	if exited {
+		return ErrHelp
+	}
+	return err
+}
+
+// Service is the configuration that the three services share.
+type Service struct {
+	Addr     string     `env:"LISTEN_ADDR" default:":8080" help:"Address to serve HTTP on."`
+	LogLevel slog.Level `env:"LOG_LEVEL" default:"INFO" help:"DEBUG logs every request."`
+}
+
+// Start returns the frame of a service.
+func (s Service) Start(logs io.Writer) *Frame { return NewFrame(s.LogLevel, logs) }
+
+// NATS is how to reach the nats-server.
+type NATS struct {
+	URL         string `name:"nats-url" env:"NATS_URL" required:"" help:"Address of the nats-server, such as nats://nats:4222; several with commas."`
+	Credentials string `name:"nats-credentials" env:"NATS_CREDENTIALS" help:"Credentials file (.creds) for it."`
+}
+
+// Connect returns a connection, which keeps trying when the server is not there yet.
+func (n NATS) Connect(name string, log *slog.Logger) (*nats.Conn, error) {
+	options := append(eventstore.NATSOptions(name),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { log.Warn("nats disconnected", "error", err) }),
+		nats.ReconnectHandler(func(c *nats.Conn) { log.Info("nats connected again", "server", c.ConnectedUrlRedacted()) }),
+		// A refused publish arrives here and nowhere else.
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Error("nats", "error", err) }),
+	)
+	if n.Credentials != "" {
+		options = append(options, nats.UserCredentials(n.Credentials))
+	}
+	return nats.Connect(n.URL, options...)
+}
+
+// Postgres is how to reach Postgres.
+type Postgres struct {
+	DatabaseURL string `env:"DATABASE_URL" required:"" help:"Postgres 15 or newer, such as postgres://user:password@host:5432/ledger."`
+}
+
+// Connect returns a pool. It connects on first use.
+func (p Postgres) Connect(ctx context.Context) (*pgxpool.Pool, error) {
+	pool, err := pgxpool.New(ctx, p.DatabaseURL)
+	if err != nil {
+		return nil, fmt.Errorf("DATABASE_URL: %w", err)
+	}
+	return pool, nil
+}
+
+// Keys are the files with the ledger's secrets.
+type Keys struct {
+	SecretFile   string `env:"LEDGER_SECRET_FILE" required:"" help:"File with the ledger's secret: 32 random bytes or more in URL-safe base64, the same for all services."`
+	OperatorFile string `env:"OPERATOR_KEY_FILE" required:"" help:"File with the operator's bearer key: op_ and 43 characters or more."`
+}
+
+// Load reads both files and reports both errors.
+func (k Keys) Load() (identity.Secret, identity.OperatorKey, error) {
+	secret, err := identity.LoadSecret(k.SecretFile)
+	if err != nil {
+		err = fmt.Errorf("LEDGER_SECRET_FILE: %w", err)
+	}
+	operator, err2 := identity.LoadOperatorKey(k.OperatorFile)
+	if err2 != nil {
+		err2 = fmt.Errorf("OPERATOR_KEY_FILE: %w", err2)
+	}
+	return secret, operator, errors.Join(err, err2)
+}
+
+// AwaitLedger opens a ledger with open, again and again until it is there: the services may start in any order.
+func AwaitLedger(ctx context.Context, log *slog.Logger, open func(context.Context) (*eventstore.NATSStore, error)) (*eventstore.NATSStore, error) {
+	for {
+		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
+		store, err := open(attempt)
+		cancel()
+		if err == nil {
+			return store, nil
+		}
+		if !isAway(err) {
+			return nil, err
+		}
+		log.Info("waiting for the ledger", "reason", err)
+		select {
+		case <-time.After(500 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// isAway reports whether err may pass by itself.
+func isAway(err error) bool {
+	for _, passing := range []error{eventstore.ErrNoLedger, context.DeadlineExceeded, nats.ErrTimeout, nats.ErrNoResponders,
+		nats.ErrDisconnected, nats.ErrConnectionReconnecting, nats.ErrReconnectBufExceeded} {
+		if errors.Is(err, passing) {
+			return true
+		}
+	}
+	return false
+}
+
+// Frame is what stands around the pieces of a process.
+type Frame struct {
+	Log      *slog.Logger
+	Registry *prometheus.Registry
+	Router   *mux.Router
+	Health   *serve.Health
+}
+
+// NewFrame returns a frame whose router has /healthz, /readyz and /metrics.
+func NewFrame(level slog.Level, logs io.Writer) *Frame {
+	f := &Frame{
+		Log:      serve.NewLogger(logs, level),
+		Registry: prometheus.NewRegistry(),
+		Router:   serve.NewRouter(),
+		Health:   &serve.Health{},
+	}
+	f.Registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	serve.Operations(f.Router, f.Health, f.Registry)
+	return f
+}
+
+// Listen takes the address, so that a port in use is reported before anything else is started.
+func Listen(addr string) (net.Listener, error) {
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("cannot serve on %s (another program may; choose another address): %w", addr, err)
+	}
+	return listener, nil
+}
+
+// Serve serves the router until ctx ends and running requests are answered.
+func (f *Frame) Serve(ctx context.Context, listener net.Listener) error {
+	f.Log.Info("serving", "addr", listener.Addr().String())
+	return serve.Run(ctx, listener, serve.Observe(f.Router, f.Log, serve.NewMetrics(f.Registry)), f.Log)
+}
