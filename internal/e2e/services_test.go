@@ -77,6 +77,7 @@ func (s *services) configureNATS() {
 	}
 	operator, operatorID := keys(nkeys.CreateOperator)
 	account, accountID := keys(nkeys.CreateAccount)
+	_, systemID := keys(nkeys.CreateAccount)
 	user, userID := keys(nkeys.CreateUser)
 
 	operatorJWT, err := jwt.NewOperatorClaims(operatorID).Encode(operator)
@@ -84,6 +85,8 @@ func (s *services) configureNATS() {
 	claims := jwt.NewAccountClaims(accountID)
 	claims.Limits.JetStreamLimits = jwt.JetStreamLimits{DiskStorage: -1, MemoryStorage: -1, Streams: -1, Consumer: -1}
 	accountJWT, err := claims.Encode(operator)
+	check(err)
+	systemJWT, err := jwt.NewAccountClaims(systemID).Encode(operator)
 	check(err)
 	userJWT, err := jwt.NewUserClaims(userID).Encode(account)
 	check(err)
@@ -99,9 +102,10 @@ func (s *services) configureNATS() {
 listen: %q
 operator: %q
 resolver: MEMORY
-resolver_preload: { %s: %q }
+system_account: %s
+resolver_preload: { %s: %q, %s: %q }
 jetstream: { store_dir: %q, sync_interval: always }
-`, addr, operatorJWT, accountID, accountJWT, filepath.Join(s.dir, "nats"))
+`, addr, operatorJWT, systemID, systemID, systemJWT, accountID, accountJWT, filepath.Join(s.dir, "nats"))
 	check(os.WriteFile(filepath.Join(s.dir, "nats.conf"), []byte(config), 0o600))
 }
 

@@ -26,8 +26,8 @@ import (
 // ErrHelp: the help was asked for and printed; the process is done.
 var ErrHelp = errors.New("help was printed")
 
-// Parse reads configuration into a struct with kong tags, from the environment and args. All that is wrong is reported
-// at once. Errors: ErrHelp.
+// Parse reads configuration into a struct with kong tags, from the environment and args. A field with the tag "needed"
+// must be given; all that are missing are reported at once, by the name of their variable. Errors: ErrHelp.
 func Parse(config any, name, description string, args []string, out io.Writer) error {
 	exited := false
 	parser, err := kong.New(config, kong.Name(name), kong.Description(description), kong.Writers(out, out),
@@ -39,7 +39,13 @@ func Parse(config any, name, description string, args []string, out io.Writer) e
 	if exited {
 		return ErrHelp
 	}
-	return err
+	problems := []error{err}
+	for _, flag := range parser.Model.Flags {
+		if flag.Tag.Has("needed") && flag.Target.IsZero() {
+			problems = append(problems, fmt.Errorf("%s is not set. %s", flag.Envs[0], flag.Help))
+		}
+	}
+	return errors.Join(problems...)
 }
 
 // Service is the configuration that the three services share.
@@ -53,7 +59,7 @@ func (s Service) Start(logs io.Writer) *Frame { return NewFrame(s.LogLevel, logs
 
 // NATS is how to reach the nats-server.
 type NATS struct {
-	URL         string `name:"nats-url" env:"NATS_URL" required:"" help:"Address of the nats-server, such as nats://nats:4222; several with commas."`
+	URL         string `name:"nats-url" env:"NATS_URL" needed:"" help:"Address of the nats-server, such as nats://nats:4222; several with commas."`
 	Credentials string `name:"nats-credentials" env:"NATS_CREDENTIALS" help:"Credentials file (.creds) for it."`
 }
 
@@ -73,7 +79,7 @@ func (n NATS) Connect(name string, log *slog.Logger) (*nats.Conn, error) {
 
 // Postgres is how to reach Postgres.
 type Postgres struct {
-	DatabaseURL string `env:"DATABASE_URL" required:"" help:"Postgres 15 or newer, such as postgres://user:password@host:5432/ledger."`
+	DatabaseURL string `env:"DATABASE_URL" needed:"" help:"Postgres 15 or newer, such as postgres://user:password@host:5432/ledger."`
 }
 
 // Connect returns a pool. It connects on first use.
@@ -87,8 +93,8 @@ func (p Postgres) Connect(ctx context.Context) (*pgxpool.Pool, error) {
 
 // Keys are the files with the ledger's secrets.
 type Keys struct {
-	SecretFile   string `env:"LEDGER_SECRET_FILE" required:"" help:"File with the ledger's secret: 32 random bytes or more in URL-safe base64, the same for all services."`
-	OperatorFile string `env:"OPERATOR_KEY_FILE" required:"" help:"File with the operator's bearer key: op_ and 43 characters or more."`
+	SecretFile   string `env:"LEDGER_SECRET_FILE" needed:"" help:"File with the ledger's secret: 32 random bytes or more in URL-safe base64, the same for all services."`
+	OperatorFile string `env:"OPERATOR_KEY_FILE" needed:"" help:"File with the operator's bearer key: op_ and 43 characters or more."`
 }
 
 // Load reads both files and reports both errors.
