@@ -1,13 +1,126 @@
-// Package ui is the web page, embedded. Stub: replaced by the real handler.
+// Package ui is the web page, built by npm and embedded. A build without Node works, too; the page then says so.
 package ui
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"embed"
+	"encoding/hex"
+	"io/fs"
+	"mime"
 	"net/http"
+	"path"
+	"strings"
+	"time"
 )
 
 //go:embed all:dist
 var dist embed.FS
 
-// Handler serves the page.
-func Handler() http.Handler { return http.FileServerFS(dist) }
+// Handler serves the page: its files, and for every other path without an extension the page itself, which shows what
+// belongs there. It answers GET and HEAD.
+func Handler() http.Handler {
+	files, err := fs.Sub(dist, "dist")
+	if err != nil {
+		panic(err) // the folder is embedded
+	}
+	return newSite(files)
+}
+
+// contentSecurityPolicy allows nothing but what the ledger itself serves.
+const contentSecurityPolicy = "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
+
+const indexFile = "index.html"
+
+// site holds every file in memory, by path.
+type site map[string]*file
+
+type file struct {
+	contentType, cacheControl, etag string
+	plain, br, gz                   []byte
+}
+
+func newSite(files fs.FS) site {
+	s := site{}
+	err := fs.WalkDir(files, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || path.Base(name) == ".gitkeep" {
+			return err
+		}
+		content, err := fs.ReadFile(files, name)
+		if err != nil {
+			return err
+		}
+		original := strings.TrimSuffix(strings.TrimSuffix(name, ".br"), ".gz")
+		f := s[original]
+		if f == nil {
+			f = &file{contentType: contentTypeOf(original), cacheControl: "no-cache"}
+			s[original] = f
+		}
+		if strings.HasPrefix(original, "assets/") {
+			f.cacheControl = "public, max-age=31536000, immutable" // their names change with their content
+		}
+		switch name {
+		case original + ".br":
+			f.br = content
+		case original + ".gz":
+			f.gz = content
+		default:
+			f.plain = content
+			sum := sha256.Sum256(content)
+			f.etag = `"` + hex.EncodeToString(sum[:12]) + `"`
+		}
+		return nil
+	})
+	if err != nil {
+		panic(err) // files in memory can be read
+	}
+	return s
+}
+
+func contentTypeOf(name string) string {
+	if ct := mime.TypeByExtension(path.Ext(name)); ct != "" {
+		return ct
+	}
+	return "application/octet-stream"
+}
+
+// ServeHTTP implements http.Handler.
+func (s site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Security-Policy", contentSecurityPolicy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	name := strings.TrimPrefix(path.Clean(r.URL.Path), "/")
+	f := s[name]
+	if f == nil && path.Ext(name) == "" {
+		if f = s[indexFile]; f == nil {
+			http.Error(w, "UI not built: run make ui", http.StatusServiceUnavailable)
+			return
+		}
+	}
+	if f == nil || f.plain == nil {
+		http.Error(w, "not found", http.StatusNotFound)
+		return
+	}
+	h.Set("Content-Type", f.contentType)
+	h.Set("Cache-Control", f.cacheControl)
+	h.Set("Vary", "Accept-Encoding")
+	body, etag := f.plain, f.etag
+	accepted := r.Header.Get("Accept-Encoding")
+	switch {
+	case f.br != nil && strings.Contains(accepted, "br"):
+		h.Set("Content-Encoding", "br")
+		body, etag = f.br, f.etag[:len(f.etag)-1]+`-br"`
+	case f.gz != nil && strings.Contains(accepted, "gzip"):
+		h.Set("Content-Encoding", "gzip")
+		body, etag = f.gz, f.etag[:len(f.etag)-1]+`-gz"`
+	}
+	h.Set("ETag", etag)
+	// ServeContent answers If-None-Match and HEAD.
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(body))
+}

@@ -1,0 +1,31 @@
+// Runs after vite build: compresses what is worth it, so that the server need not, and fails when the page has grown
+// beyond its budget.
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { brotliCompressSync, constants, gzipSync } from 'node:zlib'
+
+const dist = new URL('../dist', import.meta.url).pathname
+/** Budgets for the first load, in bytes as brotli. */
+const budgets = { '.js': 170_000, '.css': 12_000 }
+const sums = { '.js': 0, '.css': 0 }
+
+writeFileSync(join(dist, '.gitkeep'), '') // vite empties the folder; without this file a build without Node fails
+
+for (const name of readdirSync(dist, { recursive: true })) {
+  const path = join(dist, name)
+  if (!statSync(path).isFile() || !/\.(js|css|html|svg)$/.test(name)) continue
+  const bytes = readFileSync(path)
+  const br = brotliCompressSync(bytes, { params: { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length } })
+  writeFileSync(`${path}.br`, br)
+  writeFileSync(`${path}.gz`, gzipSync(bytes, { level: 9 }))
+  const kind = name.slice(name.lastIndexOf('.'))
+  if (kind in sums) sums[kind] += br.length
+}
+
+let failed = false
+for (const [kind, budget] of Object.entries(budgets)) {
+  const over = sums[kind] > budget
+  failed ||= over
+  console.log(`${kind.slice(1)}: ${(sums[kind] / 1000).toFixed(1)} kB br of ${budget / 1000} kB${over ? ', OVER BUDGET' : ''}`)
+}
+process.exit(failed ? 1 : 0)

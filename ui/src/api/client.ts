@@ -1,0 +1,49 @@
+import createClient from 'openapi-fetch'
+import type { paths } from './schema.gen'
+import { session } from './session'
+import type { Problem } from './types'
+
+export const client = createClient<paths>({
+  baseUrl: location.origin,
+  // Looked up at each call, so that tests can stand in for the network.
+  fetch: (request) => globalThis.fetch(request),
+})
+
+client.use({
+  onRequest({ request }) {
+    request.headers.set('Authorization', `Bearer ${session.key}`)
+    return request
+  },
+  onResponse({ response }) {
+    if (response.status === 401) session.reject()
+  },
+})
+
+/** A refusal of the server, or the network's failure in the same form. */
+export class ProblemError extends Error {
+  readonly problem: Problem
+
+  constructor(problem: Problem) {
+    super(problem.title)
+    this.problem = problem
+  }
+}
+
+/** Returns the data of an answer, or throws its problem. */
+export async function unwrap<T>(call: Promise<{ data?: T; error?: Problem; response: Response }>): Promise<T> {
+  let answer
+  try {
+    answer = await call
+  } catch (cause) {
+    throw new ProblemError({
+      type: 'about:blank', title: 'The ledger cannot be reached', status: 0, code: 'unreachable',
+      detail: `Is it running? ${cause instanceof Error ? cause.message : ''}`,
+    })
+  }
+  if (answer.data !== undefined) return answer.data
+  const problem = answer.error
+  if (problem && typeof problem === 'object' && 'code' in problem) throw new ProblemError(problem)
+  throw new ProblemError({
+    type: 'about:blank', title: `The server answered ${answer.response.status}`, status: answer.response.status, code: 'unexpected',
+  })
+}

@@ -1,0 +1,140 @@
+import { SseParser } from '../lib/sse'
+import type { Frame } from '../lib/view'
+import { session } from './session'
+
+/** How fresh the page is. */
+export type LiveStatus = 'connecting' | 'live' | 'reconnecting' | 'delayed' | 'polling'
+
+export interface LiveHandlers {
+  frame(frame: Frame): void
+  status(status: LiveStatus): void
+  /** The newest snapshot this tab could give to another one; undefined when it has none. */
+  snapshot(): Frame | undefined
+}
+
+type Message = { kind: 'frame'; frame: Frame } | { kind: 'status'; status: LiveStatus } | { kind: 'hello' }
+
+/** Without a byte for this long the stream counts as delayed, then as dead. The server pings every 15 s. */
+const delayedAfter = 20_000
+const deadAfter = 40_000
+const failuresUntilPolling = 3
+
+/**
+ * Follows a tenant until the returned function is called. All tabs of a browser share one stream: a browser opens only
+ * six connections to a host, so the seventh tab would hang. A Web Lock elects the tab that holds the stream; it passes
+ * every frame on. When that tab goes, another takes over.
+ */
+export function followTenant(tenant: string, handlers: LiveHandlers): () => void {
+  const stop = new AbortController()
+  const name = `ledger-live:${tenant}`
+  const channel = new BroadcastChannel(name)
+  let leading = false
+  let status: LiveStatus = 'connecting'
+
+  const deliver = (message: Message) => {
+    if (message.kind === 'frame') handlers.frame(message.frame)
+    if (message.kind === 'status') handlers.status(message.status)
+  }
+  const publish = (message: Message) => {
+    deliver(message)
+    channel.postMessage(message)
+  }
+  channel.addEventListener('message', (event: MessageEvent<Message>) => {
+    if (event.data.kind !== 'hello') {
+      deliver(event.data)
+    } else if (leading) {
+      const frame = handlers.snapshot()
+      if (frame) channel.postMessage({ kind: 'frame', frame } satisfies Message)
+      channel.postMessage({ kind: 'status', status } satisfies Message)
+    }
+  })
+  channel.postMessage({ kind: 'hello' } satisfies Message)
+
+  const lead = async () => {
+    leading = true
+    await stream(tenant, stop.signal, (frame) => publish({ kind: 'frame', frame }), (next) => {
+      if (next === status) return
+      status = next
+      publish({ kind: 'status', status: next })
+    })
+  }
+  // Without Web Locks (a page that is neither https nor local) every tab has its own stream.
+  const role = navigator.locks ? navigator.locks.request(name, { signal: stop.signal }, lead) : lead()
+  role.catch((error: unknown) => {
+    if (!stop.signal.aborted) throw error
+  })
+  return () => {
+    stop.abort()
+    channel.close()
+  }
+}
+
+/** Reads the stream, again and again, until signal ends it. */
+async function stream(tenant: string, signal: AbortSignal, frame: (frame: Frame) => void, status: (s: LiveStatus) => void) {
+  let failures = 0
+  let lastId = ''
+  while (!signal.aborted) {
+    await once(tenant, signal, lastId, (received, id) => {
+      failures = 0
+      lastId = id
+      status('live')
+      if (received) frame(received)
+    }, () => status('delayed'))
+    if (signal.aborted) return
+    failures++
+    status(failures > failuresUntilPolling ? 'polling' : 'reconnecting')
+    const wait = Math.min(500 * 2 ** (failures - 1), failures > failuresUntilPolling ? 60_000 : 4000)
+    await pause(wait * (0.8 + Math.random() * 0.4), signal)
+  }
+}
+
+/** Opens the stream once and returns when it ends, for whatever reason. */
+async function once(tenant: string, signal: AbortSignal, lastId: string, received: (frame: Frame | undefined, id: string) => void, delayed: () => void) {
+  const attempt = new AbortController()
+  const abort = () => attempt.abort()
+  signal.addEventListener('abort', abort)
+  let lastByte = Date.now()
+  const watchdog = setInterval(() => {
+    const silence = Date.now() - lastByte
+    if (silence > deadAfter) abort()
+    else if (silence > delayedAfter) delayed()
+  }, 1000)
+  try {
+    const headers: Record<string, string> = { Authorization: `Bearer ${session.key}`, Accept: 'text/event-stream' }
+    if (lastId) headers['Last-Event-ID'] = lastId
+    const response = await fetch(`/api/v1/tenants/${encodeURIComponent(tenant)}/live`, { headers, signal: attempt.signal, cache: 'no-store' })
+    if (response.status === 401) session.reject()
+    if (!response.ok || !response.body) return
+    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader()
+    const parser = new SseParser()
+    for (;;) {
+      const { done, value } = await reader.read()
+      if (done) return
+      lastByte = Date.now()
+      for (const event of parser.push(value)) {
+        const known = event.event === 'snapshot' || event.event === 'change'
+        received(known ? ({ kind: event.event, data: JSON.parse(event.data) } as Frame) : undefined, event.id)
+      }
+    }
+  } catch {
+    // The network failed or the watchdog gave up: the caller connects again.
+  } finally {
+    clearInterval(watchdog)
+    signal.removeEventListener('abort', abort)
+    attempt.abort()
+  }
+}
+
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const end = () => {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', end)
+      removeEventListener('online', end)
+      resolve()
+    }
+    const timer = setTimeout(end, ms)
+    signal.addEventListener('abort', end)
+    addEventListener('online', end)
+  })
+}

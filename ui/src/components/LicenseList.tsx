@@ -1,0 +1,40 @@
+import { Link } from '@tanstack/react-router'
+import type { License } from '../api/types'
+import { duration } from '../lib/time'
+import { SeatBar } from './SeatBar'
+import { StatusBadge } from './StateBadge'
+
+const banners = {
+  suspended: 'No new seats and no renewals until it is reinstated; running leases run out.',
+  revoked: 'Revoked for good; all its leases ended.',
+} as const
+
+/** The licenses of a tenant. The one that the page is narrowed to is marked. */
+export function LicenseList({ licenses, selected }: { licenses: License[]; selected: string | undefined }) {
+  return (
+    <ul className="grid grid-cols-[repeat(auto-fill,minmax(min(100%,18rem),1fr))] gap-4">
+      {licenses.map((license) => (
+        <li key={license.id} className={`panel rounded-lg border bg-surface p-4 ${license.id === selected ? 'border-accent' : 'border-line'}`}>
+          <div className="flex items-baseline justify-between gap-2">
+            <h3 className="text-base/6 font-semibold">
+              <Link
+                from="/t/$tenant" to="." search={license.id === selected ? {} : { license: license.id }}
+                className="inline-flex min-h-6 items-center text-link underline-offset-4 hover:underline" aria-current={license.id === selected ? 'true' : undefined}
+              >
+                {license.product}
+              </Link>
+            </h3>
+            <StatusBadge status={license.status} />
+          </div>
+          <div className="mt-2">
+            <SeatBar inUse={license.in_use} seats={license.seats} />
+          </div>
+          <p className="mt-2 text-xs/4 text-muted">
+            Lease {duration(license.lease_seconds)}, heartbeat every {duration(license.heartbeat_seconds)}
+          </p>
+          {license.status !== 'active' && <p className="mt-2 text-xs/4">{banners[license.status]}</p>}
+        </li>
+      ))}
+    </ul>
+  )
+}

@@ -1,0 +1,34 @@
+const relative = new Intl.RelativeTimeFormat('en', { numeric: 'auto' })
+const absolute = new Intl.DateTimeFormat('en', { dateStyle: 'medium', timeStyle: 'medium' })
+
+/** "3 seconds ago", "in 2 minutes". */
+export function fromNow(iso: string, now: number): string {
+  const seconds = Math.round((Date.parse(iso) - now) / 1000)
+  const size = Math.abs(seconds)
+  if (size < 60) return relative.format(seconds, 'second')
+  if (size < 3600) return relative.format(Math.trunc(seconds / 60), 'minute')
+  if (size < 86_400) return relative.format(Math.trunc(seconds / 3600), 'hour')
+  return relative.format(Math.trunc(seconds / 86_400), 'day')
+}
+
+/** The local date and time, and UTC: what a person compares with a log. */
+export function fullTime(iso: string): string {
+  return `${absolute.format(Date.parse(iso))} (${iso})`
+}
+
+/** "4 m 05 s", "1 h 02 m": how long until iso; "now" when that is past. */
+export function until(iso: string, now: number): string {
+  const seconds = Math.ceil((Date.parse(iso) - now) / 1000)
+  if (seconds <= 0) return 'now'
+  return duration(seconds)
+}
+
+const two = (n: number) => String(n).padStart(2, '0')
+
+/** "45 s", "4 m 05 s", "1 h 02 m", "2 d 3 h". */
+export function duration(seconds: number): string {
+  if (seconds < 60) return `${seconds} s`
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} m ${two(seconds % 60)} s`
+  if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h ${two(Math.floor((seconds % 3600) / 60))} m`
+  return `${Math.floor(seconds / 86_400)} d ${Math.floor((seconds % 86_400) / 3600)} h`
+}

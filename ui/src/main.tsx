@@ -1,0 +1,35 @@
+import { QueryClient, QueryClientProvider } from '@tanstack/react-query'
+import { RouterProvider } from '@tanstack/react-router'
+import { StrictMode } from 'react'
+import { createRoot } from 'react-dom/client'
+import { ProblemError } from './api/client'
+import { signInFromAddress } from './api/session'
+import { createAppRouter } from './router'
+import './styles.css'
+
+signInFromAddress()
+
+const queryClient = new QueryClient({
+  defaultOptions: {
+    queries: {
+      // A refusal stays a refusal; only a failing network or server is asked again.
+      retry: (failures, error) => failures < 2 && error instanceof ProblemError && (error.problem.status === 0 || error.problem.status >= 500),
+      refetchOnWindowFocus: false,
+    },
+  },
+})
+const router = createAppRouter()
+
+// After an update of the server the old pieces of the page are gone.
+addEventListener('vite:preloadError', () => location.reload())
+
+const root = document.getElementById('root')
+if (root) {
+  createRoot(root).render(
+    <StrictMode>
+      <QueryClientProvider client={queryClient}>
+        <RouterProvider router={router} />
+      </QueryClientProvider>
+    </StrictMode>,
+  )
+}
