@@ -127,6 +127,9 @@ func ReadCommits(ctx context.Context, journal Log, from Checkpoint, f func(at Ch
 	// The last commit that was read is read again: when no newer one follows, only it can tell that the log was swapped.
 	if from.Seq > 0 {
 		r, err := journal.Get(ctx, from.Seq)
+		if errors.Is(err, ErrNoRecord) {
+			return fmt.Errorf("%w: commit %d is not there any more", ErrChainBroken, from.Seq)
+		}
 		if err != nil {
 			return fmt.Errorf("read commit %d: %w", from.Seq, err)
 		}

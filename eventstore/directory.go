@@ -74,6 +74,8 @@ func (d *Directory) Load(ctx context.Context) error {
 	return d.loadTo(ctx, last)
 }
 
+// loadTo reads up to the record last, which is always there: to forget a person, their batch is appended anew without
+// them before the old record is deleted.
 func (d *Directory) loadTo(ctx context.Context, last uint64) error {
 	seq := d.Seq()
 	if seq >= last {

@@ -34,6 +34,7 @@ type tenantState struct {
 func NewState() *State { return &State{tenants: map[domain.TenantID]*tenantState{}} }
 
 // FoldUpTo folds the commits of the journal up to and including sequence last, and calls seen, when not nil, with each.
+// The journal has to reach last, or it waits until it does.
 func (s *State) FoldUpTo(ctx context.Context, journal Log, last uint64, seen func(Checkpoint, Commit)) error {
 	if s.Checkpoint.Seq >= last {
 		return nil

@@ -71,18 +71,33 @@ missing_packages() {
   have_fonts || echo fonts-liberation
 }
 
+# Debian's package would otherwise create a cluster and start it on port 5432.
+# The ledger keeps its own, below data/. Put back when this script ends.
+readonly createcluster=/etc/postgresql-common/createcluster.conf
+no_main_cluster() {
+  mkdir -p "${createcluster%/*}"
+  [[ ! -e $createcluster ]] || cp -p "$createcluster" "$createcluster.before"
+  echo "create_main_cluster = false" >>"$createcluster"
+  trap put_back EXIT
+}
+
+put_back() {
+  local original
+  for original in "$createcluster.before" "$createcluster.ucf-dist"; do
+    if [[ -e $original ]]; then
+      mv -f "$original" "$createcluster"
+      return
+    fi
+  done
+  rm -f "$createcluster"
+}
+
 install_packages() {
   local command="apt-get install -y --no-install-recommends $*"
   have apt-get || die "missing: $*. These are Debian's names; install their equivalents by hand."
   ((EUID == 0)) || die "missing: $*. Install with: sudo apt-get update && sudo ${command}"
 
-  # Debian's package would otherwise create a cluster and start it on port
-  # 5432. The ledger keeps its own, below data/.
-  local conf=/etc/postgresql-common/createcluster.conf
-  if [[ " $* " == *" postgresql "* && ! -e $conf ]]; then
-    mkdir -p "${conf%/*}"
-    echo "create_main_cluster = false" >"$conf"
-  fi
+  [[ " $* " != *" postgresql "* ]] || no_main_cluster
 
   echo "setup: installing $*"
   export DEBIAN_FRONTEND=noninteractive

@@ -52,7 +52,7 @@ acknowledged is lost.`
 
 // Run starts everything, serves until ctx ends, and stops it in reverse.
 func (c *upCommand) Run(ctx context.Context, t terminal) (err error) {
-	if err := os.MkdirAll(c.Data, 0o755); err != nil {
+	if err := os.MkdirAll(c.Data, 0o700); err != nil {
 		return err
 	}
 	lock, err := embedded.Lock(c.Data)

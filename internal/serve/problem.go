@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Problem is an answer that refuses, as RFC 9457 problem details. It is an error, so that a handler can return it.
@@ -67,9 +68,10 @@ func writeProblem(w http.ResponseWriter, r *http.Request, err error) {
 	if p.RetryAfterSeconds > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(p.RetryAfterSeconds))
 	}
-	body, err := json.Marshal(&p)
+	// A detail may quote what the client sent, and that may be anything.
+	body, err := json.Marshal(&p, jsontext.AllowInvalidUTF8(true))
 	if err != nil {
-		panic(err) // only strings and numbers; invalid UTF-8 was refused before
+		panic(err) // strings and numbers can be encoded
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.Header().Set("Cache-Control", "no-store")
