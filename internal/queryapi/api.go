@@ -1,0 +1,130 @@
+package queryapi
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/gorilla/mux"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/coditect-ai/license-ledger/domain"
+	"github.com/coditect-ai/license-ledger/eventstore"
+	"github.com/coditect-ai/license-ledger/internal/identity"
+	"github.com/coditect-ai/license-ledger/internal/serve"
+)
+
+// Options is what an API needs.
+type Options struct {
+	// DB has the schema that projections.Migrate makes.
+	DB       *pgxpool.Pool
+	Ledger   eventstore.LedgerInfo
+	Tokens   *eventstore.Tokens
+	Operator identity.OperatorKey
+	// NATS is where the projector publishes changes.
+	NATS *nats.Conn
+	// Ping is the time between pings of a live stream, each of which also checks that the stream missed nothing.
+	// 0 means 15 s.
+	Ping time.Duration
+	// Log; nil means slog.Default.
+	Log        *slog.Logger
+	Registerer prometheus.Registerer
+}
+
+// API answers the queries.
+type API struct {
+	db       *pgxpool.Pool
+	ledger   eventstore.LedgerInfo
+	tokens   *eventstore.Tokens
+	operator identity.OperatorKey
+	waiting  waiting
+	hub      *hub
+	ping     time.Duration
+	log      *slog.Logger
+	metrics  metrics
+}
+
+type metrics struct {
+	behind    prometheus.Counter
+	streams   prometheus.Gauge
+	snapshots *prometheus.CounterVec
+}
+
+const pingDefault = 15 * time.Second
+
+// New returns the API of a ledger.
+func New(o Options) *API {
+	a := &API{
+		db: o.DB, ledger: o.Ledger, tokens: o.Tokens, operator: o.Operator, ping: o.Ping, log: o.Log,
+		hub: newHub(o.NATS, o.Tokens),
+		metrics: metrics{
+			behind: prometheus.NewCounter(prometheus.CounterOpts{
+				Name: "ledger_queries_behind_total", Help: "Queries refused because the read models had not reached Ledger-Min-Position."}),
+			streams: prometheus.NewGauge(prometheus.GaugeOpts{
+				Name: "ledger_live_streams", Help: "Live streams that are open."}),
+			snapshots: prometheus.NewCounterVec(prometheus.CounterOpts{
+				Name: "ledger_live_snapshots_total", Help: "Snapshots sent on live streams, by reason."}, []string{"reason"}),
+		},
+	}
+	a.waiting.look = a.stands
+	if a.ping == 0 {
+		a.ping = pingDefault
+	}
+	if a.log == nil {
+		a.log = slog.Default()
+	}
+	o.Registerer.MustRegister(a.metrics.behind, a.metrics.streams, a.metrics.snapshots)
+	return a
+}
+
+// Routes adds the calls to router.
+func (a *API) Routes(router *mux.Router) {
+	get := router.PathPrefix("/api/v1").Methods(http.MethodGet).Subrouter()
+	for path, handler := range map[string]serve.Handler{
+		"/tenants":                             a.listTenants,
+		"/tenants/{tenant}":                    a.getTenant,
+		"/tenants/{tenant}/licenses":           a.listLicenses,
+		"/tenants/{tenant}/licenses/{license}": a.getLicense,
+		"/tenants/{tenant}/seats":              a.listSeats,
+		"/tenants/{tenant}/timeline":           a.listTimeline,
+		"/tenants/{tenant}/live":               a.streamLive,
+	} {
+		get.Handle(path, a.operatorOnly(handler))
+	}
+}
+
+// operatorOnly answers requests with the operator's key; others get 401.
+func (a *API) operatorOnly(next serve.Handler) serve.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		scheme, bearer, ok := strings.Cut(r.Header.Get("Authorization"), " ")
+		if !ok || !strings.EqualFold(scheme, "Bearer") || bearer == "" {
+			return serve.Unauthorized("Send the operator key as Authorization: Bearer <key>.")
+		}
+		if !a.operator.Is(strings.TrimSpace(bearer)) {
+			return serve.Unauthorized("This call needs the operator key (op_…), and this is not it.")
+		}
+		return next(w, r)
+	}
+}
+
+// tenantOf returns the tenant of the path. Errors: 404 when no tenant can have this id.
+func tenantOf(r *http.Request) (domain.TenantID, error) {
+	id := mux.Vars(r)["tenant"]
+	if !domain.ValidTenantID(id) {
+		return "", noTenant(domain.TenantID(id))
+	}
+	return domain.TenantID(id), nil
+}
+
+func noTenant(id domain.TenantID) error {
+	return serve.NewProblem(http.StatusNotFound, string(domain.TenantNotFound), "No such tenant", fmt.Sprintf("There is no tenant %q.", id))
+}
+
+func noLicense(tenant domain.TenantID, id string) error {
+	return serve.NewProblem(http.StatusNotFound, string(domain.LicenseNotFound), "No such license",
+		fmt.Sprintf("The tenant %q has no license %q.", tenant, id))
+}

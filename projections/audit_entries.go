@@ -1,0 +1,116 @@
+package projections
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/coditect-ai/license-ledger/domain"
+)
+
+// auditEntries keeps read.audit_entries: every event of a tenant but heartbeats, as stored, with what it changed.
+type auditEntries struct{}
+
+// Name implements Projection.
+func (auditEntries) Name() string { return "audit_entries" }
+
+const auditEntriesInsert = `
+	INSERT INTO read.audit_entries (tenant_id, version, partition, seq, index, type, time, subject, actor, command, event, before, after)
+	SELECT c.tenant_id, c.version, $1, c.seq, c.index, c.type, c.time, c.subject, c.actor, c.command, c.event, c.before, c.after
+	FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::int[], $6::text[], $7::timestamptz[], $8::text[], $9::text[], $10::text[],
+		$11::text[], $12::jsonb[], $13::jsonb[])
+		AS c (tenant_id, version, seq, index, type, time, subject, actor, command, event, before, after)`
+
+// A revoked license was active or suspended before; its event does not say which, the entry before does.
+const auditEntriesRevoked = `
+	UPDATE read.audit_entries e
+	SET before = jsonb_build_object('status', (
+		SELECT b.after ->> 'status' FROM read.audit_entries b
+		WHERE b.tenant_id = e.tenant_id AND b.subject = e.subject AND b.version < e.version
+			AND b.type LIKE 'ai.coditect.license.%' AND b.after ? 'status'
+		ORDER BY b.version DESC LIMIT 1))
+	FROM unnest($1::text[], $2::bigint[]) AS c (tenant_id, version)
+	WHERE e.tenant_id = c.tenant_id AND e.version = c.version`
+
+// Apply implements Projection.
+func (auditEntries) Apply(b *Batch, q *pgx.Batch) error {
+	var (
+		tenants, types, subjects, actors, commands, events []string
+		versions, seqs                                     []uint64
+		indexes                                            []int
+		times                                              []time.Time
+		befores, afters                                    [][]byte
+		revokedTenants                                     []string
+		revokedVersions                                    []uint64
+	)
+	for place, e := range b.Events() {
+		if _, ok := e.Data.(*domain.SeatHeartbeat); ok {
+			continue
+		}
+		before, after, err := beforeAfter(e.Data)
+		if err != nil {
+			return err
+		}
+		if _, ok := e.Data.(*domain.LicenseRevoked); ok {
+			revokedTenants, revokedVersions = append(revokedTenants, string(e.Tenant)), append(revokedVersions, e.Version)
+		}
+		tenants, versions = append(tenants, string(e.Tenant)), append(versions, e.Version)
+		seqs, indexes = append(seqs, place.Seq), append(indexes, place.Index)
+		types, times = append(types, e.Type), append(times, e.Time)
+		subjects, actors, commands = append(subjects, clean(e.Subject)), append(actors, clean(e.Actor)), append(commands, clean(e.Command))
+		events, befores, afters = append(events, string(e.Raw)), append(befores, before), append(afters, after)
+	}
+	change(q, "audit entries", len(events), auditEntriesInsert,
+		b.Partition, tenants, versions, seqs, indexes, types, times, subjects, actors, commands, events, befores, afters)
+	change(q, "audit entries of licenses revoked", len(revokedVersions), auditEntriesRevoked, revokedTenants, revokedVersions)
+	return nil
+}
+
+type fields map[string]any
+
+// beforeAfter returns what an event changed, as JSON objects; nil when nothing was there before, or nothing changed.
+func beforeAfter(event domain.Event) (before, after []byte, err error) {
+	b, a := changedFields(event)
+	if b != nil {
+		if before, err = json.Marshal(b); err != nil {
+			return nil, nil, err
+		}
+	}
+	if a != nil {
+		if after, err = json.Marshal(a); err != nil {
+			return nil, nil, err
+		}
+	}
+	return before, after, nil
+}
+
+func changedFields(event domain.Event) (before, after fields) {
+	switch e := event.(type) {
+	case *domain.TenantCreated:
+		return nil, fields{"name": clean(e.Name), "status": domain.TenantActive}
+	case *domain.TenantRenamed:
+		return fields{"name": clean(e.Was)}, fields{"name": clean(e.Name)}
+	case *domain.TenantSuspended:
+		return fields{"status": domain.TenantActive}, fields{"status": domain.TenantOnSuspense}
+	case *domain.TenantReinstated:
+		return fields{"status": domain.TenantOnSuspense}, fields{"status": domain.TenantActive}
+	case *domain.LicenseIssued:
+		return nil, fields{"product": clean(e.Product), "seats": e.Seats, "lease_seconds": e.LeaseSeconds, "status": domain.LicenseActive}
+	case *domain.LicenseResized:
+		return fields{"seats": e.Was}, fields{"seats": e.Seats}
+	case *domain.LicenseSuspended:
+		return fields{"status": domain.LicenseActive}, fields{"status": domain.LicenseOnSuspense}
+	case *domain.LicenseReinstated:
+		return fields{"status": domain.LicenseOnSuspense}, fields{"status": domain.LicenseActive}
+	case *domain.LicenseRevoked:
+		return nil, fields{"status": domain.LicenseOver} // before: auditEntriesRevoked
+	case *domain.SeatAcquired:
+		return nil, fields{"state": domain.LeaseStateActive, "expires_at": e.ExpiresAt}
+	case *domain.SeatReleased:
+		return fields{"state": domain.LeaseStateActive}, fields{"state": domain.LeaseStateReleased}
+	case *domain.SeatExpired:
+		return fields{"state": domain.LeaseStateActive}, fields{"state": domain.LeaseStateExpired}
+	}
+	return nil, nil // a denial changes nothing
+}

@@ -1,0 +1,120 @@
+package projections
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/coditect-ai/license-ledger/eventstore"
+)
+
+// checkpoint is where a projection stands in one partition.
+type checkpoint struct {
+	eventstore.Checkpoint
+	directory uint64 // the names up to here belong to the commits up to Seq
+}
+
+const checkpointsInsert = `
+	INSERT INTO read.checkpoints (projection, partition, ledger_id, seq, hash, directory_seq, updated_at)
+	SELECT p, $2, $3, 0, $4, 0, clock_timestamp() FROM unnest($1::text[]) AS p
+	ON CONFLICT DO NOTHING`
+
+const checkpointsSelect = `
+	SELECT projection, ledger_id, seq, hash, directory_seq FROM read.checkpoints WHERE partition = $2 AND projection = ANY($1)`
+
+// checkpointsAdvance claims the commits after ($4, $5) up to ($6, $7) for the projections $1. When it changes fewer rows
+// than there are projections, another projector got there first: roll back. The rows are locked in one order, so that two
+// projectors wait for each other instead of deadlocking.
+const checkpointsAdvance = `
+	WITH mine AS (
+		SELECT projection FROM read.checkpoints
+		WHERE partition = $2 AND projection = ANY($1) AND ledger_id = $3 AND seq = $4 AND hash = $5
+		ORDER BY projection FOR UPDATE
+	)
+	UPDATE read.checkpoints c
+	SET seq = $6, hash = $7, directory_seq = $8, commit_time = $9, updated_at = clock_timestamp()
+	FROM mine WHERE c.partition = $2 AND c.projection = mine.projection`
+
+// loadCheckpoints returns where each projection stands, by name. A new one stands at the beginning.
+func (r *Runner) loadCheckpoints(ctx context.Context, p eventstore.Partition) (map[string]checkpoint, error) {
+	names := make([]string, len(r.projections))
+	for i, projection := range r.projections {
+		names[i] = projection.Name()
+	}
+	ledger := r.store.Info().ID
+	var none eventstore.Hash
+	if _, err := r.db.Exec(ctx, checkpointsInsert, names, p, ledger, none[:]); err != nil {
+		return nil, err
+	}
+	rows, err := r.db.Query(ctx, checkpointsSelect, names, p)
+	if err != nil {
+		return nil, err
+	}
+	found := map[string]checkpoint{}
+	var name, rowLedger string
+	var hash []byte
+	var c checkpoint
+	_, err = pgx.ForEachRow(rows, []any{&name, &rowLedger, &c.Seq, &hash, &c.directory}, func() error {
+		if rowLedger != ledger {
+			return fmt.Errorf("%w: the read models are of the ledger %s, the journal is of %s: "+
+				"connect the right database, or, if the journal is the right one, drop the schema %q and table %s and start again",
+				eventstore.ErrChainBroken, rowLedger, ledger, "read", migrationsTable)
+		}
+		c.Hash = eventstore.Hash(hash)
+		found[name] = c
+		return nil
+	})
+	return found, err
+}
+
+// advance is the first statement of a batch's transaction. Errors: errOvertaken.
+func (r *Runner) advance(ctx context.Context, tx pgx.Tx, g group, b *Batch, directory uint64) error {
+	last := b.Last()
+	tag, err := tx.Exec(ctx, checkpointsAdvance, g.names(), b.Partition, r.store.Info().ID, b.From.Seq, b.From.Hash[:],
+		last.At.Seq, last.At.Hash[:], directory, last.Time)
+	if err == nil && tag.RowsAffected() != int64(len(g.projections)) {
+		err = errOvertaken
+	}
+	return err
+}
+
+// group is projections that stand at the same place.
+type group struct {
+	projections []Projection
+	at          checkpoint
+	// until is where the next projections stand, who are waiting for these; forever when there are none.
+	until uint64
+}
+
+func (g group) names() []string {
+	names := make([]string, len(g.projections))
+	for i, p := range g.projections {
+		names[i] = p.Name()
+	}
+	return names
+}
+
+// lagging returns the projections that are furthest behind. Errors: ErrChainBroken when two stand at the same commit with
+// different hashes: one of them read another journal.
+func lagging(projections []Projection, at map[string]checkpoint) (group, error) {
+	g := group{until: forever}
+	for _, p := range projections {
+		c := at[p.Name()]
+		switch {
+		case len(g.projections) == 0 || c.Seq < g.at.Seq:
+			if len(g.projections) > 0 {
+				g.until = g.at.Seq
+			}
+			g.projections, g.at = []Projection{p}, c
+		case c.Seq > g.at.Seq:
+			g.until = min(g.until, c.Seq)
+		case c.Hash != g.at.Hash:
+			return group{}, fmt.Errorf("%w: the checkpoints of %s and %s at commit %d have different hashes: rebuild the read models",
+				eventstore.ErrChainBroken, g.projections[0].Name(), p.Name(), c.Seq)
+		default:
+			g.projections = append(g.projections, p)
+		}
+	}
+	return g, nil
+}

@@ -1,0 +1,10 @@
+package projections_test
+
+import (
+	"os"
+	"testing"
+
+	"github.com/coditect-ai/license-ledger/projections/projectionstest"
+)
+
+func TestMain(m *testing.M) { os.Exit(projectionstest.Run(m)) }

@@ -1,0 +1,145 @@
+package projections_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/coditect-ai/license-ledger/domain"
+	"github.com/coditect-ai/license-ledger/eventstore"
+	"github.com/coditect-ai/license-ledger/projections"
+)
+
+func TestTenants(t *testing.T) {
+	f := setup(t)
+	f.Create("acme", "lic_1", 2)
+	f.Do("acme", domain.RenameTenant{Name: "Acme\x00Corp"}) // a name that Postgres can not hold as it is
+	f.Commit()
+	f.project(t, projections.Options{})
+	mustBe(t, "the name", f.value(t, `SELECT name FROM read.tenants WHERE tenant_id = 'acme'`), "Acme\uFFFDCorp")
+	mustBe(t, "the version", f.value(t, `SELECT version FROM read.tenants WHERE tenant_id = 'acme'`), "3")
+
+	f.Do("acme", domain.SuspendTenant{Reason: "unpaid"})
+	f.Commit()
+	f.project(t, projections.Options{})
+	mustBe(t, "the status", f.value(t, `SELECT status FROM read.tenants WHERE tenant_id = 'acme'`), "suspended")
+	f.Do("acme", domain.ReinstateTenant{})
+	f.Commit()
+	f.project(t, projections.Options{})
+	mustBe(t, "the status", f.value(t, `SELECT status FROM read.tenants WHERE tenant_id = 'acme'`), "active")
+	f.checkSame(t)
+}
+
+func TestLicensesAndSeatCounts(t *testing.T) {
+	f := setup(t)
+	f.Create("acme", "lic_1", 2)
+	f.Issue("acme", "lic_2", 5)
+	f.Acquire("acme", "lic_1", "ada")
+	f.Commit()
+	f.Do("acme", domain.ResizeLicense{License: "lic_1", Seats: 1})
+	f.Do("acme", domain.SuspendLicense{License: "lic_2"})
+	f.Acquire("acme", "lic_1", "bob") // denied: changes no count
+	f.Commit()
+	f.project(t, projections.Options{})
+	mustBe(t, "lic_1", f.value(t, `SELECT (seats, in_use) FROM read.seat_counts WHERE license_id = 'lic_1'`), "(1,1)")
+	mustBe(t, "lic_2", f.value(t, `SELECT status FROM read.licenses WHERE license_id = 'lic_2'`), "suspended")
+	f.checkSame(t)
+}
+
+func TestLeases(t *testing.T) {
+	f := setup(t)
+	f.Create("acme", "lic_1", 3)
+	ada, bob := f.Acquire("acme", "lic_1", "ada"), f.Acquire("acme", "lic_1", "bob")
+	f.Commit()
+	for range 3 {
+		f.Do("acme", domain.HeartbeatSeats{License: "lic_1", Leases: []domain.LeaseID{ada, bob}})
+		f.Commit()
+	}
+	cem := f.Acquire("acme", "lic_1", "cem")
+	f.Do("acme", domain.ReleaseSeats{License: "lic_1", Leases: []domain.LeaseID{cem}}) // begins and ends in one commit
+	f.Do("acme", domain.ReleaseSeats{License: "lic_1", Leases: []domain.LeaseID{ada}})
+	f.Commit()
+	f.Now = f.Now.Add(time.Hour)
+	f.Do("acme", domain.ExpireSeats{Max: 10})
+	f.Commit()
+	f.project(t, projections.Options{})
+	states := `SELECT string_agg(lease_id || '=' || state, ' ' ORDER BY fence) FROM read.leases`
+	mustBe(t, "leases", f.value(t, states), fmt.Sprintf("%s=released %s=expired %s=released", ada, bob, cem))
+	f.checkSame(t)
+}
+
+func TestRevokingALicenseEndsAllItsLeases(t *testing.T) {
+	for _, batchMax := range []int{1, 1000} {
+		t.Run(fmt.Sprint(batchMax), func(t *testing.T) {
+			f := setup(t)
+			f.Create("acme", "lic_1", 1000)
+			f.Create("other", "lic_1", 1)
+			f.Acquire("other", "lic_1", "ada")
+			for i := range 600 {
+				f.Acquire("acme", "lic_1", fmt.Sprint("user", i))
+			}
+			f.Commit()
+			for i := range 300 {
+				f.Acquire("acme", "lic_1", fmt.Sprint("late", i))
+			}
+			f.Do("acme", domain.RevokeLicense{License: "lic_1"})
+			f.Commit()
+			f.project(t, projections.Options{BatchMax: batchMax})
+			mustBe(t, "revoked", f.value(t, `SELECT count(*) FROM read.leases WHERE tenant_id = 'acme' AND state = 'revoked'`), "900")
+			mustBe(t, "others", f.value(t, `SELECT count(*) FROM read.leases WHERE state = 'active'`), "1")
+			f.checkSame(t)
+		})
+	}
+}
+
+func TestAuditEntries(t *testing.T) {
+	f := setup(t)
+	f.Create("acme", "lic_1", 1)
+	f.Do("acme", domain.SuspendLicense{License: "lic_1", Reason: `"<unpaid>"`})
+	f.Commit()
+	f.Do("acme", domain.RevokeLicense{License: "lic_1"})
+	f.Do("acme", domain.RenameTenant{Name: "Acme"})
+	f.Issue("acme", "lic_2", 1)
+	lease := f.Acquire("acme", "lic_2", "ada")
+	f.Acquire("acme", "lic_2", "bob")
+	f.Commit()
+	f.Do("acme", domain.HeartbeatSeats{License: "lic_2", Leases: []domain.LeaseID{lease}})
+	f.Commit()
+	f.project(t, projections.Options{})
+
+	mustBe(t, "entries", f.value(t, `SELECT string_agg(version || ' ' || type, ', ' ORDER BY version) FROM read.audit_entries`),
+		"1 ai.coditect.tenant.created.v1, 2 ai.coditect.license.issued.v1, 3 ai.coditect.license.suspended.v1, "+
+			"4 ai.coditect.license.revoked.v1, 5 ai.coditect.tenant.renamed.v1, 6 ai.coditect.license.issued.v1, "+
+			"7 ai.coditect.seat.acquired.v1, 8 ai.coditect.seat.denied.v1")
+	change := `SELECT before::text || ' ' || after FROM read.audit_entries WHERE version = $1`
+	mustBe(t, "the revocation", f.value(t, change, 4), `{"status": "suspended"} {"status": "revoked"}`)
+	mustBe(t, "the new name", f.value(t, change, 5), `{"name": "The acme"} {"name": "Acme"}`)
+	mustBe(t, "the denial", f.value(t, `SELECT coalesce(before, after) FROM read.audit_entries WHERE version = 8`), "null")
+
+	record, err := f.store.Journal(0).Get(deadline(t), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored := f.value(t, `SELECT '[' || string_agg(event, ',' ORDER BY version) || ']' FROM read.audit_entries WHERE seq = 1`)
+	mustBe(t, "what is stored of commit 1", stored, string(record.Body))
+}
+
+func TestNamesAreThereWithTheirCommit(t *testing.T) {
+	f := setup(t)
+	f.Create("acme", "lic_1", 5)
+	f.Commit()
+	f.project(t, projections.Options{})
+	f.Name("acme", "u_ada", eventstore.UserName, "ada")
+	f.Acquire("acme", "lic_1", "ada")
+	f.Commit()
+	f.Name("acme", "u_ada", eventstore.UserName, "Ada") // a later word on the same pseudonym counts
+	f.Name("acme", "u_bob", eventstore.UserName, "b\x00b")
+	f.Acquire("acme", "lic_1", "bob")
+	f.Commit()
+	f.Name("acme", "u_eve", eventstore.UserName, "eve") // no commit needs her yet
+
+	f.project(t, projections.Options{})
+	mustBe(t, "names", f.value(t, `SELECT string_agg(kind || ' ' || pseudonym || '=' || text, ' ' ORDER BY pseudonym) FROM read.directory`),
+		"user u_ada=Ada user u_bob=b\uFFFDb")
+	mustBe(t, "the directory's place", f.value(t, `SELECT min(directory_seq) FROM read.checkpoints`), "3")
+}

@@ -1,0 +1,304 @@
+package projections
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/coditect-ai/license-ledger/eventstore"
+)
+
+// Options is what a Runner needs.
+type Options struct {
+	// DB has the schema that Migrate makes. One connection per partition is in use at a time.
+	DB    *pgxpool.Pool
+	Store eventstore.Store
+	// Projections is what to keep; nil means All.
+	Projections []Projection
+	// BatchMax is how many events one transaction applies, give or take a commit. A larger batch catches up faster and
+	// holds row locks longer. 0 means 500.
+	BatchMax int
+	// Publish tells live readers what a batch changed; nil tells nobody.
+	Publish Publisher
+	// Log; nil means slog.Default.
+	Log *slog.Logger
+	// Registerer of the metrics; nil means none.
+	Registerer prometheus.Registerer
+}
+
+// Runner keeps the read models at the end of the journal.
+type Runner struct {
+	db          *pgxpool.Pool
+	store       eventstore.Store
+	projections []Projection
+	batchMax    int
+	publish     Publisher
+	log         *slog.Logger
+	metrics     *metrics
+
+	mu   sync.Mutex
+	away map[part]error // what a partition waits for; nil once it is there
+}
+
+const batchMaxDefault = 500
+
+// NewRunner returns a Runner that does nothing until Run.
+func NewRunner(o Options) *Runner {
+	r := &Runner{
+		db: o.DB, store: o.Store, projections: o.Projections, batchMax: o.BatchMax, publish: o.Publish, log: o.Log,
+		away: map[part]error{},
+	}
+	if r.projections == nil {
+		r.projections = All()
+	}
+	if r.batchMax == 0 {
+		r.batchMax = batchMaxDefault
+	}
+	if r.log == nil {
+		r.log = slog.Default()
+	}
+	r.metrics = newMetrics(o.Registerer, r.projections, r.store.Info().Partitions)
+	for p := range r.store.Info().Partitions {
+		r.setAway(eventstore.Partition(p), theRows, errors.New("not started"))
+	}
+	return r
+}
+
+// Run applies commits of all partitions as they come. It returns nil when ctx ends. While the database or the journal is
+// away it waits for it.
+//
+// Errors, each of which needs a person: eventstore.ErrChainBroken; a commit that can not be decoded, or whose rows the
+// database refuses, with its position. What came before it is applied.
+func (r *Runner) Run(ctx context.Context) error {
+	all, running := errgroup.WithContext(ctx)
+	for p := range r.store.Info().Partitions {
+		all.Go(func() error { return r.follow(running, eventstore.Partition(p), forever) })
+		all.Go(func() error { r.watchHead(running, eventstore.Partition(p)); return nil })
+	}
+	if err := all.Wait(); err != nil && ctx.Err() == nil {
+		return err
+	}
+	return nil
+}
+
+// CatchUp applies what the journal holds at the time of the call and returns. Errors: those of Run, and ctx.Err.
+func (r *Runner) CatchUp(ctx context.Context) error {
+	all, running := errgroup.WithContext(ctx)
+	for p := range r.store.Info().Partitions {
+		all.Go(func() error {
+			head, err := r.store.Journal(eventstore.Partition(p)).Last(running)
+			if err != nil {
+				return err
+			}
+			return r.follow(running, eventstore.Partition(p), head)
+		})
+	}
+	return all.Wait()
+}
+
+// Ready returns nil while every partition is being followed, otherwise why one is not.
+func (r *Runner) Ready() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var all []error
+	for p, err := range r.away {
+		if err != nil {
+			all = append(all, fmt.Errorf("partition %d: %w", p.partition, err))
+		}
+	}
+	return errors.Join(all...)
+}
+
+// part is one of the two things that a partition needs; each is watched by a goroutine of its own.
+type part struct {
+	partition eventstore.Partition
+	what      string
+}
+
+const (
+	theRows    = "rows"
+	theJournal = "journal"
+)
+
+func (r *Runner) setAway(p eventstore.Partition, what string, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.away[part{p, what}] = err
+}
+
+// headInterval is how often the end of the journal is asked for, for the lag.
+const headInterval = time.Second
+
+// watchHead keeps the lag and Ready true while no commits come: because there are none, or because the journal is away.
+func (r *Runner) watchHead(ctx context.Context, p eventstore.Partition) {
+	ticks := time.NewTicker(headInterval)
+	defer ticks.Stop()
+	for ctx.Err() == nil {
+		head, err := remoteLog{r.store.Journal(p), "the journal"}.Last(ctx)
+		r.setAway(p, theJournal, err)
+		r.metrics.received(p, head)
+		select {
+		case <-ctx.Done():
+		case <-ticks.C:
+		}
+	}
+}
+
+// A failed round is tried again after retryMin, then twice that, up to retryMax.
+const (
+	retryMin = 50 * time.Millisecond
+	retryMax = 5 * time.Second
+	// standbyMax is the longest wait of a projector that another one keeps overtaking: it stands by, and takes over this
+	// long after the other died.
+	standbyMax = time.Second
+)
+
+// forever is an end that is never reached.
+const forever = math.MaxUint64
+
+// follow applies the commits of one partition up to sequence end, until ctx ends or one can not be applied.
+func (r *Runner) follow(ctx context.Context, p eventstore.Partition, end uint64) error {
+	wait := retryMin
+	for {
+		applied, err := r.round(ctx, p, end)
+		if applied {
+			wait = retryMin
+		}
+		limit := retryMax
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, errEnd):
+			return nil
+		case err == nil:
+			continue
+		case errors.Is(err, errOvertaken):
+			limit = standbyMax
+		case isAway(err):
+			r.setAway(p, theRows, err)
+			r.log.WarnContext(ctx, "projection waits", "partition", p, "retry_in", wait, "error", err)
+		default:
+			r.setAway(p, theRows, err)
+			r.metrics.halted.Inc()
+			r.log.ErrorContext(ctx, "projection stopped", "partition", p, "error", err)
+			return fmt.Errorf("project partition %d: %w", p, err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait/2 + rand.N(wait/2)):
+		}
+		wait = min(2*wait, limit)
+	}
+}
+
+// The reader is at most this far ahead of the transaction that is at work.
+const (
+	aheadCommits = 512
+	aheadBytes   = 8 << 20
+)
+
+var (
+	// errReached ends the reading of a round that comes to where other projections stand.
+	errReached = errors.New("reached the other projections")
+	// errEnd: all projections are where they were to be brought.
+	errEnd = errors.New("at the end")
+)
+
+// round runs the projections that are furthest behind: up to where the next ones stand, or, when all stand together,
+// to end or until something fails. It reports whether anything was applied.
+func (r *Runner) round(ctx context.Context, p eventstore.Partition, end uint64) (applied bool, err error) {
+	at, err := r.loadCheckpoints(ctx, p)
+	if err != nil {
+		// Nothing but the checkpoints was asked for: unless the database refuses that, it is away.
+		return false, dbError(err, !errors.Is(err, eventstore.ErrChainBroken))
+	}
+	g, err := lagging(r.projections, at)
+	if err != nil {
+		return false, err
+	}
+	r.metrics.standing(p, at)
+	r.setAway(p, theRows, nil)
+	if g.at.Seq >= end {
+		return false, errEnd
+	}
+
+	ctx, stop := context.WithCancel(ctx)
+	queue := make(chan Commit, aheadCommits)
+	room := semaphore.NewWeighted(aheadBytes)
+	var readErr error
+	go func() {
+		defer close(queue)
+		journal := remoteLog{r.store.Journal(p), "the journal"}
+		readErr = eventstore.ReadCommits(ctx, journal, g.at.Checkpoint, func(at eventstore.Checkpoint, c eventstore.Commit) error {
+			commit, err := decode(at, c)
+			if err != nil {
+				return err
+			}
+			if err := room.Acquire(ctx, commit.size); err != nil {
+				return err
+			}
+			queue <- commit
+			r.metrics.received(p, at.Seq)
+			if at.Seq == min(g.until, end) {
+				return errReached
+			}
+			return nil
+		})
+	}()
+	defer func() {
+		stop()
+		for range queue { // until the reader has ended
+		}
+	}()
+
+	for {
+		commits := take(queue, r.batchMax)
+		if len(commits) == 0 {
+			// Whatever ended the reading, all that came before it is applied.
+			if errors.Is(readErr, errReached) {
+				return applied, nil
+			}
+			return applied, readErr
+		}
+		if err := r.apply(ctx, p, &g, commits); err != nil {
+			return applied, err
+		}
+		applied = true
+		for _, c := range commits {
+			room.Release(c.size)
+		}
+	}
+}
+
+// take waits for one commit and adds what else is there, up to about limit events. It never waits to fill a batch. It
+// returns none when the queue is closed and empty.
+func take(queue <-chan Commit, limit int) []Commit {
+	first, ok := <-queue
+	if !ok {
+		return nil
+	}
+	commits, events := []Commit{first}, first.events
+	for events < limit {
+		select {
+		case next, ok := <-queue:
+			if !ok {
+				return commits
+			}
+			commits, events = append(commits, next), events+next.events
+		default:
+			return commits
+		}
+	}
+	return commits
+}

@@ -1,0 +1,497 @@
+package projections_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"golang.org/x/sync/errgroup"
+	"pgregory.net/rapid"
+
+	"github.com/coditect-ai/license-ledger/domain"
+	"github.com/coditect-ai/license-ledger/eventstore"
+	"github.com/coditect-ai/license-ledger/eventstore/eventstoretest"
+	"github.com/coditect-ai/license-ledger/projections"
+	"github.com/coditect-ai/license-ledger/projections/projectionstest"
+)
+
+// step does something of a history; draw returns a number below n.
+func step(h *projectionstest.History, draw func(n int) int) {
+	tenant := domain.TenantID(fmt.Sprint("tenant", draw(3)))
+	license := domain.LicenseID(fmt.Sprint("lic_", draw(3)))
+	if !h.Tenant(tenant).Exists() {
+		h.Create(tenant, "lic_0", 3)
+		return
+	}
+	if h.Tenant(tenant).License(license) == nil {
+		h.Issue(tenant, license, draw(4))
+		return
+	}
+	var held []domain.LeaseID
+	h.Tenant(tenant).License(license).Leases(func(l domain.Lease) { held = append(held, l.ID) })
+	switch draw(14) {
+	case 0, 1, 2, 3, 4:
+		h.Acquire(tenant, license, fmt.Sprint(draw(6)))
+	case 5, 6:
+		if len(held) > 0 {
+			h.Do(tenant, domain.HeartbeatSeats{License: license, Leases: held})
+		}
+	case 7, 8:
+		if len(held) > 0 {
+			h.Do(tenant, domain.ReleaseSeats{License: license, Leases: held[:1]})
+		}
+	case 9:
+		h.Commit()
+		h.Now = h.Now.Add(time.Duration(draw(400)) * time.Second)
+		h.Do(tenant, domain.ExpireSeats{Max: 100})
+	case 10:
+		h.Do(tenant, domain.ResizeLicense{License: license, Seats: draw(5)})
+	case 11:
+		h.Do(tenant, domain.RevokeLicense{License: license})
+	case 12:
+		h.Do(tenant, []domain.Command{
+			domain.SuspendTenant{}, domain.ReinstateTenant{}, domain.SuspendLicense{License: license}, domain.ReinstateLicense{License: license},
+			domain.RenameTenant{Name: fmt.Sprint("name", draw(3))},
+		}[draw(5)])
+	case 13:
+		h.Commit()
+	}
+}
+
+const emptyAll = `DELETE FROM read.checkpoints; DELETE FROM read.tenants; DELETE FROM read.licenses; DELETE FROM read.seat_counts;
+	DELETE FROM read.leases; DELETE FROM read.audit_entries; DELETE FROM read.directory`
+
+// Whatever happened, and wherever the batches were cut: the rows are those of a fold of the journal.
+func TestRowsAreTheFoldOfTheJournal(t *testing.T) {
+	t.Parallel()
+	db := projectionstest.New(t)
+	rapid.Check(t, func(r *rapid.T) {
+		if _, err := db.Exec(context.Background(), emptyAll); err != nil {
+			r.Fatal(err)
+		}
+		store := eventstoretest.NewStore(rapid.IntRange(1, 2).Draw(r, "partitions"))
+		h := projectionstest.NewHistory(r, store)
+		draw := func(n int) int { return rapid.IntRange(0, n-1).Draw(r, "draw") }
+		runner := projections.NewRunner(projections.Options{
+			DB: db, Store: store, Log: quiet, BatchMax: rapid.IntRange(1, 20).Draw(r, "batch"), Publish: discard,
+		})
+		for range rapid.IntRange(1, 4).Draw(r, "rounds") {
+			for range rapid.IntRange(1, 60).Draw(r, "steps") {
+				step(h, draw)
+			}
+			h.Commit()
+			if err := runner.CatchUp(context.Background()); err != nil {
+				r.Fatal(err)
+			}
+			differences, err := projections.Compare(context.Background(), db, store)
+			if err != nil || len(differences) > 0 {
+				r.Fatal(err, differences)
+			}
+		}
+	})
+}
+
+func discard(domain.TenantID, []byte) error { return nil }
+
+// busy writes n steps of a history that is the same each time.
+func (f fixture) busy(n int) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for range n {
+		step(f.History, random.IntN)
+		if random.IntN(3) == 0 {
+			f.Commit()
+		}
+	}
+	f.Commit()
+}
+
+func TestReplayFromZeroGivesTheSameRows(t *testing.T) {
+	f := setup(t)
+	for range 5 {
+		f.busy(100)
+		f.project(t, projections.Options{BatchMax: 7})
+	}
+	rows := func() string {
+		var all []string
+		for _, table := range []string{"tenants", "licenses", "seat_counts", "leases", "audit_entries", "directory"} {
+			all = append(all, f.value(t, `SELECT string_agg(r::text, E'\n' ORDER BY r::text) FROM read.`+table+` r`))
+		}
+		return strings.Join(all, "\n\n")
+	}
+	incremental := rows()
+	if _, err := f.db.Exec(deadline(t), emptyAll); err != nil {
+		t.Fatal(err)
+	}
+	f.project(t, projections.Options{})
+	if rows() != incremental {
+		t.Error("a replay from zero gives other rows")
+	}
+	f.checkSame(t)
+}
+
+func TestTwoProjectorsDoNoHarm(t *testing.T) {
+	f := setup(t)
+	f.busy(600)
+	var both errgroup.Group
+	for range 2 {
+		runner := projections.NewRunner(projections.Options{DB: f.db, Store: f.store, BatchMax: 3, Log: quiet})
+		both.Go(func() error { return runner.CatchUp(deadline(t)) })
+	}
+	if err := both.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	f.checkSame(t)
+}
+
+// killer cancels a context before the statement whose turn has come.
+type killer struct {
+	left atomic.Int64
+	kill context.CancelFunc
+}
+
+func (k *killer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+	k.strike()
+	return ctx
+}
+func (*killer) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+func (k *killer) TraceBatchStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceBatchStartData) context.Context {
+	k.strike()
+	return ctx
+}
+func (k *killer) TraceBatchQuery(context.Context, *pgx.Conn, pgx.TraceBatchQueryData) { k.strike() }
+func (*killer) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEndData)       {}
+
+func (k *killer) strike() {
+	if k.left.Add(-1) == 0 {
+		k.kill()
+	}
+}
+
+// However a projector dies, rows and checkpoint are of one commit, and the next goes on from there.
+func TestDyingAnywhereLeavesRowsAndCheckpointTogether(t *testing.T) {
+	f := setup(t)
+	f.busy(400)
+	end, err := f.store.Journal(0).Last(deadline(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := f.db.Config().Copy()
+	killer := &killer{}
+	config.ConnConfig.Tracer = killer
+	db, err := pgxpool.NewWithConfig(deadline(t), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	random := rand.New(rand.NewPCG(3, 4))
+	deaths := 0
+	for {
+		ctx, kill := context.WithCancel(deadline(t))
+		killer.kill = kill
+		killer.left.Store(1 + random.Int64N(40))
+		err := projections.NewRunner(projections.Options{DB: db, Store: f.store, BatchMax: 10, Log: quiet, Publish: discard}).CatchUp(ctx)
+		died := ctx.Err() != nil
+		kill()
+		if err != nil && !died {
+			t.Fatal(err)
+		}
+		f.checkSame(t)
+		if !died {
+			break
+		}
+		deaths++
+	}
+	if seq := f.checkpoint(t); seq != end || deaths < 5 {
+		t.Errorf("after %d deaths the rows stand at %d of %d", deaths, seq, end)
+	}
+}
+
+func TestACommitThatCanNotBeReadStops(t *testing.T) {
+	f := setup(t)
+	f.Create("acme", "lic_1", 1)
+	f.Commit()
+	f.Append(0, []byte(`[{"specversion":"1.0","type":"ai.coditect.seat.borrowed.v1","tenant":"acme","version":"3","data":{}}]`))
+	f.Commit()
+	registry := prometheus.NewRegistry()
+	runner := projections.NewRunner(projections.Options{DB: f.db, Store: f.store, Log: quiet, Registerer: registry})
+	err := runner.Run(deadline(t))
+	if err == nil || !strings.Contains(err.Error(), "partition 0: commit 2 (") || !strings.Contains(err.Error(), "seat.borrowed") {
+		t.Fatalf("the error does not say what and where: %v", err)
+	}
+	if runner.Ready() == nil {
+		t.Error("ready")
+	}
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(`
+		# HELP ledger_projection_halted_total Partitions stopped by a commit that can not be applied, or by a broken chain.
+		# TYPE ledger_projection_halted_total counter
+		ledger_projection_halted_total 1
+	`), "ledger_projection_halted_total"); err != nil {
+		t.Error(err)
+	}
+	if seq := f.checkpoint(t); seq != 1 {
+		t.Errorf("the rows stand at %d, not just before the commit", seq)
+	}
+	f.checkSame(t)
+}
+
+func TestACommitThatTheDatabaseRefusesStops(t *testing.T) {
+	f := setup(t)
+	f.Create("acme", "lic_1", 9)
+	f.Commit()
+	for _, user := range []string{"ada", "bob", "cem", "dan"} {
+		f.Acquire("acme", "lic_1", user)
+		f.Commit()
+	}
+	// As if a bug: a rule that the fourth commit breaks.
+	if _, err := f.db.Exec(deadline(t), `ALTER TABLE read.leases ADD CHECK ("user" <> 'u_cem')`); err != nil {
+		t.Fatal(err)
+	}
+	err := f.run(t, projections.Options{})
+	if err == nil || !strings.Contains(err.Error(), "commit 4 (") {
+		t.Fatalf("the error does not say where: %v", err)
+	}
+	if seq := f.checkpoint(t); seq != 3 {
+		t.Errorf("the rows stand at %d, not just before the commit", seq)
+	}
+	f.checkSame(t)
+}
+
+func TestRowsThatAreNotThereStop(t *testing.T) {
+	f := setup(t)
+	f.Create("acme", "lic_1", 9)
+	f.Acquire("acme", "lic_1", "ada")
+	f.Commit()
+	f.project(t, projections.Options{})
+	if _, err := f.db.Exec(deadline(t), `DELETE FROM read.leases`); err != nil {
+		t.Fatal(err)
+	}
+	f.Do("acme", domain.ReleaseSeats{License: "lic_1", Leases: []domain.LeaseID{"lse_1"}})
+	f.Commit()
+	if err := f.run(t, projections.Options{}); err == nil || !strings.Contains(err.Error(), "leases changed: 0 rows instead of 1") {
+		t.Fatalf("the error does not say what: %v", err)
+	}
+}
+
+func TestAJournalThatIsNotTheSameStops(t *testing.T) {
+	for name, spoil := range map[string]func(t *testing.T, f *fixture){
+		"rolled back": func(_ *testing.T, f *fixture) { f.store.Journal(0).(*eventstoretest.Log).Truncate(1) },
+		"last commit changed": func(_ *testing.T, f *fixture) {
+			f.store.Journal(0).(*eventstoretest.Log).Replace(2, func(r *eventstore.Record) { r.Body = append(r.Body, ' ') })
+		},
+		"swapped and longer": func(t *testing.T, f *fixture) {
+			f.store = eventstoretest.NewStore(1)
+			f.History = projectionstest.NewHistory(t, f.store)
+			f.Create("evil", "lic_1", 9)
+			for range 5 {
+				f.Acquire("evil", "lic_1", "eve")
+				f.Commit()
+				f.Do("evil", domain.RenameTenant{Name: f.Now.String()})
+			}
+			f.Commit()
+		},
+		"rows of another ledger": func(t *testing.T, f *fixture) {
+			if _, err := f.db.Exec(deadline(t), `UPDATE read.checkpoints SET ledger_id = 'another'`); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := setup(t)
+			f.Create("acme", "lic_1", 9)
+			f.Commit()
+			f.Acquire("acme", "lic_1", "ada")
+			f.Commit()
+			f.project(t, projections.Options{})
+			before := f.value(t, `SELECT string_agg(l::text, ' ') FROM read.leases l`)
+			spoil(t, &f)
+			mustBeBroken(t, f.run(t, projections.Options{}))
+			mustBe(t, "the rows", f.value(t, `SELECT string_agg(l::text, ' ') FROM read.leases l`), before)
+		})
+	}
+}
+
+// Another projector, that follows another copy of the journal, moved the checkpoint to a commit of the same number.
+func TestACheckpointThatAnotherJournalMovedStops(t *testing.T) {
+	f := setup(t)
+	f.Create("acme", "lic_1", 9)
+	f.Commit()
+	applied := make(chan struct{}, 1)
+	stopped := make(chan error, 1)
+	runner := projections.NewRunner(projections.Options{
+		DB: f.db, Store: f.store, Log: quiet, Publish: func(domain.TenantID, []byte) error { applied <- struct{}{}; return nil },
+	})
+	go func() { stopped <- runner.Run(deadline(t)) }()
+	<-applied
+	if _, err := f.db.Exec(deadline(t), `UPDATE read.checkpoints SET hash = sha256(hash)`); err != nil {
+		t.Fatal(err)
+	}
+	f.Acquire("acme", "lic_1", "ada")
+	f.Commit()
+	mustBeBroken(t, <-stopped)
+	mustBe(t, "leases", f.value(t, `SELECT count(*) FROM read.leases`), "0")
+}
+
+func TestCompareFindsWhatIsWrong(t *testing.T) {
+	f := setup(t)
+	f.busy(100)
+	f.project(t, projections.Options{})
+	f.checkSame(t)
+	for _, spoil := range []string{
+		`UPDATE read.tenants SET name = 'x' WHERE tenant_id = 'tenant0'`,
+		`DELETE FROM read.licenses WHERE tenant_id = 'tenant0' AND license_id = 'lic_0'`,
+		`UPDATE read.seat_counts SET in_use = in_use + 1 WHERE tenant_id = 'tenant0' AND license_id = 'lic_0'`,
+		`UPDATE read.leases SET expires_at = expires_at + interval '1 ms' WHERE lease_id = 'lse_1'`,
+		`INSERT INTO read.audit_entries (tenant_id, version, partition, seq, index, type, time, subject, actor, command, event)
+			VALUES ('tenant0', 1000, 0, 1, 0, '', now(), '', '', '', '')`,
+	} {
+		if _, err := f.db.Exec(deadline(t), spoil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	differences, err := projections.Compare(deadline(t), f.db, f.store)
+	if err != nil || len(differences) != 5 {
+		t.Errorf("%v, %v", differences, err)
+	}
+	f.store.Journal(0).(*eventstoretest.Log).Truncate(1)
+	_, err = projections.Compare(deadline(t), f.db, f.store)
+	mustBeBroken(t, err)
+}
+
+func TestADirectoryThatWasRolledBackStops(t *testing.T) {
+	f := setup(t)
+	f.Name("acme", "u_ada", eventstore.UserName, "ada")
+	f.Create("acme", "lic_1", 9)
+	f.Commit()
+	f.store.Directory(0).(*eventstoretest.Log).Truncate(0)
+	mustBeBroken(t, f.run(t, projections.Options{}))
+}
+
+func TestANewProjectionCatchesUpFirst(t *testing.T) {
+	f := setup(t)
+	f.busy(200)
+	f.project(t, projections.Options{Projections: projections.All()[:4]})
+	f.busy(200)
+	f.project(t, projections.Options{Projections: projections.All()[:2]})
+	f.busy(50)
+	f.project(t, projections.Options{BatchMax: 5}) // three groups: at two places, and at the beginning
+	f.checkpoint(t)
+	f.checkSame(t)
+}
+
+// A database that goes away is waited for.
+func TestTheDatabaseMayGoAway(t *testing.T) {
+	f := setup(t)
+	f.busy(200)
+	config := f.db.Config().Copy()
+	dials := 0
+	config.BeforeConnect = func(context.Context, *pgx.ConnConfig) error {
+		if dials++; dials < 4 {
+			return errors.New("connection refused")
+		}
+		return nil
+	}
+	db, err := pgxpool.NewWithConfig(deadline(t), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	// Once there, its connections break in the middle of work.
+	var runner *projections.Runner
+	batches := 0
+	runner = projections.NewRunner(projections.Options{DB: db, Store: f.store, BatchMax: 10, Log: quiet, Publish: func(domain.TenantID, []byte) error {
+		if batches++; batches%7 == 1 {
+			_, err := f.db.Exec(deadline(t), `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+				WHERE datname = current_database() AND pid <> pg_backend_pid()`)
+			return err
+		}
+		return nil
+	}})
+	if runner.Ready() == nil {
+		t.Error("ready before it started")
+	}
+	if err := runner.CatchUp(deadline(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := runner.Ready(); err != nil {
+		t.Error(err)
+	}
+	f.checkSame(t)
+}
+
+// awayLog is a Log whose transport fails a few times.
+type awayLog struct {
+	eventstore.Log
+	failures atomic.Int64
+}
+
+func (l *awayLog) Read(ctx context.Context, after uint64, f func(uint64, eventstore.Record) error) error {
+	if l.failures.Add(-1) >= 0 {
+		return errors.New("no servers available")
+	}
+	return l.Log.Read(ctx, after, f)
+}
+
+type awayStore struct {
+	eventstore.Store
+	journal *awayLog
+}
+
+func (s awayStore) Journal(eventstore.Partition) eventstore.Log { return s.journal }
+
+func TestTheJournalMayGoAway(t *testing.T) {
+	f := setup(t)
+	f.busy(50)
+	store := awayStore{f.store, &awayLog{Log: f.store.Journal(0)}}
+	store.journal.failures.Store(3)
+	if err := projections.NewRunner(projections.Options{DB: f.db, Store: store, Log: quiet}).CatchUp(deadline(t)); err != nil {
+		t.Fatal(err)
+	}
+	f.checkSame(t)
+}
+
+func TestRunEndsWithItsContext(t *testing.T) {
+	f := setup(t)
+	f.busy(50)
+	end, err := f.store.Journal(0).Last(deadline(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(deadline(t))
+	defer stop()
+	registry := prometheus.NewRegistry()
+	err = projections.NewRunner(projections.Options{
+		DB: f.db, Store: f.store, Registerer: registry, Log: quiet,
+		Publish: func(_ domain.TenantID, payload []byte) error {
+			var c projections.Change
+			if err := json.Unmarshal(payload, &c); err != nil {
+				return err
+			}
+			if c.Seq == end {
+				stop()
+			}
+			return nil
+		},
+	}).Run(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if problems, err := testutil.GatherAndLint(registry); err != nil || len(problems) > 0 {
+		t.Error(err, problems)
+	}
+	for _, name := range []string{"ledger_projection_lag_commits", "ledger_projection_lag_seconds", "ledger_projection_commits_total"} {
+		if n, err := testutil.GatherAndCount(registry, name); err != nil || n == 0 {
+			t.Errorf("%s: %d, %v", name, n, err)
+		}
+	}
+}

@@ -1,0 +1,88 @@
+-- What the migrations add up to. Written by: go test ./projections -run TestSchema -update
+
+CREATE SCHEMA read;
+
+CREATE TABLE read.audit_entries (
+    tenant_id text NOT NULL,
+    version bigint NOT NULL,
+    partition integer NOT NULL,
+    seq bigint NOT NULL,
+    index integer NOT NULL,
+    type text NOT NULL,
+    "time" timestamp with time zone NOT NULL,
+    subject text NOT NULL,
+    actor text NOT NULL,
+    command text NOT NULL,
+    event text NOT NULL,
+    before jsonb,
+    after jsonb,
+    CONSTRAINT audit_entries_pkey PRIMARY KEY (tenant_id, version)
+);
+CREATE INDEX audit_entries_of_license ON read.audit_entries USING btree (tenant_id, subject, version) WHERE (type ~~ 'ai.coditect.license.%'::text);
+
+CREATE TABLE read.checkpoints (
+    projection text NOT NULL,
+    partition integer NOT NULL,
+    ledger_id text NOT NULL,
+    seq bigint NOT NULL,
+    hash bytea NOT NULL,
+    directory_seq bigint NOT NULL,
+    commit_time timestamp with time zone,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT checkpoints_pkey PRIMARY KEY (projection, partition)
+) WITH (fillfactor=50);
+
+CREATE TABLE read.directory (
+    tenant_id text NOT NULL,
+    pseudonym text NOT NULL,
+    kind text NOT NULL,
+    text text NOT NULL,
+    CONSTRAINT directory_pkey PRIMARY KEY (tenant_id, pseudonym)
+);
+
+CREATE TABLE read.leases (
+    tenant_id text NOT NULL,
+    lease_id text NOT NULL,
+    license_id text NOT NULL,
+    fence bigint NOT NULL,
+    "user" text NOT NULL,
+    machine text NOT NULL,
+    process text NOT NULL,
+    state text NOT NULL,
+    acquired_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone,
+    CONSTRAINT leases_pkey PRIMARY KEY (tenant_id, lease_id)
+) WITH (fillfactor=75);
+CREATE INDEX leases_active_of_license ON read.leases USING btree (tenant_id, license_id, fence) WHERE (state = 'active'::text);
+CREATE UNIQUE INDEX leases_newest ON read.leases USING btree (tenant_id, fence);
+CREATE INDEX leases_of_license ON read.leases USING btree (tenant_id, license_id, fence);
+CREATE INDEX leases_of_state ON read.leases USING btree (tenant_id, state, fence);
+
+CREATE TABLE read.licenses (
+    tenant_id text NOT NULL,
+    license_id text NOT NULL,
+    product text NOT NULL,
+    status text NOT NULL,
+    lease_seconds integer NOT NULL,
+    issued_at timestamp with time zone NOT NULL,
+    CONSTRAINT licenses_pkey PRIMARY KEY (tenant_id, license_id)
+);
+
+CREATE TABLE read.seat_counts (
+    tenant_id text NOT NULL,
+    license_id text NOT NULL,
+    seats integer NOT NULL,
+    in_use integer NOT NULL,
+    CONSTRAINT seat_counts_in_use_check CHECK ((in_use >= 0)),
+    CONSTRAINT seat_counts_pkey PRIMARY KEY (tenant_id, license_id)
+) WITH (fillfactor=50);
+
+CREATE TABLE read.tenants (
+    tenant_id text NOT NULL,
+    name text NOT NULL,
+    status text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    version bigint NOT NULL,
+    CONSTRAINT tenants_pkey PRIMARY KEY (tenant_id)
+) WITH (fillfactor=70);

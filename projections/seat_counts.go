@@ -1,0 +1,73 @@
+package projections
+
+import (
+	"github.com/jackc/pgx/v5"
+
+	"github.com/coditect-ai/license-ledger/domain"
+)
+
+// seatCounts keeps read.seat_counts: seats and seats in use of each license.
+type seatCounts struct{}
+
+// Name implements Projection.
+func (seatCounts) Name() string { return "seat_counts" }
+
+const seatCountsInsert = `
+	INSERT INTO read.seat_counts (tenant_id, license_id, seats, in_use)
+	SELECT * FROM unnest($1::text[], $2::text[], $3::int[], $4::int[])`
+
+// Seats null means unchanged. A revoked license has nobody left, however many there were.
+const seatCountsUpdate = `
+	UPDATE read.seat_counts s
+	SET seats = coalesce(c.seats, s.seats), in_use = CASE WHEN c.revoked THEN 0 ELSE s.in_use + c.delta END
+	FROM unnest($1::text[], $2::text[], $3::int[], $4::int[], $5::bool[]) AS c (tenant_id, license_id, seats, delta, revoked)
+	WHERE s.tenant_id = c.tenant_id AND s.license_id = c.license_id`
+
+type seatCountChange struct {
+	issued, revoked bool
+	seats           *int
+	delta           int // of seats in use
+}
+
+// Apply implements Projection.
+func (seatCounts) Apply(b *Batch, q *pgx.Batch) error {
+	var changes ordered[licenseKey, seatCountChange]
+	for _, event := range b.Events() {
+		switch e := event.Data.(type) {
+		case *domain.LicenseIssued:
+			c := changes.at(licenseKey{event.Tenant, e.License})
+			c.issued, c.seats = true, &e.Seats
+		case *domain.LicenseResized:
+			changes.at(licenseKey{event.Tenant, e.License}).seats = &e.Seats
+		case *domain.SeatAcquired:
+			changes.at(licenseKey{event.Tenant, e.License}).delta++
+		case *domain.SeatReleased:
+			changes.at(licenseKey{event.Tenant, e.License}).delta--
+		case *domain.SeatExpired:
+			changes.at(licenseKey{event.Tenant, e.License}).delta--
+		case *domain.LicenseRevoked:
+			c := changes.at(licenseKey{event.Tenant, e.License})
+			c.revoked, c.delta = true, 0
+		}
+	}
+	type columns struct {
+		tenants, ids []string
+		seats        []*int
+		deltas       []int
+		revoked      []bool
+	}
+	var issued, changed columns
+	for key, c := range changes.all() {
+		into := &changed
+		if c.issued {
+			into = &issued
+		}
+		into.tenants, into.ids = append(into.tenants, string(key.tenant)), append(into.ids, string(key.license))
+		into.seats, into.deltas, into.revoked = append(into.seats, c.seats), append(into.deltas, c.delta), append(into.revoked, c.revoked)
+	}
+	change(q, "seat counts of licenses issued", len(issued.ids), seatCountsInsert,
+		issued.tenants, issued.ids, issued.seats, issued.deltas)
+	change(q, "seat counts", len(changed.ids), seatCountsUpdate,
+		changed.tenants, changed.ids, changed.seats, changed.deltas, changed.revoked)
+	return nil
+}
