@@ -21,7 +21,7 @@ export function EventList({ events, names, licenses }: { events: Event[]; names:
         return (
           <li key={event.id} data-event={event.type} className={`border-l-4 pl-3 ${tones[tone]}`}>
             <p>
-              <span className="font-medium">{verb}</span> {about}
+              <span className="font-semibold">{verb}</span> {about}
             </p>
             <details className="text-xs/4 text-muted">
               <summary className="min-h-6 cursor-pointer py-1">

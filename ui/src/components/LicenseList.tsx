@@ -11,9 +11,10 @@ const banners = {
 
 /** The licenses of a tenant. The one that the page is narrowed to is marked. */
 export function LicenseList({ licenses, selected }: { licenses: License[]; selected: string | undefined }) {
+  const sorted = licenses.toSorted((a, b) => a.product.localeCompare(b.product) || a.issued_at.localeCompare(b.issued_at))
   return (
     <ul className="grid grid-cols-[repeat(auto-fill,minmax(min(100%,18rem),1fr))] gap-4">
-      {licenses.map((license) => (
+      {sorted.map((license) => (
         <li key={license.id} className={`panel rounded-lg border bg-surface p-4 ${license.id === selected ? 'border-accent' : 'border-line'}`}>
           <div className="flex items-baseline justify-between gap-2">
             <h3 className="text-base/6 font-semibold">

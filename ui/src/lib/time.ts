@@ -18,7 +18,7 @@ export function fullTime(iso: string): string {
 
 /** "4 m 05 s", "1 h 02 m": how long until iso; "now" when that is past. */
 export function until(iso: string, now: number): string {
-  const seconds = Math.ceil((Date.parse(iso) - now) / 1000)
+  const seconds = Math.floor((Date.parse(iso) - now) / 1000)
   if (seconds <= 0) return 'now'
   return duration(seconds)
 }

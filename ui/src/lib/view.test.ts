@@ -1,0 +1,50 @@
+import { describe, expect, it } from 'vitest'
+import { acquired, change, event, lease, license, names, snapshot } from '../test/ledger'
+import { applyFrame, dropGone, lingerFor, type TenantView } from './view'
+
+const start = (over = {}) => applyFrame(undefined, { kind: 'snapshot', data: snapshot(over) }, 1000) as TenantView
+const after = (view: TenantView, over: object, now = 2000) => applyFrame(view, { kind: 'change', data: change(over) }, now) as TenantView
+
+describe('applyFrame', () => {
+  it('shows a snapshot', () => {
+    expect(start()).toMatchObject({ leases: [{ id: 'lse_1' }], events: [acquired], names, position: 'position-1', receivedAt: 1000 })
+  })
+
+  it('drops a change before the first snapshot', () => {
+    expect(applyFrame(undefined, { kind: 'change', data: change() }, 1000)).toBeUndefined()
+  })
+
+  it('replaces what changed and keeps the rest', () => {
+    const view = after(start(), { licenses: [{ ...license, in_use: 2 }], leases: [lease('lse_2', { fence: 9 })], position: 'position-2' })
+    expect(view.licenses).toEqual([{ ...license, in_use: 2 }])
+    expect(view.leases.map((l) => l.id)).toEqual(['lse_2', 'lse_1'])
+    expect(view).toMatchObject({ position: 'position-2', receivedAt: 2000 })
+  })
+
+  it('renews a lease in its place', () => {
+    const view = after(start(), { leases: [lease('lse_1', { expires_at: '2030-01-01T00:00:00Z' })] })
+    expect(view.leases).toHaveLength(1)
+    expect(view.leases[0]?.expires_at).toBe('2030-01-01T00:00:00Z')
+  })
+
+  it('keeps an ended lease for a moment, through a new snapshot, too', () => {
+    let view = after(start(), { leases: [lease('lse_1', { state: 'released' })] }, 2000)
+    expect(view.leases[0]).toMatchObject({ state: 'released', goneAt: 2000 + lingerFor })
+    view = applyFrame(view, { kind: 'snapshot', data: snapshot({ leases: [] }) }, 3000) as TenantView
+    expect(view.leases).toHaveLength(1)
+    expect(dropGone(view, 2000 + lingerFor - 1)).toBe(view)
+    expect(dropGone(view, 2000 + lingerFor).leases).toEqual([])
+  })
+
+  it('does not show a lease that had ended before it was seen', () => {
+    expect(after(start(), { leases: [lease('lse_9', { state: 'expired' })] }).leases.map((l) => l.id)).toEqual(['lse_1'])
+  })
+
+  it('puts new events first, and keeps fifty', () => {
+    const many = Array.from({ length: 60 }, (_, i) => event('seat.released', {}, String(i + 10)))
+    const view = after(start(), { events: many })
+    expect(view.events).toHaveLength(50)
+    expect(view.events[0]?.version).toBe('69')
+    expect(view.events.at(-1)?.version).toBe('20')
+  })
+})

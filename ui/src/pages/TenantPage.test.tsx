@@ -1,0 +1,78 @@
+import { screen, waitFor, within } from '@testing-library/react'
+import { describe, expect, it } from 'vitest'
+import { answersProblem, answersTenant, change, event, lease, license, liveStream, neverAnswers, snapshot, tenant } from '../test/ledger'
+import { renderAt } from '../test/render'
+import { server } from '../test/server'
+
+const problemOnce = (path: string) => answersProblem(path, 404, 'tenant_not_found', 'No such tenant')
+
+describe('tenant', () => {
+  it('shows that it loads', async () => {
+    server.use(...['/acme', '/acme/licenses', '/acme/seats', '/acme/timeline'].map(neverAnswers))
+    renderAt('/t/acme')
+    expect(await screen.findByText('Loading the tenant')).toBeInTheDocument()
+  })
+
+  it('says that there is no such tenant', async () => {
+    server.use(...['/acme', '/acme/licenses', '/acme/seats', '/acme/timeline'].map(problemOnce))
+    renderAt('/t/acme')
+    expect(await screen.findByRole('alert')).toHaveTextContent('No such tenant')
+  })
+
+  it('says what to do when it is empty', async () => {
+    const live = liveStream()
+    server.use(...answersTenant(snapshot({ licenses: [], leases: [], events: [] }), live.stream))
+    renderAt('/t/acme')
+    expect(await screen.findByText(/No licenses yet/)).toBeInTheDocument()
+    expect(screen.getByText('Nobody holds a seat right now.')).toBeInTheDocument()
+    live.end()
+  })
+
+  it('moves by itself', async () => {
+    const live = liveStream()
+    server.use(...answersTenant(snapshot(), live.stream))
+    renderAt('/t/acme')
+    expect(await screen.findByRole('heading', { name: 'Acme Corp' })).toBeInTheDocument()
+    live.send('snapshot', snapshot())
+    expect(await screen.findByText('Live')).toBeInTheDocument()
+
+    const denied = event('seat.denied', { license: 'lic_1', user: 'user_2', machine: 'machine_1', reason: 'no_seat_available' }, '9')
+    live.send('change', change({
+      licenses: [{ ...license, in_use: 2 }], leases: [lease('lse_2', { user: 'bob', fence: 8 })], events: [denied], names: { user_2: 'carol' },
+    }))
+    const table = screen.getByRole('table', { name: 'Active leases' })
+    expect(await within(table).findByText('bob')).toBeInTheDocument()
+    expect(screen.getByTestId('in-use')).toHaveTextContent('2')
+    expect(screen.getByText(/carol on ws-1, cad: all seats in use/)).toBeInTheDocument()
+
+    live.send('change', change({ leases: [lease('lse_2', { user: 'bob', fence: 8, state: 'expired' })] }))
+    expect(await within(table).findByText('Expired')).toBeInTheDocument()
+    live.end()
+  })
+
+  it('tells when it is suspended', async () => {
+    const live = liveStream()
+    server.use(...answersTenant(snapshot({ tenant: { ...tenant, status: 'suspended' }, licenses: [{ ...license, status: 'revoked' }] }), live.stream))
+    renderAt('/t/acme')
+    expect(await screen.findByText('This tenant is suspended.')).toBeInTheDocument()
+    expect(screen.getByText(/Revoked for good/)).toBeInTheDocument()
+    live.end()
+  })
+
+  it('tells that it is stale while there is no stream, and keeps what it knows', async () => {
+    server.use(...answersTenant(snapshot(), undefined))
+    renderAt('/t/acme')
+    expect(await screen.findByText('Reconnecting')).toBeInTheDocument()
+    await waitFor(() => expect(screen.getByText(/not updated for/)).toBeInTheDocument())
+    expect(screen.getByRole('table', { name: 'Active leases' })).toBeInTheDocument()
+  })
+
+  it('narrows the leases to one license by the address', async () => {
+    const live = liveStream()
+    server.use(...answersTenant(snapshot({ leases: [lease('lse_1'), lease('lse_2', { license: 'lic_2', user: 'bob' })] }), live.stream))
+    renderAt('/t/acme?license=lic_2')
+    expect(await screen.findByText('bob')).toBeInTheDocument()
+    expect(screen.queryByText('ada')).not.toBeInTheDocument()
+    live.end()
+  })
+})

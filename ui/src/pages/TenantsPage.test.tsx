@@ -1,0 +1,53 @@
+import { screen } from '@testing-library/react'
+import userEvent from '@testing-library/user-event'
+import { describe, expect, it } from 'vitest'
+import { answersProblem, answersTenants, neverAnswers } from '../test/ledger'
+import { renderAt } from '../test/render'
+import { server } from '../test/server'
+
+const acme = { id: 'acme', name: 'Acme Corp', status: 'active', created_at: '2026-01-01T00:00:00Z', licenses: 2, seats: 7, in_use: 7 }
+
+describe('tenants', () => {
+  it('asks for the key first', async () => {
+    renderAt('/', { signedIn: false })
+    await userEvent.type(await screen.findByLabelText('Operator key'), 'op_short')
+    await userEvent.click(screen.getByRole('button', { name: 'Sign in' }))
+    expect(screen.getByRole('alert')).toHaveTextContent('begins with op_')
+  })
+
+  it('shows that it loads', async () => {
+    server.use(neverAnswers(''))
+    renderAt('/')
+    expect(await screen.findByText('Loading tenants')).toBeInTheDocument()
+  })
+
+  it('says what to do when there are none', async () => {
+    server.use(answersTenants())
+    renderAt('/')
+    expect(await screen.findByRole('heading', { name: 'No tenants yet' })).toBeInTheDocument()
+    expect(screen.getByText(/curl -sS .*\/api\/v1\/tenants/)).toBeInTheDocument()
+  })
+
+  it('lists them with their seats in words', async () => {
+    server.use(answersTenants(acme))
+    renderAt('/')
+    expect(await screen.findByRole('link', { name: 'Acme Corp' })).toHaveAttribute('href', '/t/acme')
+    expect(screen.getByText(/of 7 seats in use, full/)).toBeInTheDocument()
+  })
+
+  it('shows a problem with its request, and tries again', async () => {
+    server.use(answersProblem('', 503, 'projection_behind', 'Not that far yet'))
+    renderAt('/')
+    expect(await screen.findByRole('alert')).toHaveTextContent('Not that far yet')
+    expect(screen.getByText('request-7')).toBeInTheDocument()
+    server.use(answersTenants(acme))
+    await userEvent.click(screen.getByRole('button', { name: 'Try again' }))
+    expect(await screen.findByRole('link', { name: 'Acme Corp' })).toBeInTheDocument()
+  })
+
+  it('asks for the key again when the server refuses it', async () => {
+    server.use(answersProblem('', 401, 'unauthorized', 'A valid key is required'))
+    renderAt('/')
+    expect(await screen.findByRole('alert')).toHaveTextContent('does not know this key')
+  })
+})

@@ -1,0 +1,75 @@
+import { delay, http, HttpResponse } from 'msw'
+import type { Event, Lease, License, LiveChange, LiveSnapshot, Tenant } from '../api/types'
+
+export const tenant: Tenant = { id: 'acme', name: 'Acme Corp', status: 'active', created_at: '2026-01-02T03:04:05.000Z' }
+
+export const license: License = {
+  id: 'lic_1', tenant: 'acme', product: 'cad', seats: 5, in_use: 1, status: 'active', lease_seconds: 300, heartbeat_seconds: 100,
+  issued_at: '2026-01-02T03:04:06.000Z',
+}
+
+export function lease(id: string, over: Partial<Lease> = {}): Lease {
+  const at = Date.now()
+  return {
+    id, fence: 3, license: 'lic_1', user: 'ada', machine: 'ws-1', state: 'active',
+    acquired_at: new Date(at).toISOString(), expires_at: new Date(at + 300_000).toISOString(), ...over,
+  }
+}
+
+export function event(type: string, data: Record<string, unknown>, version = '3'): Event {
+  return {
+    specversion: '1.0', id: `id-${version}`, source: '/ledgers/1', type: `ai.coditect.${type}.v1`, time: new Date().toISOString(),
+    tenant: 'acme', version, actor: 'key:abc', data,
+  }
+}
+
+export const acquired = event('seat.acquired', { license: 'lic_1', lease: 'lse_1', user: 'user_1', machine: 'machine_1' })
+export const names = { user_1: 'ada', machine_1: 'ws-1' }
+
+export function snapshot(over: Partial<LiveSnapshot> = {}): LiveSnapshot {
+  return {
+    tenant, licenses: [license], leases: [lease('lse_1')], leases_more: false, events: [acquired], names, position: 'position-1',
+    time: new Date().toISOString(), ...over,
+  }
+}
+
+export function change(over: Partial<LiveChange> = {}): LiveChange {
+  return { licenses: [], leases: [], leases_more: false, events: [], names: {}, position: 'position-2', time: new Date().toISOString(), ...over }
+}
+
+const base = '*/api/v1/tenants'
+
+export function answersTenants(...items: object[]) {
+  return http.get(base, () => HttpResponse.json({ items, next: '', position: 'p' }))
+}
+
+export function answersProblem(path: string, status: number, code: string, title: string) {
+  return http.get(base + path, () =>
+    HttpResponse.json({ type: 'about:blank', title, status, code, detail: `Detail of ${code}.`, request_id: 'request-7' }, { status, headers: { 'Content-Type': 'application/problem+json' } }),
+  )
+}
+
+export function neverAnswers(path: string) {
+  return http.get(base + path, () => delay('infinite'))
+}
+
+/** All that the page of a tenant asks for. `frames` is the live stream, which then stays open. */
+export function answersTenant(view: LiveSnapshot, frames: ReadableStream<Uint8Array> | undefined) {
+  return [
+    http.get(`${base}/acme`, () => HttpResponse.json({ tenant: view.tenant })),
+    http.get(`${base}/acme/licenses`, () => HttpResponse.json({ items: view.licenses, next: '', position: 'p' })),
+    http.get(`${base}/acme/seats`, () => HttpResponse.json({ items: view.leases, next: '', seats: 5, in_use: 1, position: 'p' })),
+    http.get(`${base}/acme/timeline`, () => HttpResponse.json({ items: view.events, next: '', names: view.names, position: 'p' })),
+    http.get(`${base}/acme/live`, () =>
+      frames ? new HttpResponse(frames, { headers: { 'Content-Type': 'text/event-stream' } }) : new HttpResponse(null, { status: 503 }),
+    ),
+  ]
+}
+
+/** A live stream under the test's control. */
+export function liveStream() {
+  let controller: ReadableStreamDefaultController<Uint8Array> | undefined
+  const stream = new ReadableStream<Uint8Array>({ start: (c) => void (controller = c) })
+  const send = (name: string, data: object) => controller?.enqueue(new TextEncoder().encode(`event: ${name}\nid: 1\ndata: ${JSON.stringify(data)}\n\n`))
+  return { stream, send, end: () => controller?.close() }
+}
