@@ -3,7 +3,6 @@ package commandapi
 import (
 	"context"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/gorilla/mux"
@@ -100,7 +99,7 @@ func (a *API) execute(w http.ResponseWriter, c call, prepare func(eventstore.Sco
 
 // operatorCall checks that the operator asks, and reads the request.
 func (a *API) operatorCall(r *http.Request, name string) (call, error) {
-	bearer, err := bearerOf(r)
+	bearer, err := serve.Bearer(r)
 	if err != nil {
 		return call{}, err
 	}
@@ -123,7 +122,7 @@ func (a *API) operatorCall(r *http.Request, name string) (call, error) {
 
 // licenseCall checks the form of the license key, and reads the request. Whether the key is right shows in the ledger.
 func (a *API) licenseCall(r *http.Request, name string) (call, identity.Presented, error) {
-	bearer, err := bearerOf(r)
+	bearer, err := serve.Bearer(r)
 	if err != nil {
 		return call{}, identity.Presented{}, err
 	}
@@ -144,12 +143,4 @@ func opened(key identity.Presented, t *domain.Tenant) (*domain.License, error) {
 		return l, nil
 	}
 	return nil, serve.Unauthorized("This license key is not known here.")
-}
-
-func bearerOf(r *http.Request) (string, error) {
-	scheme, bearer, ok := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !ok || !strings.EqualFold(scheme, "Bearer") || bearer == "" {
-		return "", serve.Unauthorized("Send the key as Authorization: Bearer <key>.")
-	}
-	return strings.TrimSpace(bearer), nil
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/gorilla/mux"
@@ -83,28 +82,26 @@ func New(o Options) *API {
 
 // Routes adds the calls to router.
 func (a *API) Routes(router *mux.Router) {
-	get := router.PathPrefix("/api/v1").Methods(http.MethodGet).Subrouter()
-	for path, handler := range map[string]serve.Handler{
-		"/tenants":                             a.listTenants,
-		"/tenants/{tenant}":                    a.getTenant,
-		"/tenants/{tenant}/licenses":           a.listLicenses,
-		"/tenants/{tenant}/licenses/{license}": a.getLicense,
-		"/tenants/{tenant}/seats":              a.listSeats,
-		"/tenants/{tenant}/timeline":           a.listTimeline,
-		"/tenants/{tenant}/live":               a.streamLive,
-	} {
-		get.Handle(path, a.operatorOnly(handler))
+	route := func(path string, h serve.Handler) {
+		router.Handle("/api/v1"+path, a.operatorOnly(h)).Methods(http.MethodGet)
 	}
+	route("/tenants", a.listTenants)
+	route("/tenants/{tenant}", a.getTenant)
+	route("/tenants/{tenant}/licenses", a.listLicenses)
+	route("/tenants/{tenant}/licenses/{license}", a.getLicense)
+	route("/tenants/{tenant}/seats", a.listSeats)
+	route("/tenants/{tenant}/timeline", a.listTimeline)
+	route("/tenants/{tenant}/live", a.streamLive)
 }
 
 // operatorOnly answers requests with the operator's key; others get 401.
 func (a *API) operatorOnly(next serve.Handler) serve.Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		scheme, bearer, ok := strings.Cut(r.Header.Get("Authorization"), " ")
-		if !ok || !strings.EqualFold(scheme, "Bearer") || bearer == "" {
-			return serve.Unauthorized("Send the operator key as Authorization: Bearer <key>.")
+		bearer, err := serve.Bearer(r)
+		if err != nil {
+			return err
 		}
-		if !a.operator.Is(strings.TrimSpace(bearer)) {
+		if !a.operator.Is(bearer) {
 			return serve.Unauthorized("This call needs the operator key (op_…), and this is not it.")
 		}
 		return next(w, r)

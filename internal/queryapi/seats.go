@@ -53,8 +53,9 @@ func selectLeases(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, f leas
 }
 
 const seatsSelect = `
-	SELECT count(*), coalesce(sum(seats), 0), coalesce(sum(in_use), 0)
-	FROM read.seat_counts WHERE tenant_id = $1 AND ($2 = '' OR license_id = $2)`
+	SELECT count(*), coalesce(sum(s.seats) FILTER (WHERE l.status <> 'revoked'), 0), coalesce(sum(s.in_use), 0)
+	FROM read.seat_counts s JOIN read.licenses l USING (tenant_id, license_id)
+	WHERE s.tenant_id = $1 AND ($2 = '' OR s.license_id = $2)`
 
 func (a *API) listSeats(w http.ResponseWriter, r *http.Request) error {
 	p, err := pageOf(r, func(at place) bool { return at.Fence > 0 })

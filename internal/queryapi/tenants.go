@@ -16,8 +16,8 @@ import (
 const tenantsSelect = `
 	SELECT ` + projections.TenantColumns + `, c.licenses, c.seats, c.in_use
 	FROM read.tenants t, LATERAL (
-		SELECT count(*) AS licenses, coalesce(sum(s.seats), 0) AS seats, coalesce(sum(s.in_use), 0) AS in_use
-		FROM read.seat_counts s WHERE s.tenant_id = t.tenant_id) AS c
+		SELECT count(*) AS licenses, coalesce(sum(s.seats) FILTER (WHERE l.status <> 'revoked'), 0) AS seats, coalesce(sum(s.in_use), 0) AS in_use
+		FROM read.seat_counts s JOIN read.licenses l USING (tenant_id, license_id) WHERE s.tenant_id = t.tenant_id) AS c
 	WHERE t.tenant_id > $1
 	ORDER BY t.tenant_id LIMIT $2`
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -43,6 +44,15 @@ func Invalid(field, detail string) *Problem {
 // Unauthorized returns a 401.
 func Unauthorized(detail string) *Problem {
 	return NewProblem(http.StatusUnauthorized, "unauthorized", "A valid key is required", detail)
+}
+
+// Bearer returns the bearer key of a request. Errors: *Problem 401.
+func Bearer(r *http.Request) (string, error) {
+	scheme, bearer, ok := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !ok || !strings.EqualFold(scheme, "Bearer") || bearer == "" {
+		return "", Unauthorized("Send the key as Authorization: Bearer <key>.")
+	}
+	return strings.TrimSpace(bearer), nil
 }
 
 // problemOf returns what the client reads of an error: itself when it is a problem, else no more than "internal".

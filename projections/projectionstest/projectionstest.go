@@ -93,7 +93,7 @@ func start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	postgres, err := embedded.StartPostgres(ctx, embedded.PostgresOptions{Dir: dir})
+	postgres, err := embedded.StartPostgres(ctx, embedded.PostgresOptions{Dir: dir, NoFsync: true})
 	if err != nil {
 		return errors.Join(err, os.RemoveAll(dir))
 	}

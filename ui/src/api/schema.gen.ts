@@ -279,7 +279,7 @@ export interface paths {
         };
         /**
          * Leases, and seats in use against the limit
-         * @description `seats` and `in_use` count all licenses of the tenant, or the one asked for. Items are newest first.
+         * @description `seats` and `in_use` count all licenses of the tenant, or the one asked for; revoked ones have no seats. Items are newest first.
          */
         get: operations["listSeats"];
         put?: never;

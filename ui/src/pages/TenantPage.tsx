@@ -54,7 +54,7 @@ function TenantDetails({ view, live }: { view: TenantView; live: boolean }) {
   const { tenant, licenses, events, names } = view
   const leases = license ? view.leases.filter((l) => l.license === license) : view.leases
   const inUse = licenses.reduce((sum, l) => sum + l.in_use, 0)
-  const seats = licenses.reduce((sum, l) => sum + l.seats, 0)
+  const seats = licenses.reduce((sum, l) => sum + (l.status === 'revoked' ? 0 : l.seats), 0)
   return (
     <>
       <div className="mt-1 flex flex-wrap items-baseline gap-x-3">
