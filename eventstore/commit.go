@@ -19,6 +19,10 @@ import (
 // Hash is a SHA-256 of a chain. The zero Hash stands before the first link.
 type Hash [sha256.Size]byte
 
+// strictBase64 has one text for one value: the standard decoder also takes texts with other trailing bits, and ones with
+// line ends, whose length therefore has to be checked.
+var strictBase64 = base64.RawURLEncoding.Strict()
+
 // String returns 43 characters of URL-safe base64.
 func (h Hash) String() string { return base64.RawURLEncoding.EncodeToString(h[:]) }
 
@@ -29,8 +33,8 @@ func (h Hash) MarshalText() ([]byte, error) {
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (h *Hash) UnmarshalText(text []byte) error {
-	b, err := base64.RawURLEncoding.AppendDecode(nil, text)
-	if err != nil || len(b) != len(h) {
+	b, err := strictBase64.AppendDecode(nil, text)
+	if err != nil || len(b) != len(h) || len(text) != strictBase64.EncodedLen(len(h)) {
 		return fmt.Errorf("hash %q is not 43 characters of base64", text)
 	}
 	*h = Hash(b)

@@ -52,8 +52,8 @@ func (t *Tokens) Token(positions ...Position) string {
 func (t *Tokens) Parse(token string) ([]Position, error) {
 	var positions []Position
 	for text := range strings.SplitSeq(token, ".") {
-		b, err := base64.RawURLEncoding.DecodeString(text)
-		if err != nil || len(b) != tokenBytes {
+		b, err := strictBase64.DecodeString(text)
+		if err != nil || len(b) != tokenBytes || len(text) != strictBase64.EncodedLen(tokenBytes) {
 			return nil, ErrBadToken
 		}
 		t.block.Decrypt(b, b)
