@@ -70,7 +70,6 @@ func (c Commit) Hash() Hash { return c.Prev.Next(c.Body) }
 // The headers of a commit.
 const (
 	headerContentType = "Content-Type"
-	headerID          = "Ledger-Commit"
 	headerEpoch       = "Ledger-Epoch"
 	headerPrev        = "Ledger-Prev"
 	headerDirectory   = "Ledger-Directory"
@@ -81,9 +80,9 @@ const (
 // Record returns the commit as it is stored.
 func (c Commit) Record() Record {
 	return Record{
+		ID: c.ID,
 		Header: map[string]string{
 			headerContentType: contentTypeBatch,
-			headerID:          c.ID,
 			headerEpoch:       strconv.FormatUint(c.Epoch, 10),
 			headerPrev:        c.Prev.String(),
 			headerDirectory:   strconv.FormatUint(c.Directory, 10),
@@ -94,7 +93,7 @@ func (c Commit) Record() Record {
 
 // CommitOf reads a stored commit. The events stay encoded.
 func CommitOf(r Record) (Commit, error) {
-	c := Commit{ID: r.Header[headerID], Body: r.Body}
+	c := Commit{ID: r.ID, Body: r.Body}
 	err := c.Prev.UnmarshalText([]byte(r.Header[headerPrev]))
 	var err2, err3 error
 	c.Epoch, err2 = strconv.ParseUint(r.Header[headerEpoch], 10, 64)
@@ -266,6 +265,9 @@ func (c Commit) Decode() ([]Slice, error) {
 			return nil, fmt.Errorf("event %d: %w", i, err)
 		}
 		last := len(slices) - 1
+		if last >= 0 && !e.Time.Equal(slices[0].Events[0].Time) {
+			return nil, fmt.Errorf("event %d: its time %s is not that of the commit", i, e.Time)
+		}
 		if e.Prev == nil && e.Tenant != "" && last >= 0 && slices[last].Tenant == e.Tenant {
 			if before := slices[last].Events[len(slices[last].Events)-1]; e.Version != before.Version+1 {
 				return nil, fmt.Errorf("event %d: version %d of %s follows %d", i, e.Version, e.Tenant, before.Version)
@@ -309,6 +311,8 @@ func decodeEvent(raw []byte) (Event, error) {
 		return Event{}, fmt.Errorf("unknown event type %q; a newer program wrote it: upgrade this one", ce.Type)
 	case (ce.Tenant == "") != (ce.Type == typeEpochStarted):
 		return Event{}, fmt.Errorf("%s with tenant %q", ce.Type, ce.Tenant)
+	case ce.Time.Location() != time.UTC || ce.Time.Year() < 1 || !ce.Time.Equal(ce.Time.Truncate(time.Millisecond)):
+		return Event{}, fmt.Errorf("time %s is not UTC in whole milliseconds", ce.Time)
 	case (ce.Tenant == "") != (ce.Version == 0):
 		return Event{}, fmt.Errorf("version %d of tenant %q", ce.Version, ce.Tenant)
 	}
@@ -316,7 +320,7 @@ func decodeEvent(raw []byte) (Event, error) {
 		return Event{}, fmt.Errorf("data of %s: %w", ce.Type, err)
 	}
 	return Event{
-		ID: ce.ID, Type: ce.Type, Subject: ce.Subject, Time: ce.Time.UTC(), Tenant: ce.Tenant, Version: ce.Version, Prev: ce.Prev,
+		ID: ce.ID, Type: ce.Type, Subject: ce.Subject, Time: ce.Time, Tenant: ce.Tenant, Version: ce.Version, Prev: ce.Prev,
 		Actor: ce.Actor, Command: ce.Command, Traceparent: ce.Traceparent, Data: data, Raw: raw,
 	}, nil
 }

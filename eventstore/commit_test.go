@@ -2,6 +2,7 @@ package eventstore
 
 import (
 	"bytes"
+	"crypto/sha256"
 	stdjson "encoding/json"
 	"flag"
 	"go/ast"
@@ -344,6 +345,24 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 }
 
+// All events of a commit happen at one time, in UTC and whole milliseconds. Another time is none that a Writer wrote, and
+// some could not even be written again.
+func TestDecodeRefusesTimesThatAreNotWritten(t *testing.T) {
+	t.Parallel()
+	e := exampleEvent(&domain.TenantSuspended{})
+	first := encode(t, e)
+	for _, text := range []string{"2026-01-02T04:04:05.678+01:00", "2026-01-02T03:04:05.6781Z", "0000-01-01T00:00:00+01:00"} {
+		c := commitOf(bytes.Replace(first, []byte("2026-01-02T03:04:05.678Z"), []byte(text), 1))
+		if decoded, err := c.Decode(); err == nil {
+			t.Errorf("%s is accepted as %s", text, decoded[0].Events[0].Time)
+		}
+	}
+	e.Prev, e.Version, e.Time = nil, e.Version+1, e.Time.Add(time.Millisecond)
+	if _, err := commitOf(first, encode(t, e)).Decode(); err == nil {
+		t.Error("two times in one commit are accepted")
+	}
+}
+
 func TestRecordAndCommitOf(t *testing.T) {
 	t.Parallel()
 	c := Commit{ID: "id", Epoch: 1<<63 + 1, Prev: Hash{0xff, 1}, Directory: 1<<64 - 1, Body: []byte("[]")}
@@ -358,6 +377,20 @@ func TestRecordAndCommitOf(t *testing.T) {
 				t.Errorf("%s %q is accepted", header, value)
 			}
 		}
+	}
+}
+
+// Auditors compute this with other programs.
+func TestHashIsSHA256OfTheHashBeforeAndTheBytes(t *testing.T) {
+	t.Parallel()
+	prev, body := Hash(bytes.Repeat([]byte{0xab}, 32)), []byte(`[{"id":"1"}]`)
+	want := sha256.Sum256(slices.Concat(prev[:], body))
+	if got := (Commit{Prev: prev, Body: body}).Hash(); got != want {
+		t.Errorf("hash is %x, want %x", got, want)
+	}
+	slice := Slice{Events: []Event{{Prev: &prev}}, Stored: body}
+	if got := slice.Head(); got != want {
+		t.Errorf("head of a slice is %x, want %x", got, want)
 	}
 }
 

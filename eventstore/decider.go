@@ -324,6 +324,5 @@ func (b *commitBuilder) seal(s *State, epoch, directory uint64) (*pendingCommit,
 	}
 	body = append(body, ']')
 	c := Commit{ID: newID(), Epoch: epoch, Prev: s.Checkpoint.Hash, Directory: directory, Body: body}
-	p := &pendingCommit{id: c.ID, expected: s.Checkpoint.Seq, record: c.Record()}
-	return p, Checkpoint{Seq: s.Checkpoint.Seq + 1, Hash: c.Hash()}
+	return &pendingCommit{after: s.last, record: c.Record()}, Checkpoint{Seq: s.last.Seq + 1, Hash: c.Hash()}
 }

@@ -44,7 +44,7 @@ type Directory struct {
 	log Log
 
 	mu         sync.RWMutex
-	seq        uint64
+	last       Place
 	texts      map[nameKey]string
 	pseudonyms map[textKey]domain.Pseudonym
 }
@@ -86,7 +86,7 @@ func (d *Directory) loadTo(ctx context.Context, last uint64) error {
 		if err != nil {
 			return fmt.Errorf("record %d: %w", seq, err)
 		}
-		d.put(seq, names)
+		d.put(Place{seq, r.ID}, names)
 		if seq >= last {
 			return errReadEnough
 		}
@@ -105,7 +105,7 @@ var errReadEnough = errors.New("read enough")
 func (d *Directory) Seq() uint64 {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	return d.seq
+	return d.last.Seq
 }
 
 // Text returns the clear text of a pseudonym; empty when it is not known (any more).
@@ -128,18 +128,21 @@ func (d *Directory) Add(names []Name) error {
 	if err != nil {
 		return err
 	}
-	seq := d.Seq()
-	if err := <-d.log.Append(seq, Record{Header: map[string]string{headerContentType: "application/json"}, Body: body}); err != nil {
+	d.mu.RLock()
+	after := d.last
+	d.mu.RUnlock()
+	r := Record{ID: newID(), Header: map[string]string{headerContentType: "application/json"}, Body: body}
+	if err := <-d.log.Append(after, r); err != nil {
 		return fmt.Errorf("add to directory: %w", err)
 	}
-	d.put(seq+1, names)
+	d.put(Place{after.Seq + 1, r.ID}, names)
 	return nil
 }
 
-func (d *Directory) put(seq uint64, names []Name) {
+func (d *Directory) put(at Place, names []Name) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.seq = seq
+	d.last = at
 	for _, n := range names {
 		d.texts[nameKey{n.Tenant, n.Pseudonym}] = n.Text
 		d.pseudonyms[textKey{n.Tenant, n.Kind, n.Text}] = n.Pseudonym

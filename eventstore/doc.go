@@ -8,6 +8,6 @@
 //     a gap, a rollback or a swapped stream is found at once. Events of a tenant are numbered likewise (version) and form
 //     a chain of their own (prev), which can be checked without seeing another tenant.
 //   - The Writer is the single writer of its partition: it answers a command only after the commit with its events is
-//     stored, and two Writers on one partition are safe, because every append names the sequence it expects.
+//     stored, and two Writers on one partition are safe, because every append names the commit it follows.
 //   - Events hold no personal data but pseudonyms; the Directory maps them to clear text and can forget it.
 package eventstore

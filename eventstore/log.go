@@ -8,8 +8,16 @@ import (
 // Partition is the number of a partition: 0 … P-1.
 type Partition uint16
 
+// Place is where a record stands. The zero Place is before the first record.
+type Place struct {
+	Seq uint64
+	ID  string
+}
+
 // Record is one message of a Log.
 type Record struct {
+	// ID tells this record from every other one: a UUID.
+	ID string
 	// Header holds what readers need before they open the body. Keys are matched by exact case.
 	Header map[string]string
 	Body   []byte
@@ -17,14 +25,17 @@ type Record struct {
 
 // Log is an append-only sequence of records: 1, 2, 3, … It is safe for concurrent use.
 type Log interface {
-	// Append stores r after the record with sequence expected (0: the log is empty), whole or not at all. It returns at
+	// Append stores r behind the record at after, and only if that is the last one, whole or not at all. It returns at
 	// once; the outcome arrives on the channel, which has room for it. Appends are published in the order of the calls, so
-	// a caller may keep several in flight whose expectations count up by one.
+	// a caller may keep several in flight, each behind the one before.
 	//
-	// Outcomes: nil, r is stored durably at expected+1; ErrConflict, another record stands there, or one that was
+	// The id counts as much as the sequence. Of several in flight the first may lose its place to another writer's record;
+	// the sequence that the second expects is then there, but what it was decided on is not.
+	//
+	// Outcomes: nil, r is stored durably at after.Seq+1; ErrConflict, another record stands there, or one that was
 	// published before and may yet vanish: Get tells; any other error: r may or may not be stored. Appending the same
-	// record with the same expectation again is safe: it is stored at most once.
-	Append(expected uint64, r Record) <-chan error
+	// record behind the same place again is safe: it is stored at most once.
+	Append(after Place, r Record) <-chan error
 
 	// Read calls f with each record after sequence after, in order and without gaps, and waits for new ones until ctx
 	// ends. It returns the error of f, of ctx, or of the log; never nil.

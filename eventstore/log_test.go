@@ -1,6 +1,11 @@
 package eventstore_test
 
 import (
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,4 +55,66 @@ func natsStore(t *testing.T) *eventstore.NATSStore {
 		t.Fatal(err)
 	}
 	return store
+}
+
+// In a cluster the checks are made where the message is applied, on every replica: the same promises hold.
+func TestLogInACluster(t *testing.T) {
+	t.Parallel()
+	nc := cluster(t)
+	var streams atomic.Int32 // tests ask for logs at once
+	eventstoretest.Run(t, func(t *testing.T) eventstore.Log {
+		return eventstore.NewReplicatedLog(t, nc, int(streams.Add(1)))
+	})
+}
+
+// cluster returns a connection to three servers on the loopback interface.
+func cluster(t *testing.T) *nats.Conn {
+	t.Helper()
+	// JetStream wants to know all routes at its start, so the ports are chosen before.
+	var ports []int
+	var routes []*url.URL
+	for range 3 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+		routes = append(routes, &url.URL{Scheme: "nats", Host: l.Addr().String()})
+		l.Close()
+	}
+	var servers []*server.Server
+	for i, port := range ports {
+		options := &server.Options{
+			ServerName: fmt.Sprint("n", i), Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), SyncAlways: true, NoSigs: true,
+			Cluster: server.ClusterOpts{Name: "ledger", Host: "127.0.0.1", Port: port}, Routes: routes,
+		}
+		s, err := server.NewServer(options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Start()
+		t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+		servers = append(servers, s)
+	}
+	for _, s := range servers {
+		if !s.ReadyForConnections(30 * time.Second) {
+			t.Fatal("nats-server did not start")
+		}
+	}
+	deadline := time.Now().Add(60 * time.Second)
+	led := func() bool {
+		return slices.ContainsFunc(servers, func(s *server.Server) bool { return s.JetStreamIsLeader() && len(s.JetStreamClusterPeers()) == 3 })
+	}
+	for !led() {
+		if time.Now().After(deadline) {
+			t.Fatal("the cluster did not form")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	nc, err := nats.Connect(servers[0].ClientURL(), eventstore.NATSOptions("test")...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
 }

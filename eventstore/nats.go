@@ -198,7 +198,8 @@ func streamConfigs(info LedgerInfo, p Partition, replicas int) [2]jetstream.Stre
 		Compression: jetstream.S2Compression,
 		Replicas:    replicas,
 		MaxMsgs:     -1, MaxBytes: -1, MaxMsgsPerSubject: -1, MaxConsumers: -1,
-		// Nothing is published with a message id: the expected sequence tells a repeat. The smallest window costs least.
+		// Message ids are there to name the last message, not to find repeats: what is expected does that. The smallest
+		// window costs least.
 		Duplicates: 100 * time.Millisecond,
 		DenyPurge:  true,
 		Metadata:   map[string]string{metadataLedger: info.ID, metadataPartitions: strconv.Itoa(info.Partitions)},
@@ -228,16 +229,25 @@ type natsLog struct {
 	subject string
 }
 
-// Append implements Log.
-func (l *natsLog) Append(expected uint64, r Record) <-chan error {
+// Append implements Log. Nats-Expected-Last-Sequence alone would not do: nats-server accepts a message whose sequence
+// fits although the one it was to follow was refused. Nats-Expected-Last-Msg-Id names that one; it is checked when the
+// message is applied, on every replica.
+func (l *natsLog) Append(after Place, r Record) <-chan error {
 	outcome := make(chan error, 1)
 	msg := nats.NewMsg(l.subject)
 	msg.Data = r.Body
 	for key, value := range r.Header {
 		msg.Header[key] = []string{value}
 	}
-	// No retries by the library: a commit sent again later would overtake those behind it.
-	ack, err := l.js.PublishMsgAsync(msg, jetstream.WithExpectLastSequence(expected), jetstream.WithRetryAttempts(0))
+	options := []jetstream.PublishOpt{
+		jetstream.WithMsgID(r.ID),
+		jetstream.WithExpectLastSequence(after.Seq),
+		jetstream.WithRetryAttempts(0), // a commit that the library sends again later would overtake those behind it
+	}
+	if after.Seq > 0 {
+		options = append(options, jetstream.WithExpectLastMsgID(after.ID))
+	}
+	ack, err := l.js.PublishMsgAsync(msg, options...)
 	if err != nil {
 		outcome <- fmt.Errorf("append to %s: %w", l.subject, err)
 		return outcome
@@ -245,8 +255,8 @@ func (l *natsLog) Append(expected uint64, r Record) <-chan error {
 	go func() {
 		select {
 		case stored := <-ack.Ok():
-			if stored.Sequence != expected+1 {
-				outcome <- fmt.Errorf("append to %s: stored at %d, expected %d", l.subject, stored.Sequence, expected+1)
+			if stored.Sequence != after.Seq+1 {
+				outcome <- fmt.Errorf("append to %s: stored at %d, expected %d", l.subject, stored.Sequence, after.Seq+1)
 				return
 			}
 			outcome <- nil
@@ -257,13 +267,17 @@ func (l *natsLog) Append(expected uint64, r Record) <-chan error {
 	return outcome
 }
 
-// appendError tells a lost race from an unknown outcome. nats-server says 10071 on one replica and, for the same thing,
-// 10164 on replicated streams.
+// wrongLastMsgID is what nats-server answers when the last message is not the expected one. The client has no name for
+// it. Source: JSStreamWrongLastMsgIDErrF in nats-server's jetstream_errors_generated.go.
+const wrongLastMsgID jetstream.ErrorCode = 10070
+
+// appendError tells a lost race from an unknown outcome. nats-server says 10071 for a wrong sequence on one replica, may
+// say 10164 for the same thing on replicated streams, and 10070 when the sequence is right but the message is not.
 func appendError(subject string, err error) error {
 	var api *jetstream.APIError
 	if errors.As(err, &api) {
 		switch api.ErrorCode {
-		case jetstream.JSErrCodeStreamWrongLastSequence, jetstream.JSErrCodeStreamWrongLastSequenceConstant:
+		case jetstream.JSErrCodeStreamWrongLastSequence, jetstream.JSErrCodeStreamWrongLastSequenceConstant, wrongLastMsgID:
 			return fmt.Errorf("append to %s: %w (%w)", subject, ErrConflict, err)
 		}
 	}
@@ -324,7 +338,7 @@ func (l *natsLog) Get(ctx context.Context, seq uint64) (Record, error) {
 }
 
 func recordOf(header nats.Header, body []byte) Record {
-	r := Record{Header: make(map[string]string, len(header)), Body: body}
+	r := Record{ID: header.Get(jetstream.MsgIDHeader), Header: make(map[string]string, len(header)), Body: body}
 	for key, values := range header {
 		r.Header[key] = values[0]
 	}

@@ -31,11 +31,12 @@ func connect(t *testing.T) *nats.Conn {
 	return nc
 }
 
-// nats-server 2.15 answers a lost race on the stream's last sequence with 10071, and with 10164 where the race is with a
-// message that is still on its way. Both have to be a conflict; a server that always answers with one of them forces it.
-func TestBothConflictCodesAreConflicts(t *testing.T) {
+// nats-server 2.15 answers a lost race on the stream's last sequence with 10071, with 10164 where the race is with a
+// message that is still on its way, and with 10070 when another message stands at the right sequence. Each has to be a
+// conflict; a server that always answers with one of them forces it.
+func TestEveryConflictCodeIsAConflict(t *testing.T) {
 	t.Parallel()
-	for _, code := range []int{10071, 10164} {
+	for _, code := range []int{10070, 10071, 10164} {
 		t.Run(fmt.Sprint(code), func(t *testing.T) {
 			t.Parallel()
 			nc := connect(t)
@@ -50,7 +51,7 @@ func TestBothConflictCodesAreConflicts(t *testing.T) {
 				t.Fatal(err)
 			}
 			log := &natsLog{js: js, subject: "ledger.refused"}
-			if err := <-log.Append(3, Record{Body: []byte("[]")}); !errors.Is(err, ErrConflict) {
+			if err := <-log.Append(Place{Seq: 3, ID: "c"}, Record{ID: "d", Body: []byte("[]")}); !errors.Is(err, ErrConflict) {
 				t.Fatalf("append = %v, want ErrConflict", err)
 			}
 		})
@@ -71,7 +72,7 @@ func TestOtherServerErrorsAreNoConflict(t *testing.T) {
 		t.Fatal(err)
 	}
 	log := &natsLog{js: js, subject: "ledger.full"}
-	if err := <-log.Append(3, Record{Body: []byte("[]")}); err == nil || errors.Is(err, ErrConflict) {
+	if err := <-log.Append(Place{Seq: 3, ID: "c"}, Record{ID: "d", Body: []byte("[]")}); err == nil || errors.Is(err, ErrConflict) {
 		t.Fatalf("append = %v, want an error that leaves the outcome open", err)
 	}
 }

@@ -1,7 +1,10 @@
 package eventstore_test
 
 import (
+	"encoding/base64"
+	"encoding/binary"
 	"errors"
+	"math/rand/v2"
 	"reflect"
 	"strings"
 	"testing"
@@ -45,12 +48,26 @@ func TestTokensOfOthersAreRefused(t *testing.T) {
 	})
 }
 
+func TestForgedTokensAreRefused(t *testing.T) {
+	t.Parallel()
+	tokens, random := eventstore.NewTokens([]byte("secret")), rand.New(rand.NewPCG(1, 2))
+	var forged [16]byte
+	for range 200_000 {
+		binary.LittleEndian.PutUint64(forged[:8], random.Uint64())
+		binary.LittleEndian.PutUint64(forged[8:], random.Uint64())
+		text := base64.RawURLEncoding.EncodeToString(forged[:])
+		if got, err := tokens.Parse(text); !errors.Is(err, eventstore.ErrBadToken) {
+			t.Fatalf("forged token %s is %v, %v", text, got, err)
+		}
+	}
+}
+
 func TestMangledTokensAreRefused(t *testing.T) {
 	t.Parallel()
 	tokens := eventstore.NewTokens([]byte("secret"))
 	rapid.Check(t, func(t *rapid.T) {
 		token := []byte(tokens.Token(rapid.SliceOfN(anyPosition(), 1, 3).Draw(t, "positions")...))
-		// The last character of each part carries two bits only; TestTokenHasOneText is about the rest of it.
+		// The last character of each part says little; TestTokenHasOneText is about it.
 		at := rapid.IntRange(0, len(token)-1).Filter(func(i int) bool { return i%23 < 21 }).Draw(t, "at")
 		was := token[at]
 		token[at] = rapid.SampledFrom([]byte(tokenAlphabet)).Filter(func(c byte) bool { return c != was }).Draw(t, "character")

@@ -18,6 +18,7 @@ type State struct {
 	Epoch      uint64    // of the last writer
 	EpochStart time.Time // when that writer took over
 	Time       time.Time // of the last commit
+	last       Place     // the last commit
 	tenants    map[domain.TenantID]*tenantState
 	due        dueHeap
 }
@@ -84,7 +85,7 @@ func (s *State) Fold(at Checkpoint, c Commit) (err error) {
 		t.head = slice.Head()
 		s.put(t)
 	}
-	s.Checkpoint = at
+	s.Checkpoint, s.last = at, Place{at.Seq, c.ID}
 	return nil
 }
 
@@ -121,6 +122,11 @@ func (s *State) put(t *tenantState) {
 	}
 	t.scheduled = next
 	heap.Push(&s.due, dueEntry{next, t})
+}
+
+// moveTo notes that a commit, whose events are applied already, is the last one now.
+func (s *State) moveTo(p *pendingCommit, at Checkpoint, now time.Time) {
+	s.Checkpoint, s.last, s.Time = at, Place{at.Seq, p.record.ID}, now
 }
 
 // Tenants calls f for each tenant, in no order.

@@ -19,7 +19,7 @@ import (
 // whatever commands have queued, decides them on state that already includes the ones before, stores their events as
 // one commit, and answers each caller only after that commit is stored.
 //
-// Two Writers on one partition are safe: each append names the sequence it expects, and taking over appends
+// Two Writers on one partition are safe: each append names the commit it follows, and taking over appends
 // WriterEpochStarted, so that the older one's next append is refused. It then drops its state, reads the journal again
 // and decides again what was not stored.
 type Writer struct {
@@ -115,8 +115,7 @@ func (r *request) finish(err error) {
 
 // pendingCommit is a commit on its way, with the callers that wait for it.
 type pendingCommit struct {
-	id       string
-	expected uint64
+	after    Place
 	record   Record
 	outcome  <-chan error
 	sent     time.Time
@@ -240,7 +239,7 @@ func (w *Writer) takeOver(ctx context.Context) error {
 			return err
 		}
 		err = w.state.FoldUpTo(ctx, w.journal, last, func(at Checkpoint, c Commit) {
-			if len(w.inFlight) > 0 && at.Seq > w.inFlight[0].expected {
+			if len(w.inFlight) > 0 && at.Seq > w.inFlight[0].after.Seq {
 				stored[c.ID] = at.Seq
 			}
 		})
@@ -264,7 +263,7 @@ func (w *Writer) takeOver(ctx context.Context) error {
 
 	again := []*request{}
 	for _, p := range w.inFlight {
-		if seq, ok := stored[p.id]; ok {
+		if seq, ok := stored[p.record.ID]; ok {
 			p.answer(w.partition, seq)
 		} else {
 			again = append(again, p.requests...)
@@ -287,7 +286,7 @@ func (w *Writer) startEpoch(ctx context.Context) error {
 	if err := w.untilKnown(ctx, p); err != nil {
 		return err
 	}
-	w.state.Checkpoint, w.state.Time = next, b.at
+	w.state.moveTo(p, next, b.at)
 	w.state.Epoch, w.state.EpochStart = event.Epoch, b.at
 	return nil
 }
@@ -307,15 +306,15 @@ func (w *Writer) untilKnown(ctx context.Context, p *pendingCommit) error {
 		if errors.Is(err, ErrConflict) {
 			// Either it is ours, sent before and thought lost; or another writer's; or the conflict was with a commit that
 			// is not stored yet and may never be.
-			found, getErr := w.journal.Get(ctx, p.expected+1)
+			found, getErr := w.journal.Get(ctx, p.seq())
 			switch {
-			case getErr == nil && found.Header[headerID] == p.id:
+			case getErr == nil && found.ID == p.record.ID:
 				return nil
 			case getErr == nil:
 				return err
 			}
 		}
-		w.log.Warn("outcome of a commit is unknown; sending the same bytes again", "seq", p.expected+1, "tries", tries, "error", err)
+		w.log.Warn("outcome of a commit is unknown; sending the same bytes again", "seq", p.seq(), "tries", tries, "error", err)
 		w.metrics.unknown.Inc()
 		if !pause(ctx, min(20*time.Millisecond<<min(tries, 6), time.Second)) {
 			return ctx.Err()
@@ -409,7 +408,7 @@ func (w *Writer) settle(ctx context.Context, err error) error {
 	}
 	w.metrics.append.Observe(time.Since(p.sent).Seconds())
 	w.inFlight = w.inFlight[1:]
-	p.answer(w.partition, p.expected+1)
+	p.answer(w.partition, p.seq())
 	return nil
 }
 
@@ -469,7 +468,7 @@ func (w *Writer) publish(b *commitBuilder, d *decider) error {
 		}
 	}
 	p, next := b.seal(w.state, w.state.Epoch, w.directory.Seq())
-	w.state.Checkpoint, w.state.Time = next, b.at
+	w.state.moveTo(p, next, b.at)
 	p.requests = d.decided
 	p.send(w.journal)
 	w.inFlight = append(w.inFlight, p)
@@ -507,9 +506,12 @@ func (w *Writer) giveUp() {
 	}
 }
 
+// seq is where the commit will stand.
+func (p *pendingCommit) seq() uint64 { return p.after.Seq + 1 }
+
 func (p *pendingCommit) send(journal Log) {
 	p.sent = time.Now()
-	p.outcome = journal.Append(p.expected, p.record)
+	p.outcome = journal.Append(p.after, p.record)
 }
 
 // answer tells the callers that their events are stored at seq, or were before.

@@ -79,7 +79,7 @@ func (l *Log) Fail(faults ...Fault) {
 }
 
 // Append implements eventstore.Log.
-func (l *Log) Append(expected uint64, r eventstore.Record) <-chan error {
+func (l *Log) Append(after eventstore.Place, r eventstore.Record) <-chan error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	outcome := make(chan error, 1)
@@ -93,18 +93,18 @@ func (l *Log) Append(expected uint64, r eventstore.Record) <-chan error {
 	case FalseConflict:
 		outcome <- eventstore.ErrConflict
 	case StoredUnanswered:
-		l.store(expected, r)
+		l.store(after, r)
 		outcome <- ErrUnanswered
 	case Held:
-		l.held = append(l.held, func() { outcome <- l.store(expected, r) })
+		l.held = append(l.held, func() { outcome <- l.store(after, r) })
 		l.signal()
 	default:
 		// What was sent before and is held stands before this one.
 		if len(l.held) > 0 {
-			l.held = append(l.held, func() { outcome <- l.store(expected, r) })
+			l.held = append(l.held, func() { outcome <- l.store(after, r) })
 			l.signal()
 		} else {
-			outcome <- l.store(expected, r)
+			outcome <- l.store(after, r)
 		}
 	}
 	return outcome
@@ -142,11 +142,15 @@ func (l *Log) Replace(seq uint64, change func(*eventstore.Record)) {
 }
 
 // store appends; the mutex is held.
-func (l *Log) store(expected uint64, r eventstore.Record) error {
-	if expected != uint64(len(l.records)) {
+func (l *Log) store(after eventstore.Place, r eventstore.Record) error {
+	last := eventstore.Place{Seq: uint64(len(l.records))}
+	if last.Seq > 0 {
+		last.ID = l.records[last.Seq-1].ID
+	}
+	if after != last {
 		return eventstore.ErrConflict
 	}
-	l.records = append(l.records, eventstore.Record{Header: maps.Clone(r.Header), Body: slices.Clone(r.Body)})
+	l.records = append(l.records, eventstore.Record{ID: r.ID, Header: maps.Clone(r.Header), Body: slices.Clone(r.Body)})
 	l.signal()
 	return nil
 }

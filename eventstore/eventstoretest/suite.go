@@ -33,6 +33,7 @@ func Run(t *testing.T, newLog func(t *testing.T) eventstore.Log) {
 	run("of many appends with one expectation one is stored", testRace)
 	run("several appends may be in flight", testPipeline)
 	run("a lost append takes those behind it along", testPipelineBroken)
+	run("a lost place is not taken by what was sent behind it", testPipelineFenced)
 	run("the same record appended again is stored once", testAgain)
 	run("a reader sees all in order and waits for more", testFollow)
 	run("a reader may start anywhere", testReadFrom)
@@ -41,13 +42,21 @@ func Run(t *testing.T, newLog func(t *testing.T) eventstore.Log) {
 }
 
 func record(i int) eventstore.Record {
-	return eventstore.Record{Header: map[string]string{"Ledger-Commit": fmt.Sprint(i)}, Body: fmt.Appendf(nil, `[{"n":%d}]`, i)}
+	return eventstore.Record{ID: fmt.Sprint("record-", i), Header: map[string]string{"Ledger-Epoch": fmt.Sprint(i)}, Body: fmt.Appendf(nil, `[{"n":%d}]`, i)}
+}
+
+// behind is the place of record(i) where record(i) stands at sequence i; 0 is the beginning.
+func behind(i int) eventstore.Place {
+	if i == 0 {
+		return eventstore.Place{}
+	}
+	return eventstore.Place{Seq: uint64(i), ID: record(i).ID}
 }
 
 func fill(t *testing.T, log eventstore.Log, n int) {
 	t.Helper()
 	for i := range n {
-		if err := <-log.Append(uint64(i), record(i+1)); err != nil {
+		if err := <-log.Append(behind(i), record(i+1)); err != nil {
 			t.Fatalf("append %d: %v", i+1, err)
 		}
 	}
@@ -69,15 +78,19 @@ func testEmpty(ctx context.Context, t *testing.T, log eventstore.Log) {
 
 func testRoundTrip(ctx context.Context, t *testing.T, log eventstore.Log) {
 	want := eventstore.Record{
-		Header: map[string]string{"Ledger-Commit": "a", "ledger-lower": "b", "Ledger-Prev": "-_x"},
+		ID:     "01935e2f-7c00-7000-8000-000000000009",
+		Header: map[string]string{"ledger-lower": "b", "Ledger-Prev": "-_x"},
 		Body:   []byte("[{\"text\":\"\\u0000 ü 世\"}]\n"),
 	}
-	if err := <-log.Append(0, want); err != nil {
+	if err := <-log.Append(behind(0), want); err != nil {
 		t.Fatal(err)
 	}
 	got, err := log.Get(ctx, 1)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if got.ID != want.ID {
+		t.Fatalf("id = %q, want %q", got.ID, want.ID)
 	}
 	if !bytes.Equal(got.Body, want.Body) {
 		t.Fatalf("body = %q, want %q", got.Body, want.Body)
@@ -88,7 +101,7 @@ func testRoundTrip(ctx context.Context, t *testing.T, log eventstore.Log) {
 		}
 	}
 	_ = log.Read(ctx, 0, func(_ uint64, read eventstore.Record) error {
-		if !bytes.Equal(read.Body, got.Body) || !maps.Equal(read.Header, got.Header) {
+		if read.ID != got.ID || !bytes.Equal(read.Body, got.Body) || !maps.Equal(read.Header, got.Header) {
 			t.Errorf("read %v, got %v", read, got)
 		}
 		return errEnough
@@ -97,7 +110,7 @@ func testRoundTrip(ctx context.Context, t *testing.T, log eventstore.Log) {
 
 func testStale(ctx context.Context, t *testing.T, log eventstore.Log) {
 	fill(t, log, 2)
-	if err := <-log.Append(1, record(9)); !errors.Is(err, eventstore.ErrConflict) {
+	if err := <-log.Append(behind(1), record(9)); !errors.Is(err, eventstore.ErrConflict) {
 		t.Fatalf("append = %v, want ErrConflict", err)
 	}
 	mustLast(ctx, t, log, 2)
@@ -105,7 +118,7 @@ func testStale(ctx context.Context, t *testing.T, log eventstore.Log) {
 
 func testAhead(ctx context.Context, t *testing.T, log eventstore.Log) {
 	fill(t, log, 2)
-	if err := <-log.Append(7, record(9)); !errors.Is(err, eventstore.ErrConflict) {
+	if err := <-log.Append(behind(7), record(9)); !errors.Is(err, eventstore.ErrConflict) {
 		t.Fatalf("append = %v, want ErrConflict", err)
 	}
 	mustLast(ctx, t, log, 2)
@@ -113,18 +126,21 @@ func testAhead(ctx context.Context, t *testing.T, log eventstore.Log) {
 
 func testRace(ctx context.Context, t *testing.T, log eventstore.Log) {
 	const writers, rounds = 8, 20
+	var last eventstore.Place
 	for round := range uint64(rounds) {
 		errs := make([]error, writers)
 		var wg sync.WaitGroup
+		of := func(i int) eventstore.Record { return record(int(round)*writers + i) }
 		for i := range errs {
-			wg.Go(func() { errs[i] = <-log.Append(round, record(i)) })
+			wg.Go(func() { errs[i] = <-log.Append(last, of(i)) })
 		}
 		wg.Wait()
 		stored := 0
-		for _, err := range errs {
+		for i, err := range errs {
 			switch {
 			case err == nil:
 				stored++
+				last = eventstore.Place{Seq: round + 1, ID: of(i).ID}
 			case !errors.Is(err, eventstore.ErrConflict):
 				t.Fatalf("append = %v, want nil or ErrConflict", err)
 			}
@@ -140,7 +156,7 @@ func testPipeline(ctx context.Context, t *testing.T, log eventstore.Log) {
 	const n = 64
 	outcomes := make([]<-chan error, n)
 	for i := range outcomes {
-		outcomes[i] = log.Append(uint64(i), record(i+1))
+		outcomes[i] = log.Append(behind(i), record(i+1))
 	}
 	for i, outcome := range outcomes {
 		if err := <-outcome; err != nil {
@@ -152,9 +168,9 @@ func testPipeline(ctx context.Context, t *testing.T, log eventstore.Log) {
 
 func testPipelineBroken(ctx context.Context, t *testing.T, log eventstore.Log) {
 	fill(t, log, 1)
-	broken := log.Append(0, record(8))
-	behind := log.Append(2, record(9)) // counts on one that is not stored
-	for _, outcome := range []<-chan error{broken, behind} {
+	first := log.Append(behind(0), record(8))
+	second := log.Append(eventstore.Place{Seq: 2, ID: record(8).ID}, record(9)) // counts on one that is not stored
+	for _, outcome := range []<-chan error{first, second} {
 		if err := <-outcome; !errors.Is(err, eventstore.ErrConflict) {
 			t.Fatalf("append = %v, want ErrConflict", err)
 		}
@@ -162,10 +178,28 @@ func testPipelineBroken(ctx context.Context, t *testing.T, log eventstore.Log) {
 	mustLast(ctx, t, log, 1)
 }
 
+// The first of two in flight loses its place to another writer. The sequence that the second expects is then there.
+func testPipelineFenced(ctx context.Context, t *testing.T, log eventstore.Log) {
+	fill(t, log, 1)
+	rival := log.Append(behind(1), record(7))
+	first := log.Append(behind(1), record(8))
+	second := log.Append(eventstore.Place{Seq: 2, ID: record(8).ID}, record(9))
+	if err := <-rival; err != nil {
+		t.Fatal(err)
+	}
+	for _, outcome := range []<-chan error{first, second} {
+		if err := <-outcome; !errors.Is(err, eventstore.ErrConflict) {
+			t.Fatalf("append = %v, want ErrConflict", err)
+		}
+	}
+	mustLast(ctx, t, log, 2)
+}
+
 func testAgain(ctx context.Context, t *testing.T, log eventstore.Log) {
 	fill(t, log, 1)
-	if err := <-log.Append(0, record(1)); !errors.Is(err, eventstore.ErrConflict) {
-		t.Fatalf("second append = %v, want ErrConflict", err)
+	// A log may say that it is there, or that the place is taken.
+	if err := <-log.Append(behind(0), record(1)); err != nil && !errors.Is(err, eventstore.ErrConflict) {
+		t.Fatalf("second append = %v, want nil or ErrConflict", err)
 	}
 	mustLast(ctx, t, log, 1)
 }
@@ -179,7 +213,7 @@ func testFollow(ctx context.Context, t *testing.T, log eventstore.Log) {
 	go func() {
 		next := uint64(1)
 		done <- log.Read(ctx, 0, func(seq uint64, r eventstore.Record) error {
-			if seq != next || r.Header["Ledger-Commit"] != fmt.Sprint(seq) {
+			if seq != next || r.ID != record(int(seq)).ID {
 				return fmt.Errorf("read %d with %v, want %d", seq, r.Header, next)
 			}
 			if next++; seq == n {
@@ -189,7 +223,7 @@ func testFollow(ctx context.Context, t *testing.T, log eventstore.Log) {
 		})
 	}()
 	for i := 3; i < n; i++ {
-		if err := <-log.Append(uint64(i), record(i+1)); err != nil {
+		if err := <-log.Append(behind(i), record(i+1)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -231,7 +265,7 @@ func testReadError(ctx context.Context, t *testing.T, log eventstore.Log) {
 
 func testLarge(ctx context.Context, t *testing.T, log eventstore.Log) {
 	body := bytes.Repeat([]byte("x"), eventstore.CommitMax)
-	if err := <-log.Append(0, eventstore.Record{Header: map[string]string{"Ledger-Commit": "1"}, Body: body}); err != nil {
+	if err := <-log.Append(behind(0), eventstore.Record{ID: "large", Body: body}); err != nil {
 		t.Fatal(err)
 	}
 	got, err := log.Get(ctx, 1)

@@ -34,7 +34,8 @@ type History struct {
 // partition is what waits for the next commit, and where that goes.
 type partition struct {
 	at        eventstore.Checkpoint
-	directory uint64
+	last      eventstore.Place // the commit at at
+	directory eventstore.Place // the last record of its directory
 	order     []domain.TenantID
 	pending   map[domain.TenantID][]domain.Event
 }
@@ -105,12 +106,13 @@ func (h *History) Name(id domain.TenantID, pseudonym domain.Pseudonym, kind even
 	p := h.partition(h.store.Info().PartitionOf(id))
 	body, err := json.Marshal([]eventstore.Name{{Tenant: id, Pseudonym: pseudonym, Kind: kind, Text: text}})
 	if err == nil {
-		err = <-h.store.Directory(h.store.Info().PartitionOf(id)).Append(p.directory, eventstore.Record{Body: body})
+		r := eventstore.Record{ID: uuid.NewString(), Body: body}
+		err = <-h.store.Directory(h.store.Info().PartitionOf(id)).Append(p.directory, r)
+		p.directory = eventstore.Place{Seq: p.directory.Seq + 1, ID: r.ID}
 	}
 	if err != nil {
 		h.t.Fatalf("name: %v", err)
 	}
-	p.directory++
 }
 
 // Commit stores what waits, one commit per partition, and lets a second pass. It returns the positions after it.
@@ -132,11 +134,12 @@ func (h *History) Commit() []eventstore.Position {
 func (h *History) Append(p eventstore.Partition, body []byte) {
 	h.t.Helper()
 	at := h.partition(p)
-	c := eventstore.Commit{ID: uuid.NewString(), Epoch: 1, Prev: at.at.Hash, Directory: at.directory, Body: body}
-	if err := <-h.store.Journal(p).Append(at.at.Seq, c.Record()); err != nil {
+	c := eventstore.Commit{ID: uuid.NewString(), Epoch: 1, Prev: at.at.Hash, Directory: at.directory.Seq, Body: body}
+	if err := <-h.store.Journal(p).Append(at.last, c.Record()); err != nil {
 		h.t.Fatalf("append: %v", err)
 	}
-	at.at = eventstore.Checkpoint{Seq: at.at.Seq + 1, Hash: c.Hash()}
+	at.last = eventstore.Place{Seq: at.last.Seq + 1, ID: c.ID}
+	at.at = eventstore.Checkpoint{Seq: at.last.Seq, Hash: c.Hash()}
 }
 
 func (h *History) partition(p eventstore.Partition) *partition {
