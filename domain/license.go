@@ -1,6 +1,11 @@
 package domain
 
-import "time"
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+)
 
 // LicenseIssued gives the tenant a license.
 type LicenseIssued struct {
@@ -135,8 +140,10 @@ func (t *Tenant) applyIssued(at time.Time, e *LicenseIssued) {
 func (t *Tenant) applyRevoked(at time.Time, e *LicenseRevoked) {
 	l := t.mustLicense(e.License)
 	l.Status = LicenseOver
-	for l.due.len() > 0 {
-		t.endLease(at, l.ID, l.due.top().ID, LeaseStateRevoked)
+	// In the order of their acquires, not of the heap: which of them are remembered must be the same in every replay.
+	byFence := func(a, b *Lease) int { return cmp.Compare(a.Fence, b.Fence) }
+	for _, lease := range slices.SortedFunc(maps.Values(l.holders), byFence) {
+		t.endLease(at, l.ID, lease.ID, LeaseStateRevoked)
 	}
 }
 

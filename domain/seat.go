@@ -36,7 +36,7 @@ type SeatDenied struct {
 	Reason            Code `json:"reason"`
 	Seats             int  `json:"seats"`
 	InUse             int  `json:"in_use"`
-	RetryAfterSeconds int  `json:"retry_after_seconds,omitempty"` // of no_seat_available
+	RetryAfterSeconds int  `json:"retry_after_seconds,omitzero"` // of no_seat_available
 }
 
 func (*SeatAcquired) EventType() string  { return "ai.coditect.seat.acquired.v1" }
@@ -188,10 +188,11 @@ func (c AcquireSeat) Decide(t *Tenant, now Moment) ([]Event, error) {
 	denied := &SeatDenied{License: c.License, Holder: c.Holder, Reason: t.notInForce(l), Seats: l.Seats, InUse: inUse}
 	if denied.Reason == "" {
 		if held := l.holders[c.Holder]; held != nil && !expired[held.ID] {
-			return events, nil
+			// Not even what ran out elsewhere: from such events nobody could tell later which lease the answer named.
+			return nil, nil
 		}
 		if inUse >= l.Seats {
-			denied.Reason, denied.RetryAfterSeconds = NoSeatAvailable, l.retryAfterSeconds(now)
+			denied.Reason, denied.RetryAfterSeconds = NoSeatAvailable, t.retryAfterSeconds(l, now, expired)
 		}
 	}
 	if denied.Reason != "" {
@@ -233,10 +234,10 @@ func (c HeartbeatSeats) Decide(t *Tenant, now Moment) ([]Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	events := t.expire(now, noLimit)
 	if code := t.notInForce(l); code != "" && code != LicenseIsGone {
-		return events, refusal(code)
+		return nil, refusal(code)
 	}
+	events := t.expire(now, noLimit)
 	expired := expiredOf(events, l.ID)
 	beat := &SeatHeartbeat{License: c.License, ExpiresAt: now.At.Add(l.lease())}
 	for _, id := range distinct(c.Leases) {
@@ -288,8 +289,8 @@ func (c ReleaseSeats) Answer(t *Tenant, _ []Event) Answer {
 	return outcomes(t.licenses[c.License], c.Leases, LeaseStateReleased)
 }
 
-// ExpireSeats ends leases that ran out, oldest deadline first, at most Max of them. Every seat command does the same
-// for all that are due before it decides; this one serves a tenant that nobody calls, and takes a large number in
+// ExpireSeats ends leases that ran out, oldest deadline first, at most Max of them. Every seat command that leaves events
+// does the same first, for all that are due; this one serves a tenant that nobody calls, and takes a large number in
 // several commits.
 type ExpireSeats struct{ Max int }
 
@@ -312,12 +313,7 @@ func (t *Tenant) expire(now Moment, limit int) []Event {
 		if lease.due.After(now.At) {
 			break
 		}
-		// The entry may be early: the lease was renewed since, or a writer took over meanwhile.
-		due := lease.ExpiresAt
-		if grace := now.Epoch.Add(l.heartbeat()); grace.After(due) {
-			due = grace
-		}
-		if due.After(now.At) {
+		if due := l.runsOut(lease, now); due.After(lease.due) {
 			lease.due = due
 			l.due.put(lease)
 			t.reschedule(l)
@@ -335,6 +331,15 @@ func (t *Tenant) expire(now Moment, limit int) []Event {
 		t.reschedule(l)
 	}
 	return events
+}
+
+// runsOut is when an active lease ends without a further heartbeat. Its entry in the heap may be earlier: the lease was
+// renewed since, or a writer took over meanwhile.
+func (l *License) runsOut(lease *Lease, now Moment) time.Time {
+	if grace := now.Epoch.Add(l.heartbeat()); grace.After(lease.ExpiresAt) {
+		return grace
+	}
+	return lease.ExpiresAt
 }
 
 // reschedule puts the license where its earliest lease belongs in the tenant's deadlines.
@@ -381,11 +386,29 @@ func (e *SeatDenied) rejection() *Rejection {
 }
 
 // retryAfterSeconds is when the next lease runs out unless its holder heartbeats: at least 1, at most a whole lease.
-func (l *License) retryAfterSeconds(now Moment) int {
-	if l.due.len() == 0 {
-		return max(1, l.LeaseSeconds)
+// Those that expired now do not count. Like expire it reorders the heaps only.
+func (t *Tenant) retryAfterSeconds(l *License, now Moment, expired map[LeaseID]bool) int {
+	wait := l.lease()
+	var gone []*Lease
+	for l.due.len() > 0 {
+		lease := l.due.top()
+		if expired[lease.ID] {
+			l.due.remove(lease)
+			gone = append(gone, lease)
+			continue
+		}
+		due := l.runsOut(lease, now)
+		if !due.After(lease.due) {
+			wait = due.Sub(now.At)
+			break
+		}
+		lease.due = due
+		l.due.put(lease)
 	}
-	wait := l.due.top().due.Sub(now.At)
+	for _, lease := range gone {
+		l.due.put(lease)
+	}
+	t.reschedule(l)
 	return min(max(1, int((wait+time.Second-1)/time.Second)), max(1, l.LeaseSeconds))
 }
 

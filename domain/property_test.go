@@ -1,0 +1,702 @@
+package domain_test
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/coditect-ai/license-ledger/domain"
+)
+
+// TestPropertiesOfHistories plays random commands on a tenant and on a model that is too simple to be wrong.
+func TestPropertiesOfHistories(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		h := &history{t: t, tenant: domain.NewTenant("acme"), now: domain.Moment{At: day}, fences: map[domain.LicenseID]uint64{}}
+		for range rapid.IntRange(1, 80).Draw(t, "steps") {
+			h.now.At = h.now.At.Add(h.pause())
+			if rapid.IntRange(0, 19).Draw(t, "take over") == 0 {
+				h.takeOver()
+			}
+			h.play(h.command())
+		}
+		h.takeOver()
+	})
+}
+
+// history is a tenant, the model of it, and every event so far.
+type history struct {
+	t      *rapid.T
+	tenant *domain.Tenant
+	model  model
+	now    domain.Moment
+	events []dated
+	fences map[domain.LicenseID]uint64 // of the last lease
+	ids    int
+}
+
+type dated struct {
+	at    time.Time
+	event domain.Event
+}
+
+func (h *history) play(c domain.Command) {
+	want, wantCode := h.model.decide(c, h.now)
+	before := h.view(h.tenant)
+	events, code := h.decide(h.tenant, c)
+	if after := h.view(h.tenant); !reflect.DeepEqual(before, after) {
+		h.fatalf(c, "Decide changed the tenant from\n%+v\nto\n%+v", before, after)
+	}
+	if code != wantCode || !h.same(c, events, want) {
+		h.fatalf(c, "got  %s %s\nwant %s %s", code, texts(events), wantCode, texts(want))
+	}
+	for _, e := range events {
+		h.apply(c, e)
+	}
+	if got, want := h.view(h.tenant), h.model.view(); !reflect.DeepEqual(got, want) {
+		h.fatalf(c, "tenant is\n%+v\nmodel says\n%+v", got, want)
+	}
+	h.checkNextDue(c)
+	if code == "" {
+		h.checkRecall(c, events)
+	}
+	h.checkRepeat(c, code)
+}
+
+func (h *history) apply(c domain.Command, e domain.Event) {
+	if acquired, ok := e.(*domain.SeatAcquired); ok {
+		l := h.model.license(acquired.License)
+		if active := len(h.model.active(acquired.License)); active >= l.seats {
+			h.fatalf(c, "seat acquired while %d of %d are in use", active, l.seats)
+		}
+		if fence := h.tenant.Version + 1; fence <= h.fences[l.id] {
+			h.fatalf(c, "fence %d after %d", fence, h.fences[l.id])
+		}
+		h.fences[l.id] = h.tenant.Version + 1
+	}
+	h.checkStored(c, e)
+	h.tenant.Apply(h.now.At, e)
+	h.model.apply(h.now.At, e)
+	h.events = append(h.events, dated{h.now.At, e})
+	if got, want := h.tenant.Version, uint64(len(h.events)); got != want {
+		h.fatalf(c, "version %d after %d events", got, want)
+	}
+}
+
+// checkStored checks that an event comes back from JSON as it was.
+func (h *history) checkStored(c domain.Command, e domain.Event) {
+	text, err := json.Marshal(e)
+	if err != nil {
+		h.fatalf(c, "encode %T: %v", e, err)
+	}
+	again := domain.NewEvent(e.EventType())
+	if again == nil {
+		h.fatalf(c, "NewEvent does not know %s", e.EventType())
+	}
+	if err := json.Unmarshal(text, again); err != nil || !reflect.DeepEqual(again, e) {
+		h.fatalf(c, "%s came back as %+v, %v", text, again, err)
+	}
+}
+
+// checkRecall checks that the answer can be rebuilt from the events, unless it is read from the present state.
+func (h *history) checkRecall(c domain.Command, events []domain.Event) {
+	if len(events) == 0 {
+		return
+	}
+	switch c.(type) {
+	case domain.HeartbeatSeats, domain.ReleaseSeats, domain.ExpireSeats:
+		return
+	}
+	want := c.Answer(h.tenant, events)
+	if got, rejection, known := domain.Recall(h.tenant, events); !known || rejection != nil || !reflect.DeepEqual(got, want) {
+		h.fatalf(c, "recalled %+v %v %v, want %+v", got, rejection, known, want)
+	}
+}
+
+// checkRepeat checks that a command repeated at once adds nothing. A refused acquire adds its denial, each time. A license
+// is issued once under an id, so that has no repeat, and expiring in parts goes on.
+func (h *history) checkRepeat(c domain.Command, code domain.Code) {
+	switch c := c.(type) {
+	case domain.IssueLicense:
+		return
+	case domain.ExpireSeats:
+		if c.Max < 100 {
+			return
+		}
+	case domain.CreateTenant:
+		if events, code := h.decide(h.tenant, c); code != domain.TenantExists || len(events) > 0 {
+			h.fatalf(c, "repeat gave %s %s", code, texts(events))
+		}
+		return
+	}
+	events, codeAgain := h.decide(h.tenant, c)
+	if codeAgain != code {
+		h.fatalf(c, "refused with %q, repeated with %q", code, codeAgain)
+	}
+	if _, isAcquire := c.(domain.AcquireSeat); isAcquire && code != "" && h.model.license(c.(domain.AcquireSeat).License) != nil {
+		if len(events) == 1 && events[0].EventType() == (&domain.SeatDenied{}).EventType() {
+			return
+		}
+		h.fatalf(c, "repeat of a refused acquire gave %s, want one denial", texts(events))
+	}
+	if len(events) > 0 {
+		h.fatalf(c, "repeat gave %s", texts(events))
+	}
+}
+
+// checkNextDue checks that the next deadline is not late.
+func (h *history) checkNextDue(c domain.Command) {
+	next, ok := h.tenant.NextDue()
+	var want time.Time
+	for _, l := range h.model.leases {
+		if due := h.model.runsOut(l, h.now); l.State == domain.LeaseStateActive && (want.IsZero() || due.Before(want)) {
+			want = due
+		}
+	}
+	if ok != !want.IsZero() || next.After(want) {
+		h.fatalf(c, "next due is %v %v, want %v or before", next, ok, want)
+	}
+}
+
+// takeOver lets a new writer go on with what a replay of the events gives, which must be what the old one had.
+func (h *history) takeOver() {
+	replayed := domain.NewTenant("acme")
+	for _, e := range h.events {
+		replayed.Apply(e.at, e.event)
+	}
+	if got, want := h.view(replayed), h.view(h.tenant); !reflect.DeepEqual(got, want) {
+		h.t.Fatalf("replayed is\n%+v\nwant\n%+v", got, want)
+	}
+	c := h.command()
+	got, gotCode := h.decide(replayed, c)
+	want, wantCode := h.decide(h.tenant, c)
+	if gotCode != wantCode || !h.same(c, got, want) {
+		h.fatalf(c, "replayed decides %s %s\nwant             %s %s", gotCode, texts(got), wantCode, texts(want))
+	}
+	h.tenant, h.now.Epoch = replayed, h.now.At
+}
+
+// same compares what a command left. Leases that run out at one instant expire in any order.
+func (h *history) same(c domain.Command, a, b []domain.Event) bool {
+	endsOf := func(events []domain.Event) (ends []time.Time, leases []domain.LeaseID, rest []domain.Event) {
+		for i, event := range events {
+			e, ok := event.(*domain.SeatExpired)
+			if !ok {
+				rest = events[i:]
+				break
+			}
+			ends = append(ends, h.model.runsOut(h.model.lease(e.License, e.Lease), h.now))
+			leases = append(leases, e.Lease)
+		}
+		slices.Sort(leases)
+		return ends, slices.Compact(leases), rest
+	}
+	endsA, leasesA, restA := endsOf(a)
+	endsB, leasesB, restB := endsOf(b)
+	if !reflect.DeepEqual(endsA, endsB) || len(leasesA) != len(leasesB) || !reflect.DeepEqual(restA, restB) {
+		return false
+	}
+	_, inParts := c.(domain.ExpireSeats) // then it is open which of an instant come first
+	return inParts || slices.Equal(leasesA, leasesB)
+}
+
+func (h *history) decide(t *domain.Tenant, c domain.Command) ([]domain.Event, domain.Code) {
+	events, err := c.Decide(t, h.now)
+	if err == nil {
+		return events, ""
+	}
+	var r *domain.Rejection
+	if !errors.As(err, &r) {
+		h.fatalf(c, "error %v is no rejection", err)
+	}
+	return events, r.Code
+}
+
+func (h *history) fatalf(c domain.Command, format string, args ...any) {
+	for _, e := range h.events {
+		h.t.Logf("%s %s", clockText(e.at), eventText(e.event))
+	}
+	h.t.Fatalf("%s (writer since %s) %T%+v: %s", h.now.At.Format("15:04:05.000"), clockText(h.now.Epoch), c, c, fmt.Sprintf(format, args...))
+}
+
+func texts(events []domain.Event) []string {
+	var all []string
+	for _, e := range events {
+		all = append(all, eventText(e))
+	}
+	return all
+}
+
+// pause is often none or just around a deadline.
+func (h *history) pause() time.Duration {
+	for _, l := range h.model.leases {
+		if l.State == domain.LeaseStateActive && rapid.IntRange(0, 9).Draw(h.t, "at a deadline") == 0 {
+			at := h.model.runsOut(l, h.now).Add(rapid.SampledFrom([]time.Duration{-time.Millisecond, 0, 0, time.Millisecond}).Draw(h.t, "around"))
+			return max(0, at.Sub(h.now.At))
+		}
+	}
+	return rapid.SampledFrom([]time.Duration{0, 0, time.Millisecond, time.Second, 3 * time.Second, 10 * time.Second}).Draw(h.t, "pause")
+}
+
+func (h *history) command() domain.Command {
+	t := h.t
+	license := rapid.SampledFrom([]domain.LicenseID{"lic1", "lic1", "lic2", "lic3"}).Draw(t, "license")
+	someLeases := func() []domain.LeaseID {
+		known := []domain.LeaseID{"unknown"}
+		for _, l := range h.model.leases {
+			if l.license == license || rapid.IntRange(0, 9).Draw(t, "of another license") == 0 {
+				known = append(known, l.id)
+			}
+		}
+		return rapid.SliceOfN(rapid.SampledFrom(known), 1, 4).Draw(t, "leases")
+	}
+	h.ids++
+	id := fmt.Sprint(h.ids)
+	kind := rapid.IntRange(0, 49).Draw(t, "command")
+	switch {
+	case !h.model.exists && kind < 45:
+		return domain.CreateTenant{Tenant: "acme", Name: "Acme"}
+	case h.model.license(license) == nil && kind < 47:
+		return domain.IssueLicense{
+			License: license, Product: "cad", Seats: rapid.IntRange(0, 3).Draw(t, "seats"),
+			LeaseSeconds: rapid.SampledFrom([]int{1, 3, 10, 30}).Draw(t, "lease"),
+			Key:          domain.LicenseKey{ID: domain.KeyID("key" + id), Hash: []byte{1}},
+		}
+	case kind < 20:
+		return domain.AcquireSeat{License: license, Lease: domain.LeaseID("l" + id), Holder: domain.Holder{
+			User:    rapid.SampledFrom([]domain.Pseudonym{"alice", "bob", "carol"}).Draw(t, "user"),
+			Machine: "desk",
+			Process: rapid.SampledFrom([]domain.Pseudonym{"", "", "p"}).Draw(t, "process"),
+		}}
+	case kind < 31:
+		return domain.HeartbeatSeats{License: license, Leases: someLeases()}
+	case kind < 36:
+		return domain.ReleaseSeats{License: license, Leases: someLeases()}
+	case kind < 39:
+		return domain.ExpireSeats{Max: rapid.SampledFrom([]int{1, 2, 100}).Draw(t, "max")}
+	case kind < 42:
+		return domain.ResizeLicense{License: license, Seats: rapid.IntRange(0, 3).Draw(t, "seats")}
+	case kind < 43:
+		return domain.SuspendLicense{License: license, Reason: "r"}
+	case kind < 45:
+		return domain.ReinstateLicense{License: license, Reason: "r"}
+	case kind < 46:
+		return domain.SuspendTenant{Reason: "r"}
+	case kind < 48:
+		return domain.ReinstateTenant{Reason: "r"}
+	case kind < 49:
+		return domain.RenameTenant{Name: rapid.SampledFrom([]string{"Acme", "Umbrella"}).Draw(t, "name")}
+	}
+	return domain.RevokeLicense{License: license, Reason: "r"}
+}
+
+// view is all that can be seen of a tenant, so that two can be compared. NextDue is left out: it may be early.
+type view struct {
+	Name     string
+	Status   domain.TenantStatus
+	Version  uint64
+	Licenses map[domain.LicenseID]licenseView
+}
+
+type licenseView struct {
+	Seats, InUse int
+	Status       domain.LicenseStatus
+	Active       []domain.LeaseID // sorted
+	Leases       map[domain.LeaseID]leaseView
+}
+
+type leaseView struct {
+	Holder                       domain.Holder
+	State                        domain.LeaseState
+	Fence                        uint64
+	AcquiredAt, ExpiresAt, Ended time.Time
+}
+
+func (h *history) view(t *domain.Tenant) view {
+	v := view{Name: t.Name, Status: t.Status, Version: t.Version, Licenses: map[domain.LicenseID]licenseView{}}
+	t.Licenses(func(l *domain.License) {
+		if t.License(l.ID) != l || t.LicenseByKey(l.Key.ID) != l {
+			h.t.Fatalf("license %s is not found by its id or its key", l.ID)
+		}
+		lv := licenseView{Seats: l.Seats, InUse: l.InUse, Status: l.Status, Leases: map[domain.LeaseID]leaseView{}}
+		l.Leases(func(lease domain.Lease) { lv.Active = append(lv.Active, lease.ID) })
+		slices.Sort(lv.Active)
+		for _, m := range h.model.leases {
+			if lease, ok := l.Lease(m.id); ok {
+				lv.Leases[m.id] = leaseView{lease.Holder, lease.State, lease.Fence, lease.AcquiredAt, lease.ExpiresAt, lease.EndedAt}
+			}
+		}
+		v.Licenses[l.ID] = lv
+	})
+	return v
+}
+
+// model is the rules once more, as plainly as can be: lists, no heaps, no counters.
+type model struct {
+	exists, suspended bool
+	name              string
+	version           uint64
+	licenses          []*modelLicense
+	leases            []*modelLease
+}
+
+type modelLicense struct {
+	id     domain.LicenseID
+	seats  int
+	lease  time.Duration
+	status domain.LicenseStatus
+}
+
+type modelLease struct {
+	id      domain.LeaseID
+	license domain.LicenseID
+	leaseView
+}
+
+func (m *model) license(id domain.LicenseID) *modelLicense {
+	for _, l := range m.licenses {
+		if l.id == id {
+			return l
+		}
+	}
+	return nil
+}
+
+func (m *model) lease(license domain.LicenseID, id domain.LeaseID) *modelLease {
+	for _, l := range m.leases {
+		if l.license == license && l.id == id {
+			return l
+		}
+	}
+	return nil
+}
+
+func (m *model) active(license domain.LicenseID) []*modelLease {
+	var active []*modelLease
+	for _, l := range m.leases {
+		if l.license == license && l.State == domain.LeaseStateActive {
+			active = append(active, l)
+		}
+	}
+	return active
+}
+
+// runsOut is the end of a lease, or a third of its length after the take-over.
+func (m *model) runsOut(l *modelLease, now domain.Moment) time.Time {
+	grace := now.Epoch.Add(max(time.Second, (m.license(l.license).lease / 3).Truncate(time.Second)))
+	if grace.After(l.ExpiresAt) {
+		return grace
+	}
+	return l.ExpiresAt
+}
+
+// overdue returns the leases that ran out, by their end.
+func (m *model) overdue(now domain.Moment) []*modelLease {
+	var overdue []*modelLease
+	for _, l := range m.leases {
+		if l.State == domain.LeaseStateActive && !now.At.Before(m.runsOut(l, now)) {
+			overdue = append(overdue, l)
+		}
+	}
+	slices.SortFunc(overdue, func(a, b *modelLease) int {
+		return cmp.Or(m.runsOut(a, now).Compare(m.runsOut(b, now)), cmp.Compare(a.id, b.id))
+	})
+	return overdue
+}
+
+func (m *model) decide(c domain.Command, now domain.Moment) ([]domain.Event, domain.Code) {
+	if c, ok := c.(domain.CreateTenant); ok {
+		if m.exists {
+			return nil, domain.TenantExists
+		}
+		return []domain.Event{&domain.TenantCreated{Tenant: c.Tenant, Name: c.Name}}, ""
+	}
+	expire, isExpire := c.(domain.ExpireSeats)
+	if !m.exists && !isExpire {
+		return nil, domain.TenantNotFound
+	}
+	switch c := c.(type) {
+	case domain.RenameTenant:
+		return one(c.Name != m.name, &domain.TenantRenamed{Name: c.Name, Was: m.name})
+	case domain.SuspendTenant:
+		return one(!m.suspended, &domain.TenantSuspended{Reason: c.Reason})
+	case domain.ReinstateTenant:
+		return one(m.suspended, &domain.TenantReinstated{Reason: c.Reason})
+	case domain.IssueLicense:
+		return one(true, &domain.LicenseIssued{License: c.License, Product: c.Product, Seats: c.Seats, LeaseSeconds: c.LeaseSeconds, Key: c.Key})
+	}
+	var events []domain.Event
+	overdue := m.overdue(now)
+	if isExpire {
+		overdue = overdue[:min(len(overdue), expire.Max)]
+	}
+	for _, l := range overdue {
+		events = append(events, &domain.SeatExpired{License: l.license, Lease: l.id})
+	}
+	if isExpire {
+		return events, ""
+	}
+	license := m.license(licenseOf(c))
+	if license == nil {
+		return nil, domain.LicenseNotFound
+	}
+	if change, code, isChange := m.change(license, c); isChange {
+		return change, code
+	}
+	return m.seat(license, c, now, events)
+}
+
+func licenseOf(c domain.Command) domain.LicenseID {
+	return domain.LicenseID(reflect.ValueOf(c).FieldByName("License").String())
+}
+
+func (m *model) change(l *modelLicense, c domain.Command) ([]domain.Event, domain.Code, bool) {
+	var events []domain.Event
+	var code domain.Code
+	switch c := c.(type) {
+	case domain.ResizeLicense:
+		events, code = one(c.Seats != l.seats, &domain.LicenseResized{License: l.id, Seats: c.Seats, Was: l.seats})
+	case domain.SuspendLicense:
+		events, code = one(l.status != domain.LicenseOnSuspense, &domain.LicenseSuspended{License: l.id, Reason: c.Reason})
+	case domain.ReinstateLicense:
+		events, code = one(l.status != domain.LicenseActive, &domain.LicenseReinstated{License: l.id, Reason: c.Reason})
+	case domain.RevokeLicense:
+		events, code = one(l.status != domain.LicenseOver, &domain.LicenseRevoked{License: l.id, Reason: c.Reason})
+		return events, code, true
+	default:
+		return nil, "", false
+	}
+	if l.status == domain.LicenseOver {
+		return nil, domain.LicenseUnchangeable, true
+	}
+	return events, code, true
+}
+
+func one(happens bool, e domain.Event) ([]domain.Event, domain.Code) {
+	if happens {
+		return []domain.Event{e}, ""
+	}
+	return nil, ""
+}
+
+// seat decides a seat command after events expired what ran out.
+func (m *model) seat(l *modelLicense, c domain.Command, now domain.Moment, events []domain.Event) ([]domain.Event, domain.Code) {
+	var off domain.Code
+	switch {
+	case m.suspended:
+		off = domain.TenantIsOff
+	case l.status == domain.LicenseOver:
+		off = domain.LicenseIsGone
+	case l.status == domain.LicenseOnSuspense:
+		off = domain.LicenseIsOff
+	}
+	var running []*modelLease
+	for _, lease := range m.active(l.id) {
+		if now.At.Before(m.runsOut(lease, now)) {
+			running = append(running, lease)
+		}
+	}
+	named := func(ids []domain.LeaseID) []domain.LeaseID {
+		var found []domain.LeaseID
+		for _, id := range ids {
+			if slices.ContainsFunc(running, func(r *modelLease) bool { return r.id == id }) && !slices.Contains(found, id) {
+				found = append(found, id)
+			}
+		}
+		return found
+	}
+	switch c := c.(type) {
+	case domain.AcquireSeat:
+		held := slices.ContainsFunc(running, func(r *modelLease) bool { return r.Holder == c.Holder })
+		denied := &domain.SeatDenied{License: l.id, Holder: c.Holder, Reason: off, Seats: l.seats, InUse: len(running)}
+		switch {
+		case off == "" && held:
+			return nil, ""
+		case off == "" && len(running) < l.seats:
+			return append(events, &domain.SeatAcquired{License: l.id, Lease: c.Lease, Holder: c.Holder, ExpiresAt: now.At.Add(l.lease)}), ""
+		case off == "":
+			wait := l.lease
+			for _, lease := range running {
+				wait = min(wait, m.runsOut(lease, now).Sub(now.At))
+			}
+			denied.Reason, denied.RetryAfterSeconds = domain.NoSeatAvailable, int((wait + time.Second - 1).Truncate(time.Second).Seconds())
+		}
+		return append(events, denied), denied.Reason
+	case domain.HeartbeatSeats:
+		if off != "" && off != domain.LicenseIsGone {
+			return nil, off
+		}
+		end := now.At.Add(l.lease)
+		ids := slices.DeleteFunc(named(c.Leases), func(id domain.LeaseID) bool { return m.lease(l.id, id).ExpiresAt.Equal(end) })
+		if len(ids) > 0 {
+			events = append(events, &domain.SeatHeartbeat{License: l.id, Leases: ids, ExpiresAt: end})
+		}
+	case domain.ReleaseSeats:
+		for _, id := range named(c.Leases) {
+			events = append(events, &domain.SeatReleased{License: l.id, Lease: id})
+		}
+	}
+	return events, ""
+}
+
+func (m *model) apply(at time.Time, event domain.Event) {
+	m.version++
+	end := func(l *modelLease, state domain.LeaseState) { l.State, l.Ended = state, at }
+	switch e := event.(type) {
+	case *domain.TenantCreated:
+		m.exists, m.name = true, e.Name
+	case *domain.TenantRenamed:
+		m.name = e.Name
+	case *domain.TenantSuspended:
+		m.suspended = true
+	case *domain.TenantReinstated:
+		m.suspended = false
+	case *domain.LicenseIssued:
+		m.licenses = append(m.licenses, &modelLicense{e.License, e.Seats, time.Duration(e.LeaseSeconds) * time.Second, domain.LicenseActive})
+	case *domain.LicenseResized:
+		m.license(e.License).seats = e.Seats
+	case *domain.LicenseSuspended:
+		m.license(e.License).status = domain.LicenseOnSuspense
+	case *domain.LicenseReinstated:
+		m.license(e.License).status = domain.LicenseActive
+	case *domain.LicenseRevoked:
+		for _, l := range m.active(e.License) {
+			end(l, domain.LeaseStateRevoked)
+		}
+		m.license(e.License).status = domain.LicenseOver
+	case *domain.SeatAcquired:
+		m.leases = append(m.leases, &modelLease{e.Lease, e.License, leaseView{
+			Holder: e.Holder, State: domain.LeaseStateActive, Fence: m.version, AcquiredAt: at, ExpiresAt: e.ExpiresAt,
+		}})
+	case *domain.SeatHeartbeat:
+		for _, id := range e.Leases {
+			m.lease(e.License, id).ExpiresAt = e.ExpiresAt
+		}
+	case *domain.SeatReleased:
+		end(m.lease(e.License, e.Lease), domain.LeaseStateReleased)
+	case *domain.SeatExpired:
+		end(m.lease(e.License, e.Lease), domain.LeaseStateExpired)
+	}
+}
+
+func (m *model) view() view {
+	v := view{Name: m.name, Version: m.version, Licenses: map[domain.LicenseID]licenseView{}}
+	if m.exists {
+		v.Status = domain.TenantActive
+	}
+	if m.suspended {
+		v.Status = domain.TenantOnSuspense
+	}
+	for _, l := range m.licenses {
+		lv := licenseView{Seats: l.seats, Status: l.status, Leases: map[domain.LeaseID]leaseView{}}
+		for _, lease := range m.leases {
+			if lease.license == l.id {
+				lv.Leases[lease.id] = lease.leaseView
+			}
+		}
+		for _, lease := range m.active(l.id) {
+			lv.Active = append(lv.Active, lease.id)
+		}
+		slices.Sort(lv.Active)
+		lv.InUse = len(lv.Active)
+		v.Licenses[l.id] = lv
+	}
+	return v
+}
+
+// What is remembered of ended leases depends on the events alone, also when more end at once than are remembered.
+func TestReplayRemembersTheSameLeases(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		const seats = 300
+		live, replayed := domain.NewTenant("acme"), domain.NewTenant("acme")
+		now := domain.Moment{At: day}
+		apply := func(e domain.Event) {
+			live.Apply(now.At, e)
+			replayed.Apply(now.At, e)
+		}
+		do := func(c domain.Command) {
+			events, _ := c.Decide(live, now)
+			for _, e := range events {
+				apply(e)
+			}
+		}
+		id := func(i int) domain.LeaseID { return domain.LeaseID(fmt.Sprint("l", i)) }
+		apply(&domain.TenantCreated{Tenant: "acme"})
+		apply(&domain.LicenseIssued{License: "lic1", Seats: seats, LeaseSeconds: 1000})
+		for i := range seats {
+			now.At = now.At.Add(time.Second)
+			do(domain.AcquireSeat{License: "lic1", Lease: id(i), Holder: domain.Holder{User: domain.Pseudonym(id(i))}})
+		}
+		now.At = day.Add(900 * time.Second)
+		for _, i := range rapid.SliceOfN(rapid.IntRange(0, seats-1), 0, seats).Draw(t, "renewed") {
+			do(domain.HeartbeatSeats{License: "lic1", Leases: []domain.LeaseID{id(i)}})
+		}
+		do(domain.ResizeLicense{License: "lic1", Seats: 0})
+		now.At = now.At.Add(time.Duration(rapid.IntRange(0, 140).Draw(t, "later")) * time.Second)
+		do(domain.AcquireSeat{License: "lic1", Lease: "more", Holder: domain.Holder{User: "more"}})
+		do(domain.RevokeLicense{License: "lic1"})
+		for i := range seats {
+			a, known := live.License("lic1").Lease(id(i))
+			b, knownToo := replayed.License("lic1").Lease(id(i))
+			if known != knownToo || a.State != b.State {
+				t.Fatalf("lease %d: %v %s, replayed %v %s", i, known, a.State, knownToo, b.State)
+			}
+		}
+	})
+}
+
+// However leases are renewed and given back, they expire by their ends.
+func TestLeasesExpireInOrder(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		const seats = 40
+		tenant, now := domain.NewTenant("acme"), domain.Moment{At: day}
+		tenant.Apply(day, &domain.TenantCreated{Tenant: "acme"})
+		tenant.Apply(day, &domain.LicenseIssued{License: "lic1", Seats: seats, LeaseSeconds: 1000})
+		end := map[domain.LeaseID]int{}
+		for _, i := range rapid.Permutation(numbers(seats)).Draw(t, "ends") {
+			id := domain.LeaseID(fmt.Sprint("l", i))
+			end[id] = i
+			tenant.Apply(day, &domain.SeatAcquired{
+				License: "lic1", Lease: id, Holder: domain.Holder{User: domain.Pseudonym(id)}, ExpiresAt: day.Add(time.Duration(i) * time.Second),
+			})
+		}
+		for _, i := range rapid.SliceOfNDistinct(rapid.IntRange(0, seats-1), 0, seats, rapid.ID[int]).Draw(t, "changed") {
+			id := domain.LeaseID(fmt.Sprint("l", i))
+			if rapid.Bool().Draw(t, "renewed") {
+				end[id] = i + rapid.IntRange(0, 100).Draw(t, "by")
+				tenant.Apply(day, &domain.SeatHeartbeat{License: "lic1", Leases: []domain.LeaseID{id}, ExpiresAt: day.Add(time.Duration(end[id]) * time.Second)})
+			} else {
+				delete(end, id)
+				tenant.Apply(day, &domain.SeatReleased{License: "lic1", Lease: id})
+			}
+		}
+		last := 0
+		for now.At = day.Add(time.Hour); len(end) > 0; {
+			events, _ := domain.ExpireSeats{Max: 1}.Decide(tenant, now)
+			expired := events[0].(*domain.SeatExpired).Lease
+			if at, active := end[expired]; !active || at < last {
+				t.Fatalf("%s, which ends at %d, expired after one that ends at %d; still active: %v", expired, at, last, end)
+			}
+			last = end[expired]
+			delete(end, expired)
+			tenant.Apply(now.At, events[0])
+		}
+	})
+}
+
+func numbers(n int) []int {
+	all := make([]int, n)
+	for i := range all {
+		all[i] = i
+	}
+	return all
+}

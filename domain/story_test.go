@@ -1,0 +1,517 @@
+package domain_test
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coditect-ai/license-ledger/domain"
+)
+
+// TestStories tells the stories of testdata/*.txt. A story is a paragraph that begins with what it shows:
+//
+//	# A full license refuses the next holder.
+//	given  LicenseIssued seats=1 lease=10m
+//	09:00  AcquireSeat alice  -> SeatAcquired l1 alice until 09:10
+//	09:01  AcquireSeat bob    -> rejected no_seat_available, SeatDenied bob retry=9m
+//	state  lic1 in_use=1
+//
+// given makes the tenant acme and a license, lic1 unless it is named, at 08:00. A line with a time is a command and what
+// it gives: its refusal, its events, the refusals of single leases; "nothing" when there are none of them. Without
+// "on lic2" a seat command is about lic1. "epoch" lets a new writer take over. state asks for a license, a lease, the
+// tenant or the next deadline.
+//
+// A holder is user@machine/process; machine and process may be left out. Leases are l1, l2, … in the order of their
+// acquire; a word l1..l9 stands for all of them, and more than four events of a kind in a row print as their number. What
+// is expected may leave words out, but not change their order.
+func TestStories(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no stories: %v", err)
+	}
+	seen := map[string]bool{} // commands, events and codes
+	for _, file := range files {
+		for _, story := range readStories(t, file) {
+			t.Run(strings.TrimSuffix(filepath.Base(file), ".txt")+"/"+story.title, func(t *testing.T) {
+				s := &stage{t: t, tenant: domain.NewTenant("acme"), seen: seen}
+				for _, l := range story.lines {
+					s.line = l
+					s.tell()
+				}
+			})
+		}
+	}
+	for _, word := range slices.Concat(declared(t, "EventType"), declared(t, "Decide"), declaredCodes(t)) {
+		if !seen[word] {
+			t.Errorf("no story shows %s", word)
+		}
+	}
+}
+
+type story struct {
+	title string
+	lines []line
+}
+
+type line struct{ place, text string }
+
+func readStories(t *testing.T, file string) []story {
+	t.Helper()
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var stories []story
+	between := true
+	scanner := bufio.NewScanner(f)
+	for number := 1; scanner.Scan(); number++ {
+		text := strings.TrimSpace(scanner.Text())
+		comment, isComment := strings.CutPrefix(text, "#")
+		switch {
+		case text == "":
+			between = true
+			continue
+		case isComment && between:
+			stories = append(stories, story{title: strings.TrimSuffix(strings.TrimSpace(comment), ".")})
+		case between:
+			t.Fatalf("%s:%d: a story begins with what it shows: # …", file, number)
+		case !isComment:
+			text, _, _ = strings.Cut(text, " # ")
+			last := &stories[len(stories)-1]
+			last.lines = append(last.lines, line{fmt.Sprintf("%s:%d", file, number), text})
+		}
+		between = false
+	}
+	if err := scanner.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return stories
+}
+
+// stage is where a story is played.
+type stage struct {
+	t        *testing.T
+	line     line
+	tenant   *domain.Tenant
+	now      domain.Moment
+	acquired int // leases so far
+	seen     map[string]bool
+}
+
+func (s *stage) fatalf(format string, args ...any) {
+	s.t.Helper()
+	s.t.Fatalf("\n%s: %s\n%s", s.line.place, s.line.text, fmt.Sprintf(format, args...))
+}
+
+func (s *stage) tell() {
+	s.t.Helper()
+	said, want, hasWant := strings.Cut(s.line.text, "->")
+	words := parseWords(strings.Fields(said))
+	switch when := words.next(); {
+	case when == "given":
+		s.given(words)
+	case when == "state":
+		name := words.next()
+		if got := s.state(name); !leavesOut("state "+strings.Join(words.all, " "), "state "+got) {
+			s.fatalf("  got   %s %s", name, got)
+		}
+	case words.peek() == "epoch":
+		s.now = domain.Moment{At: s.clock(when), Epoch: s.clock(when)}
+	case !hasWant:
+		s.fatalf("  a command needs -> and what it gives")
+	default:
+		s.now.At = s.clock(when)
+		if got := strings.Join(s.do(words), ", "); !matches(want, got) {
+			s.fatalf("  got   %s\n  want  %s", got, strings.TrimSpace(want))
+		}
+	}
+}
+
+func (s *stage) given(w *words) {
+	if name := w.next(); name != "LicenseIssued" {
+		s.fatalf("  given knows LicenseIssued only; use a command for %s", name)
+	}
+	at := s.clock("08:00")
+	if !s.tenant.Exists() {
+		s.tenant.Apply(at, &domain.TenantCreated{Tenant: "acme", Name: "Acme"})
+	}
+	c := s.issue(w)
+	s.tenant.Apply(at, &domain.LicenseIssued{License: c.License, Product: c.Product, Seats: c.Seats, LeaseSeconds: c.LeaseSeconds, Key: c.Key})
+}
+
+func (s *stage) issue(w *words) domain.IssueLicense {
+	id := domain.LicenseID(w.nextOr("lic1"))
+	return domain.IssueLicense{
+		License: id, Product: "cad", Seats: s.number(w.value("seats")), LeaseSeconds: int(s.length(w.value("lease")).Seconds()),
+		Key: domain.LicenseKey{ID: domain.KeyID("key-" + id), Hash: []byte("hash")},
+	}
+}
+
+// do plays a command, or an acquire of each of several holders, and returns what it gave.
+func (s *stage) do(w *words) []string {
+	s.t.Helper()
+	name := w.next()
+	s.seen[name] = true
+	on := domain.LicenseID(w.on)
+	license := func() domain.LicenseID { return domain.LicenseID(w.nextOr("lic1")) }
+	switch name {
+	case "CreateTenant":
+		return s.execute(domain.CreateTenant{Tenant: "acme", Name: w.next()})
+	case "RenameTenant":
+		return s.execute(domain.RenameTenant{Name: w.next()})
+	case "SuspendTenant":
+		return s.execute(domain.SuspendTenant{Reason: w.value("reason")})
+	case "ReinstateTenant":
+		return s.execute(domain.ReinstateTenant{Reason: w.value("reason")})
+	case "IssueLicense":
+		return s.execute(s.issue(w))
+	case "ResizeLicense":
+		return s.execute(domain.ResizeLicense{License: license(), Seats: s.number(w.value("seats"))})
+	case "SuspendLicense":
+		return s.execute(domain.SuspendLicense{License: license(), Reason: w.value("reason")})
+	case "ReinstateLicense":
+		return s.execute(domain.ReinstateLicense{License: license(), Reason: w.value("reason")})
+	case "RevokeLicense":
+		return s.execute(domain.RevokeLicense{License: license(), Reason: w.value("reason")})
+	case "AcquireSeat":
+		var got []string
+		for _, holder := range w.rest() {
+			next := domain.LeaseID(fmt.Sprint("l", s.acquired+1))
+			got = append(got, s.execute(domain.AcquireSeat{License: on, Lease: next, Holder: parseHolder(holder)})...)
+		}
+		return fewer(got)
+	case "HeartbeatSeats":
+		return s.execute(domain.HeartbeatSeats{License: on, Leases: leaseIDs(w.rest())})
+	case "ReleaseSeats":
+		return s.execute(domain.ReleaseSeats{License: on, Leases: leaseIDs(w.rest())})
+	case "ExpireSeats":
+		return s.execute(domain.ExpireSeats{Max: s.number(w.value("max"))})
+	}
+	s.fatalf("  unknown command %s", name)
+	return nil
+}
+
+func (s *stage) execute(c domain.Command) []string {
+	s.t.Helper()
+	events, err := c.Decide(s.tenant, s.now)
+	var got []string
+	var refused *domain.Rejection
+	if err != nil {
+		if !errors.As(err, &refused) {
+			s.fatalf("  got an error that is no rejection: %v", err)
+		}
+		s.seen[string(refused.Code)] = true
+		got = append(got, "rejected "+string(refused.Code)+free(refused.Code, refused.Seats, refused.InUse, refused.RetryAfterSeconds))
+	}
+	for _, e := range events {
+		s.tenant.Apply(s.now.At, e)
+		got = append(got, eventText(e))
+		s.seen[e.EventType()] = true
+		if _, ok := e.(*domain.SeatAcquired); ok {
+			s.acquired++
+		}
+	}
+	if refused == nil {
+		answer := c.Answer(s.tenant, events)
+		got = append(got, s.refusals(answer)...)
+		s.checkHeld(c, answer, events)
+	}
+	if len(got) == 0 {
+		return []string{"nothing"}
+	}
+	return fewer(got)
+}
+
+func (s *stage) refusals(answer domain.Answer) []string {
+	var got []string
+	for _, outcome := range answer.Leases {
+		if r := outcome.Rejected; r != nil {
+			s.seen[string(r.Code)] = true
+			got = append(got, fmt.Sprint(outcome.ID, " ", r.Code))
+		}
+	}
+	return got
+}
+
+// checkHeld checks that whoever got a seat is told of a lease that is active and its own.
+func (s *stage) checkHeld(c domain.Command, answer domain.Answer, events []domain.Event) {
+	s.t.Helper()
+	acquire, ok := c.(domain.AcquireSeat)
+	if !ok {
+		return
+	}
+	l := answer.Lease
+	created := len(events) > 0
+	if l.State != domain.LeaseStateActive || l.Holder != acquire.Holder || answer.Created != created || created != (l.ID == acquire.Lease) {
+		s.fatalf("  answered created=%v %+v", answer.Created, *l)
+	}
+}
+
+func (s *stage) state(name string) string {
+	s.t.Helper()
+	if name == "tenant" {
+		return fmt.Sprintf("%s %s version=%d", s.tenant.Name, s.tenant.Status, s.tenant.Version)
+	}
+	if name == "due" {
+		if next, ok := s.tenant.NextDue(); ok {
+			return clockText(next)
+		}
+		return "never"
+	}
+	if l := s.tenant.License(domain.LicenseID(name)); l != nil {
+		return fmt.Sprintf("%s seats=%d in_use=%d", l.Status, l.Seats, l.InUse)
+	}
+	text := "unknown"
+	s.tenant.Licenses(func(l *domain.License) {
+		if lease, ok := l.Lease(domain.LeaseID(name)); ok {
+			text = fmt.Sprintf("%s %s until %s fence=%d", lease.State, holderText(lease.Holder), clockText(lease.ExpiresAt), lease.Fence)
+			if !lease.EndedAt.IsZero() {
+				text += " ended=" + clockText(lease.EndedAt)
+			}
+		}
+	})
+	return text
+}
+
+func (s *stage) number(text string) int {
+	s.t.Helper()
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		s.fatalf("  %v", err)
+	}
+	return n
+}
+
+func (s *stage) length(text string) time.Duration {
+	s.t.Helper()
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		s.fatalf("  %v", err)
+	}
+	return d
+}
+
+var day = time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)
+
+func (s *stage) clock(text string) time.Time {
+	s.t.Helper()
+	for _, layout := range []string{"15:04", "15:04:05"} {
+		if at, err := time.Parse(layout, text); err == nil {
+			return day.Add(at.Sub(time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC)))
+		}
+	}
+	s.fatalf("  %q is neither a time of day nor given nor state", text)
+	return time.Time{}
+}
+
+func clockText(at time.Time) string {
+	if at.Truncate(time.Minute).Equal(at) {
+		return at.Format("15:04")
+	}
+	return at.Format("15:04:05.999")
+}
+
+func eventText(event domain.Event) string {
+	switch e := event.(type) {
+	case *domain.TenantCreated:
+		return "TenantCreated " + e.Name
+	case *domain.TenantRenamed:
+		return "TenantRenamed " + e.Name + " was=" + e.Was
+	case *domain.TenantSuspended:
+		return "TenantSuspended" + optional(" reason=", e.Reason)
+	case *domain.TenantReinstated:
+		return "TenantReinstated" + optional(" reason=", e.Reason)
+	case *domain.LicenseIssued:
+		return fmt.Sprintf("LicenseIssued %s %s seats=%d lease=%s key=%s", e.License, e.Product, e.Seats, lengthText(e.LeaseSeconds), e.Key.ID)
+	case *domain.LicenseResized:
+		return fmt.Sprintf("LicenseResized %s seats=%d was=%d", e.License, e.Seats, e.Was)
+	case *domain.LicenseSuspended:
+		return fmt.Sprintf("LicenseSuspended %s%s", e.License, optional(" reason=", e.Reason))
+	case *domain.LicenseReinstated:
+		return fmt.Sprintf("LicenseReinstated %s%s", e.License, optional(" reason=", e.Reason))
+	case *domain.LicenseRevoked:
+		return fmt.Sprintf("LicenseRevoked %s%s", e.License, optional(" reason=", e.Reason))
+	case *domain.SeatAcquired:
+		return fmt.Sprintf("SeatAcquired %s %s until %s on %s", e.Lease, holderText(e.Holder), clockText(e.ExpiresAt), e.License)
+	case *domain.SeatHeartbeat:
+		var leases []string
+		for _, id := range e.Leases {
+			leases = append(leases, string(id))
+		}
+		return fmt.Sprintf("SeatHeartbeat %s until %s on %s", strings.Join(leases, "+"), clockText(e.ExpiresAt), e.License)
+	case *domain.SeatReleased:
+		return fmt.Sprintf("SeatReleased %s on %s", e.Lease, e.License)
+	case *domain.SeatExpired:
+		return fmt.Sprintf("SeatExpired %s on %s", e.Lease, e.License)
+	case *domain.SeatDenied:
+		return fmt.Sprintf("SeatDenied %s %s seats=%d in_use=%d%s on %s",
+			holderText(e.Holder), e.Reason, e.Seats, e.InUse, optional(" retry=", lengthText(e.RetryAfterSeconds)), e.License)
+	}
+	return fmt.Sprintf("%T", event)
+}
+
+// free says how full a license is, of no_seat_available.
+func free(code domain.Code, seats, inUse, retry int) string {
+	if code != domain.NoSeatAvailable {
+		return ""
+	}
+	return fmt.Sprintf(" seats=%d in_use=%d retry=%s", seats, inUse, lengthText(retry))
+}
+
+func optional(label, text string) string {
+	if text == "" {
+		return ""
+	}
+	return label + text
+}
+
+// lengthText writes 10m, not 10m0s.
+func lengthText(seconds int) string {
+	switch {
+	case seconds == 0:
+		return ""
+	case seconds%60 == 0:
+		return fmt.Sprint(seconds/60, "m")
+	}
+	return (time.Duration(seconds) * time.Second).String()
+}
+
+func parseHolder(text string) domain.Holder {
+	rest, process, _ := strings.Cut(text, "/")
+	user, machine, ok := strings.Cut(rest, "@")
+	if !ok {
+		machine = "desk"
+	}
+	return domain.Holder{User: domain.Pseudonym(user), Machine: domain.Pseudonym(machine), Process: domain.Pseudonym(process)}
+}
+
+func holderText(h domain.Holder) string {
+	text := string(h.User)
+	if h.Machine != "desk" {
+		text += "@" + string(h.Machine)
+	}
+	return text + optional("/", string(h.Process))
+}
+
+func leaseIDs(words []string) []domain.LeaseID {
+	var ids []domain.LeaseID
+	for _, word := range words {
+		ids = append(ids, domain.LeaseID(word))
+	}
+	return ids
+}
+
+// fewer writes more than four events of a kind in a row as "9 SeatAcquired".
+func fewer(texts []string) []string {
+	kind := func(text string) string { return strings.Fields(text)[0] }
+	var kept []string
+	for len(texts) > 0 {
+		n := 1
+		for n < len(texts) && kind(texts[n]) == kind(texts[0]) {
+			n++
+		}
+		if n > 4 {
+			kept = append(kept, fmt.Sprint(n, " ", kind(texts[0])))
+		} else {
+			kept = append(kept, texts[:n]...)
+		}
+		texts = texts[n:]
+	}
+	return kept
+}
+
+// matches compares what is expected with what was given, part by part.
+func matches(want, got string) bool {
+	wants, gots := strings.Split(want, ","), strings.Split(got, ",")
+	if len(wants) != len(gots) {
+		return false
+	}
+	for i := range wants {
+		if !leavesOut(wants[i], gots[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// leavesOut reports whether want is full with some words, but not the first, left out.
+func leavesOut(want, full string) bool {
+	words := strings.Fields(want)
+	for i, word := range strings.Fields(full) {
+		if len(words) > 0 && words[0] == word {
+			words = words[1:]
+		} else if i == 0 {
+			return false
+		}
+	}
+	return len(words) == 0
+}
+
+// words are those of a command: in order, key=value, and "on lic2".
+type words struct {
+	all    []string
+	values map[string]string
+	on     string
+}
+
+func parseWords(fields []string) *words {
+	w := &words{values: map[string]string{}, on: "lic1"}
+	isState := len(fields) > 0 && fields[0] == "state"
+	for i := 0; i < len(fields); i++ {
+		key, value, isValue := strings.Cut(fields[i], "=")
+		from, to, isRange := strings.Cut(fields[i], "..")
+		switch {
+		case isState:
+			w.all = append(w.all, fields[i])
+		case isValue:
+			w.values[key] = value
+		case isRange:
+			w.all = append(w.all, numbered(from, to)...)
+		case fields[i] == "on" && i+1 < len(fields):
+			i++
+			w.on = fields[i]
+		default:
+			w.all = append(w.all, fields[i])
+		}
+	}
+	return w
+}
+
+// numbered returns l3, l4, l5 for l3 and l5.
+func numbered(from, to string) []string {
+	name := strings.TrimRight(from, "0123456789")
+	first, _ := strconv.Atoi(from[len(name):])
+	last, _ := strconv.Atoi(strings.TrimPrefix(to, name))
+	var all []string
+	for i := first; i <= last; i++ {
+		all = append(all, fmt.Sprint(name, i))
+	}
+	return all
+}
+
+func (w *words) peek() string            { return append(w.all, "")[0] }
+func (w *words) value(key string) string { return w.values[key] }
+func (w *words) next() string            { return w.nextOr("") }
+func (w *words) nextOr(def string) string {
+	if len(w.all) == 0 {
+		return def
+	}
+	word := w.all[0]
+	w.all = w.all[1:]
+	return word
+}
+
+func (w *words) rest() []string {
+	rest := w.all
+	w.all = nil
+	return rest
+}
