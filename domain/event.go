@@ -60,7 +60,7 @@ type Command interface {
 	// leaves a SeatDenied. It does not change t.
 	Decide(t *Tenant, now Moment) ([]Event, error)
 	// Answer reads from t what the caller is told, after events, those that Decide returned, were applied. It is not
-	// asked when Decide refused. The answer shares no memory with t.
+	// asked when Decide refused. The answer shares nothing with t that changes.
 	Answer(t *Tenant, events []Event) Answer
 }
 

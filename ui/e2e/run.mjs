@@ -1,4 +1,5 @@
 // Drives the real binary in a real browser. Prints a line per check; exits with 1 when one fails.
+import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { chromium } from 'playwright-core'
@@ -17,6 +18,8 @@ if (screenshots) mkdirSync(screenshots, { recursive: true })
 const soon = 1000
 const themes = ['light', 'dark']
 const widths = [1280, 360]
+/** A page at 1280 px under 400 % zoom. */
+const narrowest = 320
 
 let passed = 0
 let failed = 0
@@ -66,6 +69,13 @@ const inUse = (product) => page.locator('li', { has: page.getByRole('link', { na
 const shows = (locator, text) => locator.filter({ hasText: text }).first().waitFor({ timeout: soon })
 const event = (type) => page.locator(`[data-event="ai.coditect.${type}.v1"]`)
 
+const sideways = (target) => target.evaluate(() => document.documentElement.scrollWidth - innerWidth)
+
+/** Runs the command that the page offers, as a person would paste it. */
+function paste(command) {
+  return execFileSync('bash', ['-euc', command.replace('data/operator.key', `"${ledger.data}/operator.key"`)], { encoding: 'utf8' })
+}
+
 async function isClean(target, name) {
   for (const theme of themes) {
     await target.evaluate((t) => {
@@ -79,10 +89,12 @@ async function isClean(target, name) {
         await target.evaluate(axeSource)
         const { violations } = await target.evaluate(() => globalThis.axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] }))
         equal(violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.html).join(' ')}`), [], 'violations')
-        equal(await target.evaluate(() => document.documentElement.scrollWidth - innerWidth), 0, 'pixels that scroll sideways')
+        equal(await sideways(target), 0, 'pixels that scroll sideways')
       })
     }
   }
+  await target.setViewportSize({ width: narrowest, height: 900 })
+  await check(`${name}, ${narrowest} px: nothing scrolls sideways`, async () => equal(await sideways(target), 0, 'pixels'))
   await target.setViewportSize({ width: 1280, height: 900 })
 }
 
@@ -99,7 +111,7 @@ try {
     await page.getByRole('button', { name: 'Sign in' }).click()
     await page.getByRole('alert').filter({ hasText: 'does not know this key' }).waitFor()
   })
-  await check('the printed address signs in and hides the key', async () => {
+  await check('the address that the ledger prints signs in and hides the key', async () => {
     await page.goto('about:blank')
     await page.goto(`${ledger.url}/#key=${ledger.operator}`)
     await page.getByRole('heading', { name: 'No tenants yet' }).waitFor()
@@ -107,28 +119,46 @@ try {
     equal(page.url(), `${ledger.url}/`, 'address')
   })
   await isClean(page, 'no tenants')
-
-  await ledger.tenant('acme', 'Acme Corp')
-  const cad = await ledger.license('acme', 'cad', 5, 300)
-  const sim = await ledger.license('acme', 'sim', 2, 3)
-  await check('a new tenant appears in the list by itself', async () => {
+  await check('the command on the page creates a tenant, and it appears in the list by itself', async () => {
+    const answer = paste(await page.locator('pre').innerText())
+    if (!answer.includes('Acme Corp')) throw new Error(answer)
     await page.getByRole('link', { name: 'Acme Corp' }).waitFor({ timeout: 10_000 })
   })
+  await check('a tenant without a license says how to issue one, and the command works', async () => {
+    await ledger.tenant('umbra', 'Umbra')
+    await page.getByRole('link', { name: 'Umbra' }).click()
+    await page.getByTestId('live-state').filter({ hasText: 'Live' }).waitFor()
+    const answer = paste(await page.locator('pre').first().innerText())
+    if (!answer.includes('lk_umbra_')) throw new Error(answer)
+    await shows(inUse('cad'), /^0$/)
+    await page.getByRole('link', { name: 'All tenants' }).click()
+  })
+
+  const cad = await ledger.license('acme', 'cad', 5, 300)
+  const sim = await ledger.license('acme', 'sim', 2, 3)
   await isClean(page, 'tenants')
   await page.getByRole('link', { name: 'Acme Corp' }).click()
   await page.getByRole('heading', { name: 'Acme Corp' }).waitFor()
+  await check('each answer has its own nonce, and an unknown path of the API is not the page', async () => {
+    const policies = await Promise.all([1, 2].map(async () => (await fetch(ledger.url)).headers.get('Content-Security-Policy')))
+    if (policies[0] === policies[1] || policies.some((p) => !/style-src 'self' 'nonce-\w{22,}'/.test(p) || /unsafe/.test(p))) throw new Error(policies.join('\n'))
+    equal((await fetch(`${ledger.url}/api/v1/nothing`)).status, 404, 'status')
+  })
   await check('the page is live', () => page.getByTestId('live-state').filter({ hasText: 'Live' }).waitFor())
   await isClean(page, 'tenant without leases')
   // From here on nothing loads the page again: the mark would be gone.
   await page.evaluate(() => (globalThis.notReloaded = true))
 
   const leases = []
+  const delays = []
   for (const [i, user] of ['ada', 'bob', 'carol', 'dan', 'eve'].entries()) {
     leases.push(await ledger.acquire(cad.key, user))
+    const answered = performance.now()
     await check(`acquire ${i + 1} of 5 shows within a second`, async () => {
       await shows(inUse('cad'), new RegExp(`^${i + 1}$`))
       await page.locator(`[data-lease="${leases[i].id}"]`, { hasText: user }).waitFor({ timeout: soon })
     })
+    delays.push(Math.round(performance.now() - answered))
   }
   await ledger.post('/licenses/acquire', cad.key, { user: 'frank', machine: 'ws-frank' }, [409])
   await check('the sixth is denied, and the denial shows within a second', () => shows(event('seat.denied'), 'frank on ws-frank, cad: all seats in use'))
@@ -156,6 +186,12 @@ try {
     await shows(event('seat.expired'), 'grace on ws-grace')
     await shows(inUse('sim'), /^0$/)
   })
+  await ledger.post(`/tenants/acme/licenses/${sim.license.id}/suspend`, ledger.operator, { reason: 'audit' })
+  await check('a suspended license shows within a second', async () => {
+    await shows(page.locator('main'), 'No new seats and no renewals until it is reinstated')
+    await shows(event('license.suspended'), 'sim: audit')
+  })
+  await ledger.post(`/tenants/acme/licenses/${sim.license.id}/reinstate`, ledger.operator, {})
   await ledger.post('/tenants/acme/suspend', ledger.operator, { reason: 'unpaid' })
   await check('a suspension shows within a second', async () => {
     await shows(page.locator('main'), 'This tenant is suspended.')
@@ -200,6 +236,7 @@ try {
     await page.getByTestId('live-state').filter({ hasText: 'Live' }).waitFor()
   })
 
+  let liveAgain = 0
   await check('kill -9 and a new start: the page says so, comes back by itself and misses nothing', async () => {
     await page.evaluate(() => (globalThis.notReloaded = true))
     await ledger.post('/licenses/release', cad.key, { lease: leases[2].id })
@@ -209,7 +246,9 @@ try {
     await page.getByText('not updated for').waitFor()
     await ledger.start()
     const lease = await ledger.acquire(cad.key, 'ivan')
+    const up = performance.now()
     await page.getByTestId('live-state').filter({ hasText: 'Live' }).waitFor({ timeout: 15_000 })
+    liveAgain = Math.round(performance.now() - up)
     serverIsDown = false
     await page.locator(`[data-lease="${lease.id}"]`, { hasText: 'ivan' }).waitFor({ timeout: soon })
     await page.locator(`[data-lease="${leases[1].id}"]`, { hasText: 'bob' }).waitFor({ timeout: soon })
@@ -236,6 +275,7 @@ try {
     await page.getByLabel('Operator key').waitFor()
     equal(await page.evaluate(() => Object.values(sessionStorage).filter((v) => v.includes('op_'))), [], 'keys in the session')
   })
+  console.log(`from the answer to an acquire to the page: ${delays.join(', ')} ms; live again ${liveAgain} ms after the restart`)
   await check('no page complained: no errors, no warnings, no breach of the content security policy', () => equal(complaints, [], 'complaints'))
 } catch (error) {
   failed++

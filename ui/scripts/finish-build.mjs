@@ -1,4 +1,4 @@
-// Runs after vite build: compresses what is worth it, so that the server need not, and fails when the page has grown
+// Runs after vite build: compresses what is worth it, so that the server need not (index.html is different in each answer), and fails when the page has grown
 // beyond its budget.
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -13,7 +13,7 @@ writeFileSync(join(dist, '.gitkeep'), '') // vite empties the folder; without th
 
 for (const name of readdirSync(dist, { recursive: true })) {
   const path = join(dist, name)
-  if (!statSync(path).isFile() || !/\.(js|css|html|svg)$/.test(name)) continue
+  if (!statSync(path).isFile() || !/\.(js|css|svg)$/.test(name)) continue
   const bytes = readFileSync(path)
   const br = brotliCompressSync(bytes, { params: { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length } })
   writeFileSync(`${path}.br`, br)

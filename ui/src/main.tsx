@@ -3,7 +3,7 @@ import { RouterProvider } from '@tanstack/react-router'
 import { StrictMode } from 'react'
 import { createRoot } from 'react-dom/client'
 import { ProblemError } from './api/client'
-import { signInFromAddress } from './api/session'
+import { onSession, signInFromAddress } from './api/session'
 import { createAppRouter } from './router'
 import './styles.css'
 
@@ -18,6 +18,8 @@ const queryClient = new QueryClient({
     },
   },
 })
+// What one key could see is not left behind for the next.
+onSession(() => queryClient.clear())
 const router = createAppRouter()
 
 // After an update of the server the old pieces of the page are gone.

@@ -1,4 +1,5 @@
 import createClient from 'openapi-fetch'
+import { learnTime } from '../lib/clock'
 import type { paths } from './schema.gen'
 import { session } from './session'
 import type { Problem } from './types'
@@ -15,6 +16,7 @@ client.use({
     return request
   },
   onResponse({ response }) {
+    learnTime(response)
     if (response.status === 401) session.reject()
   },
 })

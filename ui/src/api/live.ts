@@ -1,3 +1,4 @@
+import { learnTime } from '../lib/clock'
 import { SseParser } from '../lib/sse'
 import type { Frame } from '../lib/view'
 import { session } from './session'
@@ -8,11 +9,13 @@ export type LiveStatus = 'connecting' | 'live' | 'reconnecting' | 'delayed' | 'p
 export interface LiveHandlers {
   frame(frame: Frame): void
   status(status: LiveStatus): void
+  /** The server said something, if only that it is there. */
+  heard(): void
   /** The newest snapshot this tab could give to another one; undefined when it has none. */
   snapshot(): Frame | undefined
 }
 
-type Message = { kind: 'frame'; frame: Frame } | { kind: 'status'; status: LiveStatus } | { kind: 'hello' }
+type Message = { kind: 'frame'; frame: Frame } | { kind: 'status'; status: LiveStatus } | { kind: 'heard' } | { kind: 'hello' }
 
 /** Without a byte for this long the stream counts as delayed, then as dead. The server pings every 15 s. */
 const delayedAfter = 20_000
@@ -34,6 +37,7 @@ export function followTenant(tenant: string, handlers: LiveHandlers): () => void
   const deliver = (message: Message) => {
     if (message.kind === 'frame') handlers.frame(message.frame)
     if (message.kind === 'status') handlers.status(message.status)
+    if (message.kind === 'heard') handlers.heard()
   }
   const publish = (message: Message) => {
     deliver(message)
@@ -52,7 +56,10 @@ export function followTenant(tenant: string, handlers: LiveHandlers): () => void
 
   const lead = async () => {
     leading = true
-    await stream(tenant, stop.signal, (frame) => publish({ kind: 'frame', frame }), (next) => {
+    await stream(tenant, stop.signal, (frame) => {
+      publish({ kind: 'heard' })
+      if (frame) publish({ kind: 'frame', frame })
+    }, (next) => {
       if (next === status) return
       status = next
       publish({ kind: 'status', status: next })
@@ -70,7 +77,7 @@ export function followTenant(tenant: string, handlers: LiveHandlers): () => void
 }
 
 /** Reads the stream, again and again, until signal ends it. */
-async function stream(tenant: string, signal: AbortSignal, frame: (frame: Frame) => void, status: (s: LiveStatus) => void) {
+async function stream(tenant: string, signal: AbortSignal, heard: (frame: Frame | undefined) => void, status: (s: LiveStatus) => void) {
   let failures = 0
   let lastId = ''
   while (!signal.aborted) {
@@ -78,7 +85,7 @@ async function stream(tenant: string, signal: AbortSignal, frame: (frame: Frame)
       failures = 0
       lastId = id
       status('live')
-      if (received) frame(received)
+      heard(received)
     }, () => status('delayed'))
     if (signal.aborted) return
     failures++
@@ -103,6 +110,7 @@ async function once(tenant: string, signal: AbortSignal, lastId: string, receive
     const headers: Record<string, string> = { Authorization: `Bearer ${session.key}`, Accept: 'text/event-stream' }
     if (lastId) headers['Last-Event-ID'] = lastId
     const response = await fetch(`/api/v1/tenants/${encodeURIComponent(tenant)}/live`, { headers, signal: attempt.signal, cache: 'no-store' })
+    learnTime(response)
     if (response.status === 401) session.reject()
     if (!response.ok || !response.body) return
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader()

@@ -1,6 +1,6 @@
 import { queryOptions } from '@tanstack/react-query'
-import type { TenantView } from '../lib/view'
 import { client, unwrap } from './client'
+import type { LiveSnapshot } from './types'
 
 /** All tenants; refreshed every few seconds, because only one tenant at a time is streamed. */
 export const tenantsQuery = queryOptions({
@@ -9,16 +9,8 @@ export const tenantsQuery = queryOptions({
   refetchInterval: 5000,
 })
 
-/** What the page of a tenant shows. The live stream writes to the same place. */
-export function tenantQuery(tenant: string) {
-  return queryOptions({
-    queryKey: ['tenant', tenant],
-    queryFn: () => loadTenant(tenant),
-    staleTime: Number.POSITIVE_INFINITY,
-  })
-}
-
-async function loadTenant(tenant: string): Promise<TenantView> {
+/** What the live stream of a tenant begins with, for when there is no stream. */
+export async function loadSnapshot(tenant: string): Promise<LiveSnapshot> {
   const path = { tenant }
   const [found, licenses, seats, timeline] = await Promise.all([
     unwrap(client.GET('/api/v1/tenants/{tenant}', { params: { path } })),
@@ -30,10 +22,10 @@ async function loadTenant(tenant: string): Promise<TenantView> {
     tenant: found.tenant,
     licenses: licenses.items,
     leases: seats.items,
-    leasesMore: seats.next !== '',
+    leases_more: seats.next !== '',
     events: timeline.items,
     names: timeline.names,
     position: seats.position,
-    receivedAt: Date.now(),
+    time: timeline.items[0]?.time ?? found.tenant.created_at ?? '',
   }
 }

@@ -40,14 +40,14 @@ export function signInFromAddress() {
   history.replaceState(null, '', location.pathname + location.search)
 }
 
+/** Calls listener after each sign-in and sign-out, until the returned function is called. */
+export function onSession(listener: () => void): () => void {
+  listeners.add(listener)
+  return () => listeners.delete(listener)
+}
+
 export function useSessionKey(): string {
-  return useSyncExternalStore(
-    (listener) => {
-      listeners.add(listener)
-      return () => listeners.delete(listener)
-    },
-    () => session.key,
-  )
+  return useSyncExternalStore(onSession, () => session.key)
 }
 
 function tell() {

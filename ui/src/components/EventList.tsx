@@ -1,6 +1,7 @@
+import { useState } from 'react'
 import type { Event, License } from '../api/types'
 import { describe, holdersOf, type EventWords } from '../lib/events'
-import { fromNow, fullTime } from '../lib/time'
+import { ago, fullTime } from '../lib/time'
 import { useNow } from '../lib/useNow'
 
 const tones: Record<EventWords['tone'], string> = {
@@ -23,19 +24,27 @@ export function EventList({ events, names, licenses }: { events: Event[]; names:
             <p>
               <span className="font-semibold">{verb}</span> {about}
             </p>
-            <details className="text-xs/4 text-muted">
-              <summary className="min-h-6 cursor-pointer py-1">
-                <time dateTime={event.time} title={fullTime(event.time)}>
-                  {fromNow(event.time, now)}
-                </time>
-                , by {actor(event.actor)}, version {event.version}
-              </summary>
-              <pre className="mt-1 rounded bg-surface-2 p-2 font-mono break-all whitespace-pre-wrap text-fg">{JSON.stringify(event, null, 2)}</pre>
-            </details>
+            <Stored event={event}>
+              <time dateTime={event.time} title={fullTime(event.time)}>
+                {ago(event.time, now)}
+              </time>
+              , by {actor(event.actor)}, version {event.version}
+            </Stored>
           </li>
         )
       })}
     </ol>
+  )
+}
+
+/** Opens to the event as it is stored. Closed ones are not rendered: the list is drawn again every second. */
+function Stored({ event, children }: { event: Event; children: React.ReactNode }) {
+  const [open, setOpen] = useState(false)
+  return (
+    <details className="text-xs/4 text-muted" onToggle={(e) => setOpen(e.currentTarget.open)}>
+      <summary className="min-h-6 cursor-pointer py-1">{children}</summary>
+      {open && <pre className="mt-1 rounded bg-surface-2 p-2 font-mono break-all whitespace-pre-wrap text-fg">{JSON.stringify(event, null, 2)}</pre>}
+    </details>
   )
 }
 

@@ -1,4 +1,4 @@
-import { fromNow, fullTime, until } from '../lib/time'
+import { ago, fullTime, until } from '../lib/time'
 import { useNow } from '../lib/useNow'
 import type { License } from '../api/types'
 import type { ShownLease } from '../lib/view'
@@ -32,7 +32,7 @@ export function LeaseTable({ leases, licenses }: { leases: ShownLease[]; license
               <Cell name="License">{products.get(lease.license) ?? lease.license}</Cell>
               <Cell name="Since">
                 <time dateTime={lease.acquired_at} title={fullTime(lease.acquired_at)}>
-                  {fromNow(lease.acquired_at, now)}
+                  {ago(lease.acquired_at, now)}
                 </time>
               </Cell>
               <Cell name="Expires in">

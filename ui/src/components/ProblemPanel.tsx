@@ -13,7 +13,7 @@ export function ProblemPanel({ error, retry }: { error: Error; retry: () => void
         </p>
       )}
       <button type="button" onClick={retry} className="mt-3 h-9 rounded-md border border-control px-4 font-medium hover:bg-surface-2">
-        Try again
+        Retry
       </button>
     </section>
   )

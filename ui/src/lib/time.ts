@@ -1,9 +1,9 @@
 const relative = new Intl.RelativeTimeFormat('en', { numeric: 'auto' })
 const absolute = new Intl.DateTimeFormat('en', { dateStyle: 'medium', timeStyle: 'medium' })
 
-/** "3 seconds ago", "in 2 minutes". */
-export function fromNow(iso: string, now: number): string {
-  const seconds = Math.round((Date.parse(iso) - now) / 1000)
+/** "3 seconds ago". What just happened is "now", also when the clock of the page ticks a moment later. */
+export function ago(iso: string, now: number): string {
+  const seconds = Math.min(0, Math.round((Date.parse(iso) - now) / 1000))
   const size = Math.abs(seconds)
   if (size < 60) return relative.format(seconds, 'second')
   if (size < 3600) return relative.format(Math.trunc(seconds / 60), 'minute')

@@ -1,50 +1,86 @@
 import { useQuery, useQueryClient } from '@tanstack/react-query'
-import { useEffect, useState } from 'react'
+import { useEffect, useRef, useState } from 'react'
 import { followTenant, type LiveStatus } from '../api/live'
-import { tenantQuery } from '../api/queries'
+import { loadSnapshot } from '../api/queries'
+import { now } from './clock'
 import { setLiveStatus } from './liveStatus'
-import { applyFrame, dropGone, lingerFor, type Frame, type TenantView } from './view'
+import { applyFrame, dropGone, lacksLeases, lingerFor, type Frame, type TenantView } from './view'
 
 const pollEvery = 30_000
+/** The least time between two questions for what a frame could not hold. */
+const askEvery = 1000
 
-/** The view of a tenant, kept up to date by the live stream, or by asking again while there is none. */
+/**
+ * The view of a tenant, kept up to date by the live stream, or by asking again while there is none. `heardAt` is when
+ * the server last said anything, in milliseconds.
+ */
 export function useTenant(tenant: string) {
   const queryClient = useQueryClient()
   const [status, setStatus] = useState<LiveStatus>('connecting')
-  const query = useQuery({ ...tenantQuery(tenant), refetchInterval: status === 'polling' ? pollEvery : false })
+  const [heardAt, setHeardAt] = useState(0)
+  // Frames that arrive while an answer is on its way: they may be newer than it, and go on top.
+  const meanwhile = useRef<Frame[]>([])
+  const query = useQuery({
+    queryKey: keyOf(tenant),
+    queryFn: async ({ client, queryKey }) => {
+      meanwhile.current = []
+      const data = await loadSnapshot(tenant)
+      const before = client.getQueryData<TenantView>(queryKey)
+      return [{ kind: 'snapshot', data } as Frame, ...meanwhile.current].reduce((view, frame) => applyFrame(view, frame, now()), before) as TenantView
+    },
+    staleTime: Number.POSITIVE_INFINITY, // the stream keeps it fresh
+    refetchInterval: status === 'polling' ? pollEvery : false,
+  })
   const found = query.data !== undefined
 
   useEffect(() => {
     if (!found) return // an unknown tenant has no stream
-    const { queryKey } = tenantQuery(tenant)
+    const queryKey = keyOf(tenant)
+    const update = (change: (view: TenantView | undefined) => TenantView | undefined) => queryClient.setQueryData<TenantView>(queryKey, change)
     const show = (next: LiveStatus | undefined) => {
       setLiveStatus(next)
       if (next) setStatus(next)
     }
+    const ended = new AbortController()
+    let asking = false
+    let asked = false
+    const ask = async () => {
+      asked = true
+      if (asking) return
+      asking = true
+      while (asked && !ended.signal.aborted) {
+        asked = false
+        await queryClient.refetchQueries({ queryKey })
+        await new Promise((resolve) => setTimeout(resolve, askEvery))
+      }
+      asking = false
+    }
     show('connecting')
     const stop = followTenant(tenant, {
       frame(frame) {
-        const now = Date.now()
-        queryClient.setQueryData<TenantView>(queryKey, (view) => applyFrame(view, frame, now))
-        if (frame.kind === 'change' && frame.data.leases.some((l) => l.state !== 'active')) {
-          setTimeout(() => {
-            queryClient.setQueryData<TenantView>(queryKey, (view) => view && dropGone(view, Date.now()))
-          }, lingerFor + 50)
+        if (queryClient.isFetching({ queryKey }) > 0) meanwhile.current.push(frame)
+        const view = update((before) => applyFrame(before, frame, now()))
+        if (frame.kind === 'snapshot') return
+        if (frame.data.leases.some((l) => l.state !== 'active')) {
+          setTimeout(() => update((before) => before && dropGone(before, now())), lingerFor + 50)
         }
-        // More changed than a frame holds: ask for the whole.
-        if (frame.kind === 'change' && frame.data.leases_more) void queryClient.invalidateQueries({ queryKey })
+        if (frame.data.leases_more || (view && lacksLeases(view))) void ask()
       },
       status: show,
+      heard: () => setHeardAt(now()),
       snapshot: () => snapshotOf(queryClient.getQueryData<TenantView>(queryKey)),
     })
     return () => {
+      ended.abort()
       stop()
       show(undefined)
     }
   }, [tenant, found, queryClient])
 
-  return { ...query, status }
+  return { ...query, status, heardAt: Math.max(heardAt, query.data?.receivedAt ?? 0) }
 }
+
+const keyOf = (tenant: string) => ['tenant', tenant]
 
 function snapshotOf(view: TenantView | undefined): Frame | undefined {
   if (!view) return undefined

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { acquired, change, event, lease, license, names, snapshot } from '../test/ledger'
-import { applyFrame, dropGone, lingerFor, type TenantView } from './view'
+import { applyFrame, dropGone, lacksLeases, leasesMax, lingerFor, type TenantView } from './view'
 
 const start = (over = {}) => applyFrame(undefined, { kind: 'snapshot', data: snapshot(over) }, 1000) as TenantView
 const after = (view: TenantView, over: object, now = 2000) => applyFrame(view, { kind: 'change', data: change(over) }, now) as TenantView
@@ -38,6 +38,28 @@ describe('applyFrame', () => {
 
   it('does not show a lease that had ended before it was seen', () => {
     expect(after(start(), { leases: [lease('lse_9', { state: 'expired' })] }).leases.map((l) => l.id)).toEqual(['lse_1'])
+  })
+
+  it('does not repeat events that an answer had before the stream', () => {
+    const view = after(start(), { events: [acquired, event('seat.released', {}, '10'), event('seat.released', {}, '4')] })
+    expect(view.events.map((e) => e.version)).toEqual(['10', '4', '3'])
+  })
+
+  it('puts the newest lease first, whatever its license', () => {
+    const at = (time: string, fence: number, of: string) => ({ acquired_at: `2026-01-01T00:00:${time}Z`, fence, license: of })
+    const view = start({ leases: [lease('old', at('01', 900, 'lic_1')), lease('new', at('02.5', 1, 'lic_2')), lease('mid', at('02', 2, 'lic_2'))] })
+    expect(view.leases.map((l) => l.id)).toEqual(['new', 'mid', 'old'])
+  })
+
+  it('keeps the newest leases, and knows when it lacks some', () => {
+    const many = Array.from({ length: leasesMax + 5 }, (_, i) => lease(`lse_${i}`, { fence: i, acquired_at: new Date(i).toISOString() }))
+    const inUse = { licenses: [{ ...license, in_use: leasesMax + 5 }] }
+    const view = after(start({ leases: [] }), { leases: many, ...inUse })
+    expect(view.leases).toHaveLength(leasesMax)
+    expect(view.leases[0]?.id).toBe(`lse_${leasesMax + 4}`)
+    expect(view.leasesMore).toBe(true)
+    expect(lacksLeases(view)).toBe(false)
+    expect(lacksLeases(after(view, { leases: [{ ...many[50], state: 'released' }] }))).toBe(true)
   })
 
   it('puts new events first, and keeps fifty', () => {

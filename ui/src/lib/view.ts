@@ -25,18 +25,23 @@ export type Frame = { kind: 'snapshot'; data: LiveSnapshot } | { kind: 'change';
 /** How long an ended lease stays on the page, in milliseconds. */
 export const lingerFor = 5000
 const eventsMax = 50
+/** As many active leases as a snapshot lists. */
+export const leasesMax = 200
 
 /** The view after a frame. A change without a view to change is dropped: a snapshot comes first. */
 export function applyFrame(view: TenantView | undefined, frame: Frame, now: number): TenantView | undefined {
   if (frame.kind === 'snapshot') return fromSnapshot(frame.data, view, now)
   if (!view) return undefined
   const { data } = frame
+  const leases = mergeLeases(view.leases, data.leases, now)
+  const oldest = leases.filter((l) => l.state === 'active')[leasesMax]
   return {
     tenant: data.tenant ?? view.tenant,
     licenses: mergeById(view.licenses, data.licenses),
-    leases: mergeLeases(view.leases, data.leases, now),
-    leasesMore: view.leasesMore || data.leases_more,
-    events: [...data.events.toReversed(), ...view.events].slice(0, eventsMax),
+    leases: oldest ? leases.slice(0, leases.indexOf(oldest)) : leases,
+    leasesMore: view.leasesMore || data.leases_more || oldest !== undefined,
+    // An answer of the server may have been ahead of the stream: what is there already is not new.
+    events: mergeById(view.events, data.events).toSorted(byVersion).slice(0, eventsMax),
     names: { ...view.names, ...data.names },
     position: data.position,
     receivedAt: now,
@@ -57,6 +62,13 @@ function fromSnapshot(data: LiveSnapshot, before: TenantView | undefined, now: n
   }
 }
 
+/** Whether leases that are not on the page have to take the place of ended ones. */
+export function lacksLeases(view: TenantView): boolean {
+  if (!view.leasesMore) return false
+  const inUse = view.licenses.reduce((sum, l) => sum + l.in_use, 0)
+  return view.leases.filter((l) => l.state === 'active').length < Math.min(leasesMax, inUse)
+}
+
 /** The view without ended leases whose time has come; the same object when there is none. */
 export function dropGone(view: TenantView, now: number): TenantView {
   const leases = view.leases.filter((l) => l.goneAt === undefined || l.goneAt > now)
@@ -75,8 +87,14 @@ function mergeLeases(shown: ShownLease[], changed: Lease[], now: number): ShownL
   return newestFirst([...byId.values()])
 }
 
+/** A fence orders the leases of one license only. */
 function newestFirst(leases: ShownLease[]): ShownLease[] {
-  return leases.toSorted((a, b) => b.fence - a.fence)
+  return leases.toSorted((a, b) => Date.parse(b.acquired_at) - Date.parse(a.acquired_at) || b.fence - a.fence)
+}
+
+/** Newest first. A version may be larger than a number holds exactly. */
+function byVersion(a: Event, b: Event): number {
+  return b.version.length - a.version.length || (b.version > a.version ? 1 : -1)
 }
 
 function mergeById<T extends { id: string }>(shown: T[], changed: T[]): T[] {

@@ -1,4 +1,5 @@
 import { screen, waitFor, within } from '@testing-library/react'
+import { http, HttpResponse } from 'msw'
 import { describe, expect, it } from 'vitest'
 import { answersProblem, answersTenant, change, event, lease, license, liveStream, neverAnswers, snapshot, tenant } from '../test/ledger'
 import { renderAt } from '../test/render'
@@ -47,6 +48,28 @@ describe('tenant', () => {
 
     live.send('change', change({ leases: [lease('lse_2', { user: 'bob', fence: 8, state: 'expired' })] }))
     expect(await within(table).findByText('Expired')).toBeInTheDocument()
+    live.end()
+  })
+
+  it('loses no change that arrives while it asks for the leases again', async () => {
+    const live = liveStream()
+    let answer: (() => void) | undefined
+    server.use(...answersTenant(snapshot(), live.stream))
+    renderAt('/t/acme')
+    await screen.findByRole('heading', { name: 'Acme Corp' })
+    live.send('snapshot', snapshot())
+    await screen.findByText('Live')
+    const old = { items: [lease('lse_1', { machine: 'ws-asked-again' })], next: '', seats: 5, in_use: 1, position: 'p' }
+    server.use(http.get('*/api/v1/tenants/acme/seats', () => new Promise((resolve) => (answer = () => resolve(HttpResponse.json(old))))))
+    live.send('change', change({ leases_more: true }))
+    await waitFor(() => expect(answer).toBeDefined())
+    live.send('change', change({ leases: [lease('lse_2', { user: 'bob', fence: 8 })], licenses: [{ ...license, in_use: 2 }] }))
+    const table = screen.getByRole('table', { name: 'Active leases' })
+    expect(await within(table).findByText('bob')).toBeInTheDocument()
+    answer?.()
+    expect(await within(table).findByText('ws-asked-again')).toBeInTheDocument()
+    expect(within(table).getByText('bob')).toBeInTheDocument()
+    expect(screen.getByTestId('in-use')).toHaveTextContent('2')
     live.end()
   })
 

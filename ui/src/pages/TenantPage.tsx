@@ -22,7 +22,7 @@ export function TenantPage() {
 }
 
 function TenantLive({ tenant }: { tenant: string }) {
-  const { data, error, isPending, refetch, status } = useTenant(tenant)
+  const { data, error, isPending, refetch, status, heardAt } = useTenant(tenant)
   return (
     <>
       <Link to="/" className="inline-flex min-h-6 items-center text-link underline-offset-4 hover:underline">
@@ -44,12 +44,12 @@ function TenantLive({ tenant }: { tenant: string }) {
           </div>
         </>
       )}
-      {data && <TenantDetails view={data} live={status === 'live' || status === 'connecting'} />}
+      {data && <TenantDetails view={data} heardAt={heardAt} fresh={status === 'live' || status === 'connecting'} />}
     </>
   )
 }
 
-function TenantDetails({ view, live }: { view: TenantView; live: boolean }) {
+function TenantDetails({ view, heardAt, fresh }: { view: TenantView; heardAt: number; fresh: boolean }) {
   const { license } = route.useSearch()
   const { tenant, licenses, events, names } = view
   const leases = license ? view.leases.filter((l) => l.license === license) : view.leases
@@ -61,7 +61,7 @@ function TenantDetails({ view, live }: { view: TenantView; live: boolean }) {
         <h1 className="text-xl/7 font-semibold">{tenant.name}</h1>
         <StatusBadge status={tenant.status} />
       </div>
-      <AsOf position={view.position} receivedAt={view.receivedAt} live={live} />
+      <AsOf position={view.position} changedAt={view.receivedAt} heardAt={heardAt} fresh={fresh} />
       <Announcer text={`${inUse} of ${seats} seats in use`} />
       {tenant.status === 'suspended' && (
         <output className="panel mt-4 block rounded-lg border border-warn bg-surface p-4">
@@ -93,7 +93,7 @@ function TenantDetails({ view, live }: { view: TenantView; live: boolean }) {
               ) : (
                 <LeaseTable leases={leases} licenses={licenses} />
               )}
-              {view.leasesMore && <p className="border-t border-line p-3 text-muted">There are more; these are the newest {view.leases.length}.</p>}
+              {view.leasesMore && <p className="border-t border-line p-3 text-muted">There are more leases; only the newest are shown here.</p>}
             </div>
           </section>
         </div>

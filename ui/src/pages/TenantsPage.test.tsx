@@ -41,7 +41,7 @@ describe('tenants', () => {
     expect(await screen.findByRole('alert')).toHaveTextContent('Not that far yet')
     expect(screen.getByText('request-7')).toBeInTheDocument()
     server.use(answersTenants(acme))
-    await userEvent.click(screen.getByRole('button', { name: 'Try again' }))
+    await userEvent.click(screen.getByRole('button', { name: 'Retry' }))
     expect(await screen.findByRole('link', { name: 'Acme Corp' })).toBeInTheDocument()
   })
 

@@ -3,11 +3,13 @@ import { Link } from '@tanstack/react-router'
 import { tenantsQuery } from '../api/queries'
 import { useSessionKey } from '../api/session'
 import type { TenantSummary } from '../api/types'
+import { AsOf } from '../components/AsOf'
 import { ProblemPanel } from '../components/ProblemPanel'
 import { SeatBar } from '../components/SeatBar'
 import { SignIn } from '../components/SignIn'
 import { Skeleton } from '../components/Skeleton'
 import { StatusBadge } from '../components/StateBadge'
+import { toServer } from '../lib/clock'
 import { useTitle } from '../lib/useTitle'
 
 export function TenantsPage() {
@@ -16,10 +18,11 @@ export function TenantsPage() {
 }
 
 function Tenants() {
-  const { data, error, isPending, refetch } = useQuery(tenantsQuery)
+  const { data, error, isPending, refetch, dataUpdatedAt } = useQuery(tenantsQuery)
   return (
     <>
       <h1 className="text-xl/7 font-semibold">Tenants</h1>
+      {data && <AsOf position={data.position} changedAt={toServer(dataUpdatedAt)} heardAt={toServer(dataUpdatedAt)} fresh={!error} />}
       <div className="mt-4 grid gap-4">
         {error && <ProblemPanel error={error} retry={() => void refetch()} />}
         {isPending && <Skeleton rows={3} label="Loading tenants" />}

@@ -10,7 +10,7 @@ export const textPages = {
   '/products': {
     title: 'Products',
     paragraphs: [
-      'The License Ledger sells floating seats of your software: a program takes a seat, keeps it while it runs and gives it back.',
+      'The License Ledger hands out the floating seats of a license: a program takes a seat, keeps it while it runs and gives it back.',
       'Every change is an event that is never edited. What this page shows is rebuilt from those events.',
     ],
   },
