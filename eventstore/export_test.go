@@ -1,8 +1,10 @@
 package eventstore
 
 import (
+	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 )
@@ -19,5 +21,13 @@ func NewReplicatedLog(t *testing.T, nc *nats.Conn, p int) Log {
 	if err != nil {
 		t.Fatal(fmt.Errorf("create %s: %w", cfg.Name, err))
 	}
-	return &natsLog{js: js, stream: stream, subject: cfg.Subjects[0]}
+	log := &natsLog{js: js, stream: stream, subject: cfg.Subjects[0]}
+	// The servers tell each other of a new stream only after it is there. An append that must be refused shows that it
+	// can be reached.
+	for !errors.Is(<-log.Append(Place{Seq: 99, ID: "none"}, Record{ID: "none"}), ErrConflict) {
+		if !pause(t.Context(), 5*time.Millisecond) {
+			t.Fatal("the stream cannot be reached")
+		}
+	}
+	return log
 }
