@@ -1,4 +1,3 @@
-// Package api is the one description of the HTTP API, openapi.yaml, and the types generated from it.
 package api
 
 import (
@@ -15,7 +14,7 @@ var Document []byte
 
 // Routes adds GET /api/openapi.yaml to router.
 func Routes(router *mux.Router) {
-	router.Methods(http.MethodGet).Path("/api/openapi.yaml").HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	router.Path("/api/openapi.yaml").Methods(http.MethodGet).HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/yaml")
 		w.Header().Set("Cache-Control", "no-cache")
 		w.Write(Document)

@@ -1,4 +1,3 @@
-// Package ui is the web page, built by npm and embedded. A build without Node works, too; the page then says so.
 package ui
 
 import (

@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -24,7 +23,6 @@ import (
 	"github.com/coditect-ai/license-ledger/internal/process"
 	"github.com/coditect-ai/license-ledger/internal/queryapi"
 	"github.com/coditect-ai/license-ledger/projections"
-	"github.com/coditect-ai/license-ledger/ui"
 )
 
 type upCommand struct {
@@ -122,7 +120,7 @@ func (c *upCommand) Run(ctx context.Context, t terminal) (err error) {
 		DB: db, Ledger: store.Info(), Tokens: eventstore.NewTokens(secret), Operator: operator, NATS: nc, Log: frame.Log, Registerer: frame.Registry,
 	}).Routes(frame.Router)
 	api.Routes(frame.Router)
-	frame.Router.PathPrefix("/").Methods(http.MethodGet, http.MethodHead).Handler(ui.Handler())
+	frame.Page()
 
 	// Requests end first, then the writers and the projector, then what they stand on.
 	working, finish := context.WithCancel(context.WithoutCancel(ctx))

@@ -11,11 +11,11 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/coditect-ai/license-ledger/api"
 	"github.com/coditect-ai/license-ledger/eventstore"
 	"github.com/coditect-ai/license-ledger/internal/process"
 	"github.com/coditect-ai/license-ledger/internal/queryapi"
 	"github.com/coditect-ai/license-ledger/projections"
-	"github.com/coditect-ai/license-ledger/ui"
 )
 
 type config struct {
@@ -72,6 +72,7 @@ func run(ctx context.Context, args []string, logs io.Writer) error {
 	queryapi.New(queryapi.Options{
 		DB: db, Ledger: store.Info(), Tokens: eventstore.NewTokens(secret), Operator: operator, NATS: nc, Log: frame.Log, Registerer: frame.Registry,
 	}).Routes(frame.Router)
-	frame.Router.NotFoundHandler = ui.Handler()
+	api.Routes(frame.Router)
+	frame.Page()
 	return frame.Serve(ctx, listener)
 }

@@ -1,5 +1,3 @@
-// Package demo brings a ledger to life: a tenant with two licenses, and a small fleet of simulated programs that acquire
-// seats, heartbeat, release, crash and are denied. It is a client like any other, over HTTP.
 package demo
 
 import (

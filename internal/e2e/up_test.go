@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -82,6 +83,39 @@ func TestSeatOfADeadProgramComesFree(t *testing.T) {
 		case <-time.After(50 * time.Millisecond):
 		case <-ctx.Done():
 			t.Fatal("the seat never came free")
+		}
+	}
+}
+
+// What is not there is a problem on the API and a page elsewhere.
+func TestWrongPathsAndMethods(t *testing.T) {
+	t.Parallel()
+	_, l := up(t, t.TempDir())
+	for _, c := range []struct {
+		method, path string
+		status       int
+		kind, allow  string
+	}{
+		{"GET", "/api/v1/nothing", 404, "application/problem+json", ""},
+		{"GET", "/api/v1/licenses/acquire", 405, "application/problem+json", "POST"},
+		{"DELETE", "/api/v1/tenants/acme", 405, "application/problem+json", "GET, PATCH"},
+		{"PUT", "/api/v1/tenants", 405, "application/problem+json", "GET, POST"},
+		{"GET", "/api/v1/tenants", 401, "application/problem+json", ""},
+		{"GET", "/api/openapi.yaml", 200, "application/yaml", ""},
+		{"GET", "/healthz", 200, "application/json", ""},
+		{"GET", "/api/%ff", 404, "application/problem+json", ""},
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), c.method, l.commands+c.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if kind := response.Header.Get("Content-Type"); response.StatusCode != c.status || kind != c.kind || response.Header.Get("Allow") != c.allow {
+			t.Errorf("%s %s: %d %q Allow %q, want %+v", c.method, c.path, response.StatusCode, kind, response.Header.Get("Allow"), c)
 		}
 	}
 }

@@ -1,5 +1,3 @@
-// Package process is what every binary does around its pieces: read its configuration once, log, keep metrics and
-// health, connect to NATS and Postgres, and serve HTTP until it is told to stop.
 package process
 
 import (
@@ -9,6 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
+	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -21,6 +21,7 @@ import (
 	"github.com/coditect-ai/license-ledger/eventstore"
 	"github.com/coditect-ai/license-ledger/internal/identity"
 	"github.com/coditect-ai/license-ledger/internal/serve"
+	"github.com/coditect-ai/license-ledger/ui"
 )
 
 // ErrHelp: the help was asked for and printed; the process is done.
@@ -161,6 +162,12 @@ func NewFrame(level slog.Level, logs io.Writer) *Frame {
 	f.Registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	serve.Operations(f.Router, f.Health, f.Registry)
 	return f
+}
+
+// Page serves the web page on every path that is not the API's: there a wrong path is a problem, not a page.
+func (f *Frame) Page() {
+	notAPI := func(r *http.Request, _ *mux.RouteMatch) bool { return !strings.HasPrefix(r.URL.Path, "/api/") }
+	f.Router.MatcherFunc(notAPI).Methods(http.MethodGet, http.MethodHead).Handler(ui.Handler())
 }
 
 // Listen takes the address, so that a port in use is reported before anything else is started.

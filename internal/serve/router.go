@@ -31,7 +31,8 @@ func (h Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	writeProblem(w, r, err)
 }
 
-// NewRouter returns a router whose own refusals (404, 405 with Allow) are problems, too.
+// NewRouter returns a router whose own refusals (404, 405 with Allow) are problems, too. Name a route's path before its
+// methods: mux forgets that another route had the path when the first condition of a later one is met.
 func NewRouter() *mux.Router {
 	router := mux.NewRouter()
 	router.NotFoundHandler = Handler(func(_ http.ResponseWriter, r *http.Request) error {

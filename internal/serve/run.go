@@ -60,10 +60,10 @@ func Closed(c <-chan struct{}, otherwise string) func(context.Context) error {
 
 // Operations adds /healthz (the process lives), /readyz (it can answer; else 503 and why) and /metrics.
 func Operations(router *mux.Router, health *Health, gatherer prometheus.Gatherer) {
-	router.Methods(http.MethodGet).Path("/healthz").Handler(Handler(func(w http.ResponseWriter, _ *http.Request) error {
+	router.Path("/healthz").Methods(http.MethodGet).Handler(Handler(func(w http.ResponseWriter, _ *http.Request) error {
 		return Reply(w, http.StatusOK, map[string]string{"status": "ok"})
 	}))
-	router.Methods(http.MethodGet).Path("/readyz").Handler(Handler(func(w http.ResponseWriter, r *http.Request) error {
+	router.Path("/readyz").Methods(http.MethodGet).Handler(Handler(func(w http.ResponseWriter, r *http.Request) error {
 		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 		defer cancel()
 		health.mu.Lock()
@@ -80,7 +80,7 @@ func Operations(router *mux.Router, health *Health, gatherer prometheus.Gatherer
 		}
 		return Reply(w, http.StatusOK, map[string]string{"status": "ready"})
 	}))
-	router.Methods(http.MethodGet).Path("/metrics").Handler(promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{}))
+	router.Path("/metrics").Methods(http.MethodGet).Handler(promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{}))
 }
 
 // drainFor is how long requests that run may take when the server stops.

@@ -1,0 +1,73 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gorilla/mux"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/coditect-ai/license-ledger/api"
+	"github.com/coditect-ai/license-ledger/internal/commandapi"
+	"github.com/coditect-ai/license-ledger/internal/identity"
+	"github.com/coditect-ai/license-ledger/internal/queryapi"
+)
+
+// The document and the program describe the same calls: none is missing on either side, and GET is always a query.
+func TestRoutesAreTheDocuments(t *testing.T) {
+	t.Parallel()
+	served := func(add func(*mux.Router)) []string {
+		router := mux.NewRouter()
+		add(router)
+		var calls []string
+		err := router.Walk(func(route *mux.Route, _ *mux.Router, _ []*mux.Route) error {
+			path, err := route.GetPathTemplate()
+			if err != nil {
+				return err
+			}
+			methods, err := route.GetMethods()
+			for _, method := range methods {
+				calls = append(calls, method+" "+path)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return calls
+	}
+	secret := identity.Secret(bytes.Repeat([]byte{1}, 32))
+	commands := served(commandapi.New(nil, secret, identity.OperatorKey{}, prometheus.NewRegistry()).Routes)
+	queries := served(queryapi.New(queryapi.Options{Registerer: prometheus.NewRegistry()}).Routes)
+	for _, call := range commands {
+		if strings.HasPrefix(call, http.MethodGet) {
+			t.Errorf("%s is answered by the command side", call)
+		}
+	}
+	for _, call := range queries {
+		if !strings.HasPrefix(call, http.MethodGet) {
+			t.Errorf("%s is answered by the query side", call)
+		}
+	}
+
+	path, method := regexp.MustCompile(`^  (/api/v1\S*):$`), regexp.MustCompile(`^    (get|post|put|patch|delete):$`)
+	var documented []string
+	var at string
+	for lines := bufio.NewScanner(bytes.NewReader(api.Document)); lines.Scan(); {
+		if m := path.FindStringSubmatch(lines.Text()); m != nil {
+			at = m[1]
+		} else if m := method.FindStringSubmatch(lines.Text()); m != nil {
+			documented = append(documented, strings.ToUpper(m[1])+" "+at)
+		}
+	}
+	all := slices.Sorted(slices.Values(append(commands, queries...)))
+	slices.Sort(documented)
+	if !slices.Equal(all, documented) {
+		t.Errorf("served:\n%s\ndocumented:\n%s", strings.Join(all, "\n"), strings.Join(documented, "\n"))
+	}
+}
