@@ -274,3 +274,14 @@ func TestServicesTellWhatIsMissing(t *testing.T) {
 		}
 	}
 }
+
+// The configuration that is shipped is one that the server takes.
+func TestShippedNATSConfiguration(t *testing.T) {
+	t.Parallel()
+	p := launch(t, []string{"COMMANDSVC_PASSWORD=a", "PROJECTOR_PASSWORD=b", "QUERYSVC_PASSWORD=c"},
+		"nats-server", "-t", "--config", "../../deploy/nats-server.conf")
+	<-p.done
+	if p.cmd.ProcessState.ExitCode() != 0 {
+		t.Fatalf("nats-server refuses it:\n%s", p.output)
+	}
+}
