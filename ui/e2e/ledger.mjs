@@ -1,6 +1,6 @@
 // The real binary under test, and its API.
 import { spawn } from 'node:child_process'
-import { mkdtempSync, readFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -54,6 +54,12 @@ export class Ledger {
     const ended = new Promise((resolve) => process.on('exit', resolve))
     process.kill(signal)
     await ended
+  }
+
+  /** Stops the ledger and removes its data. */
+  async remove() {
+    await this.kill('SIGTERM')
+    rmSync(this.data, { recursive: true, force: true })
   }
 
   async post(path, key, body, expected = [200, 201]) {

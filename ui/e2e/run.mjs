@@ -39,7 +39,10 @@ function equal(got, want, what) {
 }
 
 const ledger = new Ledger(await freePort())
-await ledger.start()
+await ledger.start().catch(async (error) => {
+  await ledger.remove()
+  throw error
+})
 const browser = await chromium.launch({
   executablePath,
   args: ['--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync',
@@ -112,7 +115,7 @@ try {
     await page.getByRole('alert').filter({ hasText: 'does not know this key' }).waitFor()
   })
   await check('the address that the ledger prints signs in and hides the key', async () => {
-    await page.goto('about:blank')
+    // The page is open already, so this does not load it again.
     await page.goto(`${ledger.url}/#key=${ledger.operator}`)
     await page.getByRole('heading', { name: 'No tenants yet' }).waitFor()
     expected = []
@@ -236,6 +239,29 @@ try {
     await page.getByTestId('live-state').filter({ hasText: 'Live' }).waitFor()
   })
 
+  await check('without a stream the page asks every 30 seconds, and says so', async () => {
+    expected = [/ERR_FAILED/]
+    const other = await newContext()
+    await other.route('**/live', (route) => route.abort())
+    const tab = await other.newPage()
+    await tab.clock.install()
+    await tab.goto(`${ledger.url}/#key=${ledger.operator}`)
+    await tab.getByRole('link', { name: 'Acme Corp' }).click()
+    await tab.getByRole('heading', { name: 'Acme Corp' }).waitFor()
+    for (let i = 0; i < 4; i++) {
+      await tab.waitForTimeout(100)
+      await tab.clock.runFor(5000)
+    }
+    await tab.getByTestId('live-state').filter({ hasText: 'Every 30 s' }).waitFor()
+    const held = tab.locator(`[data-lease="${leases[3].id}"]`)
+    await held.waitFor()
+    await ledger.post('/licenses/release', cad.key, { lease: leases[3].id })
+    await tab.clock.runFor(30_000)
+    await held.waitFor({ state: 'detached', timeout: soon })
+    await other.close()
+    expected = []
+  })
+
   let liveAgain = 0
   await check('kill -9 and a new start: the page says so, comes back by itself and misses nothing', async () => {
     await page.evaluate(() => (globalThis.notReloaded = true))
@@ -283,7 +309,7 @@ try {
   console.log(ledger.output)
 } finally {
   await browser.close()
-  await ledger.kill('SIGTERM')
+  await ledger.remove()
 }
 console.log(`\n${passed} passed, ${failed} failed`)
 process.exit(failed > 0 ? 1 : 0)

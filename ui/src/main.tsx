@@ -8,6 +8,8 @@ import { createAppRouter } from './router'
 import './styles.css'
 
 signInFromAddress()
+// The same address pasted into a tab that is open already does not load the page again.
+addEventListener('hashchange', signInFromAddress)
 
 const queryClient = new QueryClient({
   defaultOptions: {

@@ -135,6 +135,16 @@ describe('followTenant', () => {
     expect(statuses.at(-1)).toBe('live')
   })
 
+  it('is back soon after a long outage', async () => {
+    follow()
+    await later()
+    for (let i = 0; i < 20; i++) {
+      calls[i]?.refuse(503)
+      await later(12_000)
+      expect(calls).toHaveLength(i + 2)
+    }
+  })
+
   it('notices a stream that went silent', async () => {
     const heard = vi.fn<() => void>()
     const { statuses } = follow({ heard })

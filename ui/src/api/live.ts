@@ -21,6 +21,8 @@ type Message = { kind: 'frame'; frame: Frame } | { kind: 'status'; status: LiveS
 const delayedAfter = 20_000
 const deadAfter = 40_000
 const failuresUntilPolling = 3
+/** How long a server that comes back after a long outage may have to wait for the page, give or take a fifth. */
+const waitMax = 10_000
 
 /**
  * Follows a tenant until the returned function is called. All tabs of a browser share one stream: a browser opens only
@@ -90,7 +92,7 @@ async function stream(tenant: string, signal: AbortSignal, heard: (frame: Frame 
     if (signal.aborted) return
     failures++
     status(failures > failuresUntilPolling ? 'polling' : 'reconnecting')
-    const wait = Math.min(500 * 2 ** (failures - 1), failures > failuresUntilPolling ? 60_000 : 4000)
+    const wait = Math.min(500 * 2 ** (failures - 1), waitMax)
     await pause(wait * (0.8 + Math.random() * 0.4), signal)
   }
 }

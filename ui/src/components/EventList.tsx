@@ -28,7 +28,7 @@ export function EventList({ events, names, licenses }: { events: Event[]; names:
               <time dateTime={event.time} title={fullTime(event.time)}>
                 {ago(event.time, now)}
               </time>
-              , by {actor(event.actor)}, version {event.version}
+              , by {actor(event.actor)}, version{'\u00a0'}{event.version}
             </Stored>
           </li>
         )

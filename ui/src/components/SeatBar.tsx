@@ -1,5 +1,10 @@
+import { useState } from 'react'
+
 /** Seats in use against the limit, as words and as a bar. */
 export function SeatBar({ inUse, seats }: { inUse: number; seats: number }) {
+  // Counted, so that each change is a new element, which shows its tint; the first number is no change.
+  const [last, setLast] = useState({ inUse, changes: 0 })
+  if (last.inUse !== inUse) setLast({ inUse, changes: last.changes + 1 })
   const over = inUse > seats
   const full = inUse >= seats && seats > 0
   const percent = seats === 0 ? (inUse > 0 ? 100 : 0) : Math.min(100, (inUse / seats) * 100)
@@ -7,8 +12,7 @@ export function SeatBar({ inUse, seats }: { inUse: number; seats: number }) {
   return (
     <div>
       <p className="tabular-nums">
-        {/* The key makes a changed number a new element, which shows its tint. */}
-        <span key={inUse} className="changed text-2xl/8 font-semibold" data-testid="in-use">
+        <span key={last.changes} className={`text-2xl/8 font-semibold ${last.changes > 0 ? 'changed' : ''}`} data-testid="in-use">
           {inUse}
         </span>{' '}
         <span className="text-muted">

@@ -36,6 +36,7 @@ describe('tenant', () => {
     expect(await screen.findByRole('heading', { name: 'Acme Corp' })).toBeInTheDocument()
     live.send('snapshot', snapshot())
     expect(await screen.findByText('Live')).toBeInTheDocument()
+    expect(screen.getByTestId('in-use')).not.toHaveClass('changed')
 
     const denied = event('seat.denied', { license: 'lic_1', user: 'user_2', machine: 'machine_1', reason: 'no_seat_available' }, '9')
     live.send('change', change({
@@ -44,6 +45,7 @@ describe('tenant', () => {
     const table = screen.getByRole('table', { name: 'Active leases' })
     expect(await within(table).findByText('bob')).toBeInTheDocument()
     expect(screen.getByTestId('in-use')).toHaveTextContent('2')
+    expect(screen.getByTestId('in-use')).toHaveClass('changed')
     expect(screen.getByText(/carol on ws-1, cad: all seats in use/)).toBeInTheDocument()
 
     live.send('change', change({ leases: [lease('lse_2', { user: 'bob', fence: 8, state: 'expired' })] }))
