@@ -36,21 +36,7 @@ func TestLogInJetStream(t *testing.T) {
 // natsStore returns an empty ledger in a server of its own.
 func natsStore(t *testing.T) *eventstore.NATSStore {
 	t.Helper()
-	s, err := server.NewServer(&server.Options{DontListen: true, JetStream: true, StoreDir: t.TempDir(), SyncAlways: true, NoSigs: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(10 * time.Second) {
-		t.Fatal("nats-server did not start")
-	}
-	nc, err := nats.Connect("", append(eventstore.NATSOptions("test"), nats.InProcessServer(s))...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	store, err := eventstore.CreateNATS(t.Context(), nc, 1, 1)
+	store, err := eventstore.CreateNATS(t.Context(), eventstore.Connect(t), 1, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

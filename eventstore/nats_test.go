@@ -7,29 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 )
-
-// connect returns a connection to a fresh in-process server.
-func connect(t *testing.T) *nats.Conn {
-	t.Helper()
-	s, err := server.NewServer(&server.Options{DontListen: true, JetStream: true, StoreDir: t.TempDir(), SyncAlways: true, NoSigs: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(10 * time.Second) {
-		t.Fatal("nats-server did not start")
-	}
-	nc, err := nats.Connect("", append(NATSOptions("test"), nats.InProcessServer(s))...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	return nc
-}
 
 // nats-server 2.15 answers a lost race on the stream's last sequence with 10071, with 10164 where the race is with a
 // message that is still on its way, and with 10070 when another message stands at the right sequence. Each has to be a
@@ -39,7 +18,7 @@ func TestEveryConflictCodeIsAConflict(t *testing.T) {
 	for _, code := range []int{10070, 10071, 10164} {
 		t.Run(fmt.Sprint(code), func(t *testing.T) {
 			t.Parallel()
-			nc := connect(t)
+			nc := Connect(t)
 			_, err := nc.Subscribe("ledger.refused", func(m *nats.Msg) {
 				m.Respond(fmt.Appendf(nil, `{"error":{"code":400,"err_code":%d,"description":"wrong last sequence"}}`, code))
 			})
@@ -60,7 +39,7 @@ func TestEveryConflictCodeIsAConflict(t *testing.T) {
 
 func TestOtherServerErrorsAreNoConflict(t *testing.T) {
 	t.Parallel()
-	nc := connect(t)
+	nc := Connect(t)
 	_, err := nc.Subscribe("ledger.full", func(m *nats.Msg) {
 		m.Respond([]byte(`{"error":{"code":503,"err_code":10077,"description":"maximum bytes exceeded"}}`))
 	})
@@ -81,7 +60,7 @@ func TestLedgerIsCreatedOnce(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	nc := connect(t)
+	nc := Connect(t)
 	if _, err := OpenNATS(ctx, nc); !errors.Is(err, ErrNoLedger) {
 		t.Fatalf("open = %v, want ErrNoLedger", err)
 	}
@@ -102,7 +81,7 @@ func TestMissingStreamIsNeverCreatedAgain(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	nc := connect(t)
+	nc := Connect(t)
 	store, err := CreateNATS(ctx, nc, 2, 1)
 	if err != nil {
 		t.Fatal(err)
@@ -123,7 +102,7 @@ func TestLedgerGoesOnAfterACrashInItsCreation(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	nc := connect(t)
+	nc := Connect(t)
 	js, err := newJetStream(nc)
 	if err != nil {
 		t.Fatal(err)

@@ -4,12 +4,7 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
-	"os"
-	"os/signal"
-	"syscall"
 
 	"golang.org/x/sync/errgroup"
 
@@ -26,17 +21,9 @@ type config struct {
 	Replicas   int `env:"LEDGER_REPLICAS" default:"1" help:"Copies of each stream of a new ledger: 1, or 3 in a cluster."`
 }
 
-func main() {
-	err := run(context.Background(), os.Args[1:], os.Stdout)
-	if err != nil && !errors.Is(err, process.ErrHelp) {
-		fmt.Fprintln(os.Stderr, "commandsvc:", err)
-		os.Exit(1)
-	}
-}
+func main() { process.Main("commandsvc", run) }
 
 func run(ctx context.Context, args []string, logs io.Writer) error {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	var cfg config
 	if err := process.Parse(&cfg, "commandsvc", "Takes commands, stores events, answers.", args, logs); err != nil {
 		return err

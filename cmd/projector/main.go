@@ -4,12 +4,7 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
-	"os"
-	"os/signal"
-	"syscall"
 
 	"golang.org/x/sync/errgroup"
 
@@ -25,17 +20,9 @@ type config struct {
 	BatchMax int `env:"PROJECTOR_BATCH_MAX" default:"500" help:"How many events one transaction applies. More catches up faster and holds row locks longer."`
 }
 
-func main() {
-	err := run(context.Background(), os.Args[1:], os.Stdout)
-	if err != nil && !errors.Is(err, process.ErrHelp) {
-		fmt.Fprintln(os.Stderr, "projector:", err)
-		os.Exit(1)
-	}
-}
+func main() { process.Main("projector", run) }
 
 func run(ctx context.Context, args []string, logs io.Writer) error {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	var cfg config
 	if err := process.Parse(&cfg, "projector", "Reads the journal, writes the read models.", args, logs); err != nil {
 		return err
@@ -61,7 +48,7 @@ func run(ctx context.Context, args []string, logs io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := projections.Migrate(ctx, db); err != nil {
+	if err := process.Migrate(ctx, frame.Log, db); err != nil {
 		return err
 	}
 	runner := projections.NewRunner(projections.Options{

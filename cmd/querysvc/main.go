@@ -4,18 +4,12 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
-	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/coditect-ai/license-ledger/api"
 	"github.com/coditect-ai/license-ledger/eventstore"
 	"github.com/coditect-ai/license-ledger/internal/process"
 	"github.com/coditect-ai/license-ledger/internal/queryapi"
-	"github.com/coditect-ai/license-ledger/projections"
 )
 
 type config struct {
@@ -25,17 +19,9 @@ type config struct {
 	process.Keys
 }
 
-func main() {
-	err := run(context.Background(), os.Args[1:], os.Stdout)
-	if err != nil && !errors.Is(err, process.ErrHelp) {
-		fmt.Fprintln(os.Stderr, "querysvc:", err)
-		os.Exit(1)
-	}
-}
+func main() { process.Main("querysvc", run) }
 
 func run(ctx context.Context, args []string, logs io.Writer) error {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	var cfg config
 	if err := process.Parse(&cfg, "querysvc", "Answers queries from the read models and streams live changes.", args, logs); err != nil {
 		return err
@@ -65,7 +51,7 @@ func run(ctx context.Context, args []string, logs io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := projections.Migrate(ctx, db); err != nil {
+	if err := process.Migrate(ctx, frame.Log, db); err != nil {
 		return err
 	}
 	frame.Health.Require("postgres", db.Ping)

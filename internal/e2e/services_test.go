@@ -20,7 +20,6 @@ import (
 	"github.com/coditect-ai/license-ledger/eventstore"
 	"github.com/coditect-ai/license-ledger/internal/embedded"
 	"github.com/coditect-ai/license-ledger/internal/identity"
-	"github.com/coditect-ai/license-ledger/projections"
 )
 
 // services are the three services over a nats-server with credentials and a Postgres, each a process of its own.
@@ -38,10 +37,7 @@ func startServices(t testing.TB) *services {
 	t.Helper()
 	s := &services{t: t, dir: t.TempDir(), addr: map[string]string{}}
 	var err error
-	s.postgres, err = embedded.StartPostgres(t.Context(), embedded.PostgresOptions{Dir: filepath.Join(s.dir, "postgres"), Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s.startPostgres()
 	t.Cleanup(func() { s.postgres.Stop(context.Background()) })
 	_, s.operator, err = identity.LoadOrCreateOperatorKey(filepath.Join(s.dir, "operator.key"))
 	if err != nil {
@@ -51,13 +47,28 @@ func startServices(t testing.TB) *services {
 		t.Fatal(err)
 	}
 	s.configureNATS()
-	s.startNATS()
 	for _, name := range []string{"commandsvc", "projector", "querysvc"} {
 		s.addr[name] = freeAddr(t)
 	}
-	s.command, s.project, s.query = s.start("commandsvc"), s.start("projector"), s.start("querysvc")
+	// In the wrong order: each waits for what it needs.
+	if err := s.postgres.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.query, s.project, s.command = s.start("querysvc"), s.start("projector"), s.start("commandsvc")
+	s.startNATS()
+	s.project.await("waiting for Postgres", func() bool { return strings.Contains(s.project.output.String(), "waiting for Postgres") }, func() string { return "" })
+	s.startPostgres()
 	s.ready()
 	return s
+}
+
+func (s *services) startPostgres() {
+	s.t.Helper()
+	var err error
+	s.postgres, err = embedded.StartPostgres(s.t.Context(), embedded.PostgresOptions{Dir: filepath.Join(s.dir, "postgres"), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 // configureNATS writes a server configuration that admits one account by credentials.
@@ -236,17 +247,7 @@ func (s *services) check(acked *acknowledged, seats int) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	runner := projections.NewRunner(projections.Options{DB: db, Store: store, Log: slog.New(slog.DiscardHandler)})
-	if err := runner.CatchUp(ctx); err != nil {
-		t.Errorf("catch up: %v", err)
-	}
-	differences, err := projections.Compare(ctx, db, store)
-	if err != nil {
-		t.Errorf("compare: %v", err)
-	}
-	for _, d := range differences {
-		t.Errorf("the read models differ from a fold of the journal: %v", d)
-	}
+	verifyRows(ctx, t, db, store)
 }
 
 func TestServicesTellWhatIsMissing(t *testing.T) {

@@ -8,11 +8,15 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
 	"github.com/gorilla/mux"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,11 +25,22 @@ import (
 	"github.com/coditect-ai/license-ledger/eventstore"
 	"github.com/coditect-ai/license-ledger/internal/identity"
 	"github.com/coditect-ai/license-ledger/internal/serve"
+	"github.com/coditect-ai/license-ledger/projections"
 	"github.com/coditect-ai/license-ledger/ui"
 )
 
 // ErrHelp: the help was asked for and printed; the process is done.
 var ErrHelp = errors.New("help was printed")
+
+// Main runs a service until it ends by itself or is told to stop, and exits with 1 when it failed.
+func Main(name string, run func(ctx context.Context, args []string, logs io.Writer) error) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Stdout); err != nil && !errors.Is(err, ErrHelp) {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
+		os.Exit(1)
+	}
+}
 
 // Parse reads configuration into a struct with kong tags, from the environment and args. A field with the tag "needed"
 // must be given; all that are missing are reported at once, by the name of their variable. Errors: ErrHelp.
@@ -124,11 +139,36 @@ func AwaitLedger(ctx context.Context, log *slog.Logger, open func(context.Contex
 			return nil, err
 		}
 		log.Info("waiting for the ledger", "reason", err)
-		select {
-		case <-time.After(500 * time.Millisecond):
-		case <-ctx.Done():
+		if !pause(ctx) {
 			return nil, ctx.Err()
 		}
+	}
+}
+
+// Migrate brings the read models' schema up to date, and waits for a Postgres that is not there yet.
+func Migrate(ctx context.Context, log *slog.Logger, db *pgxpool.Pool) error {
+	for {
+		err := projections.Migrate(ctx, db)
+		var unreachable *pgconn.ConnectError
+		var refused *pgconn.PgError
+		starting := errors.As(err, &refused) && refused.Code == "57P03" // cannot_connect_now
+		if !errors.As(err, &unreachable) && !starting {
+			return err
+		}
+		log.Info("waiting for Postgres", "reason", err)
+		if !pause(ctx) {
+			return ctx.Err()
+		}
+	}
+}
+
+// pause waits a moment and reports whether ctx is still alive then.
+func pause(ctx context.Context) bool {
+	select {
+	case <-time.After(500 * time.Millisecond):
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 
