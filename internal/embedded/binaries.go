@@ -30,7 +30,7 @@ func (b binaries) path(name string) string { return filepath.Join(b.dir, name) }
 
 // findBinaries returns the Postgres to run: bin and no other when it is set, else the newest folder that matches glob,
 // else the one on the search path. A cluster of major version cluster (0 when there is none) is only opened by that
-// version, and gets it when it is installed, newest or not.
+// version, and gets it when it is installed, newest or not; one older than oldestPostgres is not opened at all.
 func findBinaries(ctx context.Context, bin, glob, searchPath string, cluster int, user account) (binaries, error) {
 	var found []binaries
 	var broken []error
@@ -68,7 +68,7 @@ func findBinaries(ctx context.Context, bin, glob, searchPath string, cluster int
 	}
 	if cluster != 0 {
 		for _, b := range found {
-			if b.major == cluster {
+			if b.major == cluster && b.major >= oldestPostgres {
 				return b, nil
 			}
 		}

@@ -170,15 +170,23 @@ func (c cluster) stopRemains(ctx context.Context) error {
 	// after a reboot that is quite likely.
 	if known && postmaster > 0 && syscall.Kill(postmaster, 0) != syscall.ESRCH {
 		c.log.Warn("removing the pid file of a former run, whose number another process has now", "directory", c.data(), "pid", postmaster)
-		stale := []string{filepath.Join(c.data(), "postmaster.pid")}
-		for _, dir := range []string{runDir(c.dir), shortDir(c.dir)} {
-			stale = append(stale, filepath.Join(dir, ".s.PGSQL."+port+".lock"))
-		}
-		for _, name := range stale {
-			if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
-		}
+		return removeIfThere(filepath.Join(c.data(), "postmaster.pid"))
+	}
+	return nil
+}
+
+// freeSocket removes the socket's own pid file, for the same reason. The one in a short directory outlives even the
+// cluster. sockets is known to be ours, and no process is left on the cluster.
+func (c cluster) freeSocket(sockets string) error {
+	if left, known := postgresProcesses(c.data()); !known || len(left) > 0 {
+		return nil // Postgres finds out
+	}
+	return removeIfThere(filepath.Join(sockets, ".s.PGSQL."+port+".lock"))
+}
+
+func removeIfThere(name string) error {
+	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	return nil
 }

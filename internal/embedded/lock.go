@@ -44,8 +44,16 @@ func Lock(dir string) (*DirLock, error) {
 	return &DirLock{f}, nil
 }
 
-// Unlock gives the directory back.
-func (l *DirLock) Unlock() error { return l.file.Close() }
+// Unlock gives the directory back. Unlocking twice is an error and harmless.
+func (l *DirLock) Unlock() error {
+	// Close alone would leave the lock to a command that another goroutine is starting: between fork and exec it has
+	// every file of ours open.
+	connection, err := l.file.SyscallConn()
+	if err == nil {
+		err = connection.Control(func(fd uintptr) { _ = syscall.Flock(int(fd), syscall.LOCK_UN) })
+	}
+	return errors.Join(err, l.file.Close())
+}
 
 // holder says which process wrote its number into a lock file.
 func holder(f io.Reader) string {

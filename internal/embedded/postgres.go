@@ -26,7 +26,7 @@ type PostgresOptions struct {
 	// /usr/lib/postgresql/*/bin, then PATH. Major version 15 or later.
 	Bin string
 	// NoFsync is for throwaway clusters of tests. A crash of the machine may then leave a cluster that is silently wrong,
-	// not only one that is behind.
+	// not only one that is behind. A crash of a process loses nothing.
 	NoFsync bool
 	// Log gets a line for each thing worth knowing. Nil means none.
 	Log *slog.Logger
@@ -82,6 +82,7 @@ func StartPostgres(ctx context.Context, options PostgresOptions) (_ *Postgres, e
 	}
 	p := &Postgres{dir: dir, log: log, lock: lock, done: make(chan struct{})}
 	if err := p.start(ctx, options); err != nil {
+		removeSocketDir(dir, p.sockets)
 		return nil, errors.Join(fmt.Errorf("start Postgres: %w", err), lock.Unlock())
 	}
 	return p, nil
@@ -103,7 +104,11 @@ func (p *Postgres) start(ctx context.Context, options PostgresOptions) error {
 	}
 	binaries, err := findBinaries(ctx, bin, debianBinaries, os.Getenv("PATH"), major, user)
 	if other := (*otherVersionError)(nil); errors.As(err, &other) {
-		return fmt.Errorf("%s was %w: install that version (`apt-get install postgresql-%d`), or move %s away and start again, which rebuilds the read models from the journal", c.data(), err, other.cluster, p.dir)
+		install := ""
+		if other.cluster >= oldestPostgres {
+			install = fmt.Sprintf("install that version (`apt-get install postgresql-%d`), or ", other.cluster)
+		}
+		return fmt.Errorf("%s was %w: %smove %s away and start again, which rebuilds the read models from the journal", c.data(), err, install, p.dir)
 	}
 	if err != nil {
 		return err
@@ -124,6 +129,9 @@ func (p *Postgres) start(ctx context.Context, options PostgresOptions) error {
 		return err
 	}
 	if p.sockets, err = socketDir(p.dir, user); err != nil {
+		return err
+	}
+	if err := c.freeSocket(p.sockets); err != nil {
 		return err
 	}
 	if err := p.launch(c, binaries, !options.NoFsync, logFile); err != nil {
@@ -169,7 +177,7 @@ func (p *Postgres) launch(c cluster, bin binaries, fsync bool, logFile *os.File)
 		"max_wal_senders=0",
 	}
 	if !fsync {
-		settings = append(settings, "fsync=off", "full_page_writes=off", "synchronous_commit=off")
+		settings = append(settings, "fsync=off", "full_page_writes=off")
 	}
 	args := []string{"-D", data}
 	for _, s := range settings {

@@ -247,6 +247,33 @@ func TestPostgresRunsBelowADirectoryThatItsUserMayNotEnter(t *testing.T) {
 	}
 }
 
+// After a backend dies Postgres starts over from its own log, within the same process.
+func TestPostgresGoesOnAfterABackendWasKilled(t *testing.T) {
+	t.Parallel()
+	p := start(t, t.TempDir())
+	execute(t, p, "CREATE TABLE seats AS SELECT 5 AS n")
+	conn, witness := connect(t, p), connect(t, p)
+	defer conn.Close(context.Background())
+	defer witness.Close(context.Background())
+	if err := syscall.Kill(int(conn.PgConn().PID()), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "Postgres cut off the other sessions", func() bool { return witness.Ping(t.Context()) != nil })
+	eventually(t, "connections again", func() bool {
+		again, err := pgx.Connect(t.Context(), p.URL())
+		if err != nil {
+			return false
+		}
+		return again.Close(t.Context()) == nil
+	})
+	if got := query[int](t, p, "SELECT n FROM seats"); got != 5 {
+		t.Errorf("the table holds %d, want 5", got)
+	}
+	if err := p.Err(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestPostgresDirectoryThatCannotHoldASocket(t *testing.T) {
 	t.Parallel()
 	for name, dir := range map[string]string{"too long": strings.Repeat("long", 40), "with a comma": "data, old"} {
@@ -328,7 +355,11 @@ func orphan(t *testing.T, dir string) *child {
 		t.Fatal(err)
 	}
 	defer logFile.Close()
-	p := &Postgres{dir: dir, sockets: runDir(dir)}
+	sockets, err := socketDir(dir, user)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Postgres{dir: dir, sockets: sockets}
 	if err := p.launch(c, bin, false, logFile); err != nil {
 		t.Fatal(err)
 	}
@@ -354,6 +385,73 @@ func TestPostgresStopsAnOrphan(t *testing.T) {
 	}
 }
 
+// With a short socket directory, which is not in Dir, the old Postgres is also in the way of the new one.
+func TestPostgresDeletedDirectoryMeansAFreshCluster(t *testing.T) {
+	t.Parallel()
+	for name, sub := range map[string]string{"socket inside": "data", "socket outside": strings.Repeat("long", 40)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := filepath.Join(t.TempDir(), sub)
+			p := start(t, dir)
+			execute(t, p, "CREATE TABLE seats AS SELECT 5 AS n")
+			stop(t, p)
+			old := orphan(t, dir)
+			if err := os.RemoveAll(dir); err != nil {
+				t.Fatal(err)
+			}
+			p = start(t, dir)
+			<-old.exited
+			if query[bool](t, p, "SELECT EXISTS (SELECT FROM pg_class WHERE relname = 'seats')") {
+				t.Error("the deleted cluster came back")
+			}
+		})
+	}
+}
+
+// After a crash a short socket directory keeps a number that another process may have by now.
+func TestPostgresIgnoresAStaleSocketLock(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), strings.Repeat("long", 40))
+	user, err := serverAccount()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sockets, err := socketDir(dir, user)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock := filepath.Join(sockets, ".s.PGSQL."+port+".lock")
+	other := sameUser(t, user)
+	if err := os.WriteFile(lock, []byte(strconv.Itoa(other)+"\n/somewhere\n1795445943\n5432\n"+sockets+"\n\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := user.own(lock); err != nil {
+		t.Fatal(err)
+	}
+	start(t, dir)
+}
+
+// sameUser runs something else as the user of Postgres until the test ends, and fails the test if that was killed.
+func sameUser(t *testing.T, user account) (pid int) {
+	t.Helper()
+	other := exec.Command("cat")
+	other.SysProcAttr, other.Dir = user.attributes(), "/"
+	in, err := other.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Close()
+		if err := other.Wait(); err != nil {
+			t.Errorf("the process that has the number now: %v", err)
+		}
+	})
+	return other.Process.Pid
+}
+
 // The postmaster alone was killed: its backends may live on for a moment, and its pid file stays.
 func TestPostgresStartsAfterItsPostmasterWasKilled(t *testing.T) {
 	t.Parallel()
@@ -377,18 +475,9 @@ func TestPostgresIgnoresAStalePidFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	other := exec.Command("cat")
-	other.SysProcAttr = user.attributes()
-	in, err := other.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	other.Dir = "/"
-	if err := other.Start(); err != nil {
-		t.Fatal(err)
-	}
+	other := sameUser(t, user)
 	for _, name := range []string{"cluster/postmaster.pid", "run/.s.PGSQL.5432.lock"} {
-		text := strconv.Itoa(other.Process.Pid) + "\n" + filepath.Join(dir, "cluster") + "\n1795445943\n5432\n" + filepath.Join(dir, "run") + "\n\n"
+		text := strconv.Itoa(other) + "\n" + filepath.Join(dir, "cluster") + "\n1795445943\n5432\n" + filepath.Join(dir, "run") + "\n\n"
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -397,10 +486,6 @@ func TestPostgresIgnoresAStalePidFile(t *testing.T) {
 		}
 	}
 	start(t, dir)
-	in.Close()
-	if err := other.Wait(); err != nil {
-		t.Errorf("the process that has the number now: %v", err)
-	}
 }
 
 func TestPostgresThatEndsOnItsOwnSaysSo(t *testing.T) {
@@ -485,12 +570,14 @@ func TestPostgresClusterOfAnotherVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	version := filepath.Join(data, "PG_VERSION")
-	if err := os.WriteFile(version, []byte("11\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	startFails(t, PostgresOptions{Dir: dir, NoFsync: true}, data, "Postgres 11", "installed is Postgres", "postgresql-11", "move "+dir+" away", "rebuilds the read models")
-	if _, err := os.Stat(version); err != nil {
-		t.Errorf("the old cluster was touched: %v", err)
+	for major, advice := range map[string]string{"11": "move " + dir + " away", "99": "apt-get install postgresql-99"} {
+		if err := os.WriteFile(version, []byte(major+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		startFails(t, PostgresOptions{Dir: dir, NoFsync: true}, data, "Postgres "+major, "installed is Postgres", advice, "move "+dir+" away", "rebuilds the read models")
+		if _, err := os.Stat(version); err != nil {
+			t.Errorf("the old cluster was touched: %v", err)
+		}
 	}
 
 	if err := os.Rename(version, filepath.Join(data, "notes.txt")); err != nil {
@@ -541,14 +628,8 @@ func fakeBinaries(t *testing.T, root, version string) string {
 
 func TestFindBinaries(t *testing.T) {
 	t.Parallel()
-	user, err := serverAccount()
-	if err != nil {
-		t.Fatal(err)
-	}
+	user := account{name: "of the test"} // who may be the only one to see the directory
 	root := t.TempDir()
-	if err := os.Chmod(filepath.Dir(root), 0o755); err != nil { // for the account that runs them
-		t.Fatal(err)
-	}
 	old, current, newest := fakeBinaries(t, root+"/old", "9.6"), fakeBinaries(t, root+"/usr", "15.4"), fakeBinaries(t, root+"/usr", "18beta1")
 	onPath := fakeBinaries(t, root+"/local", "17.2")
 	glob := filepath.Join(root, "usr", "*", "bin")
@@ -568,6 +649,7 @@ func TestFindBinaries(t *testing.T) {
 		{name: "only an old one", glob: filepath.Join(root, "old", "*", "bin"), problem: []string{"Postgres 9", old, "too old", "15", "apt-get install postgresql"}},
 		{name: "PG_BIN hides the others", bin: root, glob: glob, problem: []string{"PG_BIN=" + root, "apt-get install postgresql"}},
 		{name: "none", glob: none, problem: []string{none, "PATH", "PG_BIN", "apt-get install postgresql"}},
+		{name: "too old, cluster and all", glob: filepath.Join(root, "old", "*", "bin"), cluster: 9, problem: []string{"Postgres 9", old}},
 		{name: "none for the cluster", glob: glob, cluster: 14, problem: []string{"Postgres 14", "Postgres 18"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -612,6 +694,28 @@ func TestLock(t *testing.T) {
 	}
 	l, err = Lock(dir)
 	if err != nil {
+		t.Fatal(err)
+	}
+	l.Unlock()
+}
+
+// A command that is being started has a copy of every open file for a moment.
+func TestUnlockWhileACommandStarts(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	l, err := Lock(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	held, err := syscall.Dup(int(l.file.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(held)
+	if err := l.Unlock(); err != nil {
+		t.Fatal(err)
+	}
+	if l, err = Lock(dir); err != nil {
 		t.Fatal(err)
 	}
 	l.Unlock()
