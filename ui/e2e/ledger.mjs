@@ -62,11 +62,15 @@ export class Ledger {
     rmSync(this.data, { recursive: true, force: true })
   }
 
-  async post(path, key, body, expected = [200, 201]) {
-    const response = await fetch(`${this.url}/api/v1${path}`, { method: 'POST', headers: { Authorization: `Bearer ${key}`, 'Content-Type': 'application/json' }, body: JSON.stringify(body) })
+  async post(path, key, body, expected = [200, 201], method = 'POST') {
+    const response = await fetch(`${this.url}/api/v1${path}`, { method, headers: { Authorization: `Bearer ${key}`, 'Content-Type': 'application/json' }, body: JSON.stringify(body) })
     const answer = await response.json()
-    if (!expected.includes(response.status)) throw new Error(`POST ${path}: ${response.status} ${JSON.stringify(answer)}`)
+    if (!expected.includes(response.status)) throw new Error(`${method} ${path}: ${response.status} ${JSON.stringify(answer)}`)
     return answer
+  }
+
+  patch(path, key, body) {
+    return this.post(path, key, body, [200], 'PATCH')
   }
 
   tenant(id, name) {

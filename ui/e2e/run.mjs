@@ -142,10 +142,10 @@ try {
   await isClean(page, 'tenants')
   await page.getByRole('link', { name: 'Acme Corp' }).click()
   await page.getByRole('heading', { name: 'Acme Corp' }).waitFor()
-  await check('each answer has its own nonce, and an unknown path of the API is not the page', async () => {
+  await check('each answer has its own nonce, and what is no page is not answered with one', async () => {
     const policies = await Promise.all([1, 2].map(async () => (await fetch(ledger.url)).headers.get('Content-Security-Policy')))
     if (policies[0] === policies[1] || policies.some((p) => !/style-src 'self' 'nonce-\w{22,}'/.test(p) || /unsafe/.test(p))) throw new Error(policies.join('\n'))
-    equal((await fetch(`${ledger.url}/api/v1/nothing`)).status, 404, 'status')
+    for (const path of ['/api/v1/nothing', '/assets/gone.js', '/assets/gone']) equal((await fetch(ledger.url + path)).status, 404, path)
   })
   await check('the page is live', () => page.getByTestId('live-state').filter({ hasText: 'Live' }).waitFor())
   await isClean(page, 'tenant without leases')
@@ -202,6 +202,36 @@ try {
   })
   await isClean(page, 'tenant suspended')
   await ledger.post('/tenants/acme/reinstate', ledger.operator, {})
+  await check('a reinstatement shows within a second', async () => {
+    await page.getByText('This tenant is suspended.').waitFor({ state: 'detached', timeout: soon })
+    await event('tenant.reinstated').waitFor({ timeout: soon })
+  })
+  await ledger.patch(`/tenants/acme/licenses/${cad.license.id}`, ledger.operator, { seats: 3 })
+  await check('fewer seats than are in use show as over the limit within a second', async () => {
+    await shows(page.locator('li', { hasText: 'of 3 seats in use, over the limit' }), 'cad')
+    await shows(event('license.resized'), 'cad, 5 → 3 seats')
+  })
+  await ledger.patch(`/tenants/acme/licenses/${cad.license.id}`, ledger.operator, { seats: 5 })
+  const old = await ledger.license('acme', 'old', 2, 300)
+  const kicked = await ledger.acquire(old.key, 'olga')
+  await page.locator(`[data-lease="${kicked.id}"]`).waitFor()
+  await ledger.post(`/tenants/acme/licenses/${old.license.id}/revoke`, ledger.operator, { reason: 'replaced' })
+  await check('a revoked license says so within a second, and its leases end', async () => {
+    await shows(page.locator('li'), 'Revoked for good')
+    await shows(page.locator(`[data-lease="${kicked.id}"]`), 'Revoked')
+    await shows(event('license.revoked'), 'old: replaced')
+  })
+  await isClean(page, 'license revoked')
+  await check('a paused page stands still, and catches up', async () => {
+    await page.getByTestId('live-state').click()
+    const lease = await ledger.acquire(cad.key, 'paula')
+    await page.getByText('changes are held back').waitFor()
+    await page.waitForTimeout(300) // a change would have shown by now
+    equal(await page.locator(`[data-lease="${lease.id}"]`).count(), 0, 'new leases shown')
+    await page.getByTestId('live-state').click()
+    await page.locator(`[data-lease="${lease.id}"]`).waitFor({ timeout: soon })
+    await ledger.post('/licenses/release', cad.key, { lease: lease.id })
+  })
   await check('a filter is in the address and survives a copy of it', async () => {
     await page.getByRole('link', { name: 'sim', exact: true }).click()
     await page.getByText('Nobody holds a seat of this license right now.').waitFor()
@@ -213,7 +243,7 @@ try {
     await page.getByRole('link', { name: 'Show those of all licenses' }).click()
   })
   await check('the keyboard alone opens an event and signs nobody out', async () => {
-    await page.locator('summary').first().focus()
+    await page.locator('main summary').first().focus()
     await page.keyboard.press('Enter')
     await page.getByText('"specversion": "1.0"').first().waitFor()
   })
@@ -270,6 +300,7 @@ try {
     await ledger.kill()
     await page.getByTestId('live-state').filter({ hasText: 'Reconnecting' }).waitFor()
     await page.getByText('not updated for').waitFor()
+    await isClean(page, 'tenant stale')
     await ledger.start()
     const lease = await ledger.acquire(cad.key, 'ivan')
     const up = performance.now()

@@ -1,13 +1,15 @@
-// Runs after vite build: compresses what is worth it, so that the server need not (index.html is different in each answer), and fails when the page has grown
-// beyond its budget.
+// Runs after vite build: compresses what is worth it, so that the server need not (index.html is different in each
+// answer), and fails when the page has grown beyond its budget.
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { brotliCompressSync, constants, gzipSync } from 'node:zlib'
 
 const dist = new URL('../dist', import.meta.url).pathname
-/** Budgets for the first load, in bytes as brotli. */
+/** Budgets for all pages together, in bytes as brotli; and for any one file, as gzip. */
 const budgets = { '.js': 170_000, '.css': 12_000 }
+const fileBudget = 100_000
 const sums = { '.js': 0, '.css': 0 }
+let failed = false
 
 writeFileSync(join(dist, '.gitkeep'), '') // vite empties the folder; without this file a build without Node fails
 
@@ -17,12 +19,16 @@ for (const name of readdirSync(dist, { recursive: true })) {
   const bytes = readFileSync(path)
   const br = brotliCompressSync(bytes, { params: { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length } })
   writeFileSync(`${path}.br`, br)
-  writeFileSync(`${path}.gz`, gzipSync(bytes, { level: 9 }))
+  const gz = gzipSync(bytes, { level: 9 })
+  writeFileSync(`${path}.gz`, gz)
+  if (gz.length > fileBudget) {
+    failed = true
+    console.log(`${name}: ${gz.length / 1000} kB gz of ${fileBudget / 1000} kB, OVER BUDGET`)
+  }
   const kind = name.slice(name.lastIndexOf('.'))
   if (kind in sums) sums[kind] += br.length
 }
 
-let failed = false
 for (const [kind, budget] of Object.entries(budgets)) {
   const over = sums[kind] > budget
   failed ||= over

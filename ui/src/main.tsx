@@ -2,7 +2,7 @@ import { QueryClient, QueryClientProvider } from '@tanstack/react-query'
 import { RouterProvider } from '@tanstack/react-router'
 import { StrictMode } from 'react'
 import { createRoot } from 'react-dom/client'
-import { ProblemError } from './api/client'
+import { mayPass } from './api/client'
 import { onSession, signInFromAddress } from './api/session'
 import { createAppRouter } from './router'
 import './styles.css'
@@ -15,7 +15,7 @@ const queryClient = new QueryClient({
   defaultOptions: {
     queries: {
       // A refusal stays a refusal; only a failing network or server is asked again.
-      retry: (failures, error) => failures < 2 && error instanceof ProblemError && (error.problem.status === 0 || error.problem.status >= 500),
+      retry: (failures, error) => failures < 2 && mayPass(error),
       refetchOnWindowFocus: false,
     },
   },
@@ -24,8 +24,12 @@ const queryClient = new QueryClient({
 onSession(() => queryClient.clear())
 const router = createAppRouter()
 
-// After an update of the server the old pieces of the page are gone.
-addEventListener('vite:preloadError', () => location.reload())
+// After an update of the server the old pieces of the page are gone. A piece that is still missing then is an error.
+addEventListener('vite:preloadError', (event) => {
+  if (performance.now() < 10_000) return
+  event.preventDefault()
+  location.reload()
+})
 
 const root = document.getElementById('root')
 if (root) {

@@ -15,9 +15,9 @@ client.use({
     request.headers.set('Authorization', `Bearer ${session.key}`)
     return request
   },
-  onResponse({ response }) {
+  onResponse({ request, response }) {
     learnTime(response)
-    if (response.status === 401) session.reject()
+    if (response.status === 401) session.reject(request.headers.get('Authorization')?.replace('Bearer ', '') ?? '')
   },
 })
 
@@ -29,6 +29,11 @@ export class ProblemError extends Error {
     super(problem.title)
     this.problem = problem
   }
+}
+
+/** Whether asking again may help: the network or the server failed, and nobody refused. */
+export function mayPass(error: Error): boolean {
+  return error instanceof ProblemError && (error.problem.status === 0 || error.problem.status >= 500)
 }
 
 /** Returns the data of an answer, or throws its problem. */

@@ -145,6 +145,20 @@ describe('followTenant', () => {
     }
   })
 
+  it('asks a server that is gone every two seconds: it may be restarting', async () => {
+    follow()
+    await later()
+    calls[0]?.open()
+    await later()
+    for (let i = 0; i < 10; i++) {
+      calls[i]?.cut()
+      await later(2500)
+      expect(calls).toHaveLength(i + 2)
+      calls[i + 1]?.open()
+      await later()
+    }
+  })
+
   it('notices a stream that went silent', async () => {
     const heard = vi.fn<() => void>()
     const { statuses } = follow({ heard })

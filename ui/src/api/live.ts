@@ -21,8 +21,9 @@ type Message = { kind: 'frame'; frame: Frame } | { kind: 'status'; status: LiveS
 const delayedAfter = 20_000
 const deadAfter = 40_000
 const failuresUntilPolling = 3
-/** How long a server that comes back after a long outage may have to wait for the page, give or take a fifth. */
-const waitMax = 10_000
+/** How long a server that comes back may have to wait for the page, give or take a fifth: one that is gone, one that refuses. */
+const goneWait = 2000
+const refusedWait = 10_000
 
 /**
  * Follows a tenant until the returned function is called. All tabs of a browser share one stream: a browser opens only
@@ -83,7 +84,7 @@ async function stream(tenant: string, signal: AbortSignal, heard: (frame: Frame 
   let failures = 0
   let lastId = ''
   while (!signal.aborted) {
-    await once(tenant, signal, lastId, (received, id) => {
+    const refused = await once(tenant, signal, lastId, (received, id) => {
       failures = 0
       lastId = id
       status('live')
@@ -92,13 +93,13 @@ async function stream(tenant: string, signal: AbortSignal, heard: (frame: Frame 
     if (signal.aborted) return
     failures++
     status(failures > failuresUntilPolling ? 'polling' : 'reconnecting')
-    const wait = Math.min(500 * 2 ** (failures - 1), waitMax)
+    const wait = Math.min(500 * 2 ** (failures - 1), refused ? refusedWait : goneWait)
     await pause(wait * (0.8 + Math.random() * 0.4), signal)
   }
 }
 
-/** Opens the stream once and returns when it ends, for whatever reason. */
-async function once(tenant: string, signal: AbortSignal, lastId: string, received: (frame: Frame | undefined, id: string) => void, delayed: () => void) {
+/** Opens the stream once and returns when it ends, for whatever reason: true when the server refused it. */
+async function once(tenant: string, signal: AbortSignal, lastId: string, received: (frame: Frame | undefined, id: string) => void, delayed: () => void): Promise<boolean> {
   const attempt = new AbortController()
   const abort = () => attempt.abort()
   signal.addEventListener('abort', abort)
@@ -109,17 +110,18 @@ async function once(tenant: string, signal: AbortSignal, lastId: string, receive
     else if (silence > delayedAfter) delayed()
   }, 1000)
   try {
-    const headers: Record<string, string> = { Authorization: `Bearer ${session.key}`, Accept: 'text/event-stream' }
+    const { key } = session
+    const headers: Record<string, string> = { Authorization: `Bearer ${key}`, Accept: 'text/event-stream' }
     if (lastId) headers['Last-Event-ID'] = lastId
     const response = await fetch(`/api/v1/tenants/${encodeURIComponent(tenant)}/live`, { headers, signal: attempt.signal, cache: 'no-store' })
     learnTime(response)
-    if (response.status === 401) session.reject()
-    if (!response.ok || !response.body) return
+    if (response.status === 401) session.reject(key)
+    if (!response.ok || !response.body) return true
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader()
     const parser = new SseParser()
     for (;;) {
       const { done, value } = await reader.read()
-      if (done) return
+      if (done) return false
       lastByte = Date.now()
       for (const event of parser.push(value)) {
         const known = event.event === 'snapshot' || event.event === 'change'
@@ -128,6 +130,7 @@ async function once(tenant: string, signal: AbortSignal, lastId: string, receive
     }
   } catch {
     // The network failed or the watchdog gave up: the caller connects again.
+    return false
   } finally {
     clearInterval(watchdog)
     signal.removeEventListener('abort', abort)
@@ -141,10 +144,15 @@ function pause(ms: number, signal: AbortSignal): Promise<void> {
       clearTimeout(timer)
       signal.removeEventListener('abort', end)
       removeEventListener('online', end)
+      document.removeEventListener('visibilitychange', seen)
       resolve()
+    }
+    const seen = () => {
+      if (!document.hidden) end()
     }
     const timer = setTimeout(end, ms)
     signal.addEventListener('abort', end)
     addEventListener('online', end)
+    document.addEventListener('visibilitychange', seen)
   })
 }

@@ -1,12 +1,12 @@
 import { queryOptions } from '@tanstack/react-query'
+import { leasesMax } from '../lib/view'
 import { client, unwrap } from './client'
 import type { LiveSnapshot } from './types'
 
-/** All tenants; refreshed every few seconds, because only one tenant at a time is streamed. */
+/** All tenants. The page that shows them asks again and again, because only one tenant at a time is streamed. */
 export const tenantsQuery = queryOptions({
   queryKey: ['tenants'],
   queryFn: () => unwrap(client.GET('/api/v1/tenants', { params: { query: { limit: 1000 } } })),
-  refetchInterval: 5000,
 })
 
 /** What the live stream of a tenant begins with, for when there is no stream. */
@@ -15,7 +15,7 @@ export async function loadSnapshot(tenant: string): Promise<LiveSnapshot> {
   const [found, licenses, seats, timeline] = await Promise.all([
     unwrap(client.GET('/api/v1/tenants/{tenant}', { params: { path } })),
     unwrap(client.GET('/api/v1/tenants/{tenant}/licenses', { params: { path, query: { limit: 1000 } } })),
-    unwrap(client.GET('/api/v1/tenants/{tenant}/seats', { params: { path, query: { state: 'active', limit: 200 } } })),
+    unwrap(client.GET('/api/v1/tenants/{tenant}/seats', { params: { path, query: { state: 'active', limit: leasesMax } } })),
     unwrap(client.GET('/api/v1/tenants/{tenant}/timeline', { params: { path, query: { limit: 50 } } })),
   ])
   return {

@@ -16,3 +16,13 @@ describe('signInFromAddress', () => {
     expect(location.hash).toBe('#main')
   })
 })
+
+describe('a refusal', () => {
+  it('forgets the key that was refused, not one entered since', () => {
+    session.signIn('op_new')
+    session.reject('op_old')
+    expect(session).toMatchObject({ key: 'op_new', rejected: false })
+    session.reject('op_new')
+    expect(session).toMatchObject({ key: '', rejected: true })
+  })
+})

@@ -23,9 +23,9 @@ export const session = {
     sessionStorage.removeItem(storageKey)
     tell()
   },
-  /** The server said 401: the key is wrong, or is not valid any more. */
-  reject() {
-    if (session.key === '') return
+  /** The server said 401: the key is wrong, or is not valid any more. Says nothing about a key entered since. */
+  reject(key: string) {
+    if (session.key === '' || session.key !== key) return
     rejected = true
     sessionStorage.removeItem(storageKey)
     tell()

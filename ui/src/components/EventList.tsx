@@ -1,35 +1,46 @@
 import { useState } from 'react'
 import type { Event, License } from '../api/types'
-import { describe, holdersOf, type EventWords } from '../lib/events'
+import { describe, type EventWords } from '../lib/events'
 import { ago, fullTime } from '../lib/time'
 import { useNow } from '../lib/useNow'
 
 const tones: Record<EventWords['tone'], string> = {
-  ok: 'border-l-ok',
-  warn: 'border-l-warn',
-  danger: 'border-l-danger',
-  plain: 'border-l-control',
+  ok: 'text-ok',
+  warn: 'text-warn',
+  danger: 'text-danger',
+  plain: 'text-muted',
+}
+
+interface Props {
+  events: Event[]
+  names: Record<string, string>
+  licenses: License[]
+  holders: Record<string, string>
 }
 
 /** The newest events, newest first. Each can be opened to the object that is stored. */
-export function EventList({ events, names, licenses }: { events: Event[]; names: Record<string, string>; licenses: License[] }) {
+export function EventList({ events, names, licenses, holders }: Props) {
   const now = useNow()
-  const holders = holdersOf(events, names)
   return (
-    <ol className="grid gap-2">
+    <ol>
       {events.map((event) => {
-        const { verb, about, tone } = describe(event, names, licenses, holders)
+        const { verb, about, tone, sign } = describe(event, names, licenses, holders)
         return (
-          <li key={event.id} data-event={event.type} className={`border-l-4 pl-3 ${tones[tone]}`}>
-            <p>
-              <span className="font-semibold">{verb}</span> {about}
-            </p>
-            <Stored event={event}>
-              <time dateTime={event.time} title={fullTime(event.time)}>
-                {ago(event.time, now)}
-              </time>
-              , by {actor(event.actor)}, version{'\u00a0'}{event.version}
-            </Stored>
+          <li key={event.id} data-event={event.type} className="grid grid-cols-[1.25rem_minmax(0,1fr)] border-b border-line px-4 py-2 last:border-0">
+            <span aria-hidden="true" className={`font-semibold ${tones[tone]}`}>
+              {sign}
+            </span>
+            <div>
+              <p>
+                <span className="font-semibold">{verb}</span> {about}
+              </p>
+              <Stored event={event}>
+                <time dateTime={event.time} title={fullTime(event.time)} className="tabular-nums">
+                  {ago(event.time, now)}
+                </time>
+                , by {actor(event.actor)}, version{'\u00a0'}{event.version}
+              </Stored>
+            </div>
           </li>
         )
       })}

@@ -15,7 +15,7 @@ export function LeaseTable({ leases, licenses }: { leases: ShownLease[]; license
       <thead className="border-b border-line text-xs/4 text-muted max-md:sr-only">
         <tr>
           {['User', 'Machine', 'Process', 'License', 'Since', 'Expires in', 'State'].map((title) => (
-            <th key={title} scope="col" className="px-3 py-2 font-medium">
+            <th key={title} scope="col" className="px-3 py-2 font-medium whitespace-nowrap">
               {title}
             </th>
           ))}
@@ -25,8 +25,8 @@ export function LeaseTable({ leases, licenses }: { leases: ShownLease[]; license
         {leases.map((lease) => {
           const gone = lease.goneAt !== undefined
           return (
-            <tr key={lease.id} data-lease={lease.id} className={`border-b border-line last:border-0 max-md:grid max-md:grid-cols-2 max-md:gap-x-3 max-md:px-3 max-md:py-2 ${gone ? 'text-muted line-through' : ''}`}>
-              <Cell name="User">{lease.user || <em>forgotten</em>}</Cell>
+            <tr key={lease.id} data-lease={lease.id} className={`border-b border-line last:border-0 max-md:grid hover:bg-surface-2 max-md:grid-cols-2 max-md:gap-x-3 max-md:px-3 max-md:py-2 ${gone ? 'text-muted line-through' : ''}`}>
+              <Cell name="User">{lease.user ? <span className="font-medium">{lease.user}</span> : <em>forgotten</em>}</Cell>
               <Cell name="Machine">{lease.machine || <em>forgotten</em>}</Cell>
               <Cell name="Process">{lease.process ?? '–'}</Cell>
               <Cell name="License">{products.get(lease.license) ?? lease.license}</Cell>

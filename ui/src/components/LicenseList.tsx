@@ -15,7 +15,7 @@ export function LicenseList({ licenses, selected }: { licenses: License[]; selec
   return (
     <ul className="grid grid-cols-[repeat(auto-fill,minmax(min(100%,18rem),1fr))] gap-4">
       {sorted.map((license) => (
-        <li key={license.id} className={`panel rounded-lg border bg-surface p-4 ${license.id === selected ? 'border-accent' : 'border-line'}`}>
+        <li key={license.id} className={`panel p-4 ${license.id === selected ? 'border-accent' : ''}`}>
           <div className="flex items-baseline justify-between gap-2">
             <h3 className="text-base/6 font-semibold">
               <Link
@@ -33,7 +33,7 @@ export function LicenseList({ licenses, selected }: { licenses: License[]; selec
           <p className="mt-2 text-xs/4 text-muted">
             Lease {duration(license.lease_seconds)}, heartbeat every {duration(license.heartbeat_seconds)}
           </p>
-          {license.status !== 'active' && <p className="mt-2 text-xs/4">{banners[license.status]}</p>}
+          {license.status !== 'active' && <p className="banner mt-3">{banners[license.status]}</p>}
         </li>
       ))}
     </ul>

@@ -4,7 +4,7 @@ import { ProblemError } from '../api/client'
 export function ProblemPanel({ error, retry }: { error: Error; retry: () => void }) {
   const problem = error instanceof ProblemError ? error.problem : undefined
   return (
-    <section role="alert" className="panel rounded-lg border border-danger bg-surface p-4">
+    <section role="alert" className="panel border-danger p-4">
       <h2 className="font-semibold text-danger">{problem?.title ?? 'Something went wrong on this page'}</h2>
       <p className="mt-1">{problem?.detail ?? error.message}</p>
       {problem?.request_id && (
@@ -12,7 +12,7 @@ export function ProblemPanel({ error, retry }: { error: Error; retry: () => void
           Request <code className="font-mono select-all">{problem.request_id}</code>
         </p>
       )}
-      <button type="button" onClick={retry} className="mt-3 h-9 rounded-md border border-control px-4 font-medium hover:bg-surface-2">
+      <button type="button" onClick={retry} className="button mt-3 px-4">
         Retry
       </button>
     </section>

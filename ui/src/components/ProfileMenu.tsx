@@ -12,7 +12,7 @@ export function ProfileMenu() {
       <div id="profile" popover="auto" className="fixed inset-auto top-14 right-4 m-0 w-64 rounded-lg border border-line bg-surface p-4 text-fg shadow-lg">
         <p className="font-semibold">Operator</p>
         <p className="mt-1 text-muted">Signed in with the operator key, in this tab only.</p>
-        <button type="button" onClick={() => session.signOut()} className="mt-3 h-9 w-full rounded-md border border-control font-medium hover:bg-surface-2">
+        <button type="button" onClick={() => session.signOut()} className="button mt-3 w-full">
           Sign out
         </button>
       </div>

@@ -1,4 +1,5 @@
-import { Link, Outlet } from '@tanstack/react-router'
+import { Link, Outlet, useLocation } from '@tanstack/react-router'
+import { useEffect, useRef } from 'react'
 import { nextTheme, useTheme } from '../lib/theme'
 import { LiveState } from './LiveState'
 import { ProfileMenu } from './ProfileMenu'
@@ -45,7 +46,7 @@ export function Shell() {
           </div>
         </div>
       </header>
-      <main id="main" tabIndex={-1} className="mx-auto w-full max-w-[90rem] flex-1 px-4 py-6 outline-none">
+      <main id="main" ref={useFocusOnNavigation()} tabIndex={-1} className="mx-auto w-full max-w-[90rem] flex-1 px-4 py-6 outline-none">
         <Outlet />
       </main>
       <footer className="border-t border-line bg-surface">
@@ -64,6 +65,18 @@ export function Shell() {
   )
 }
 
+/** Where a page was changed by a link, reading goes on at the new page, not at the link that is gone. */
+function useFocusOnNavigation() {
+  const main = useRef<HTMLElement>(null)
+  const path = useLocation({ select: (l) => l.pathname })
+  const before = useRef(path)
+  useEffect(() => {
+    if (before.current !== path) main.current?.focus({ preventScroll: true })
+    before.current = path
+  }, [path])
+  return main
+}
+
 function Mark() {
   return (
     <svg viewBox="0 0 32 32" className="size-7" aria-hidden="true">
@@ -78,7 +91,7 @@ const themeNames = { system: 'System', light: 'Light', dark: 'Dark' } as const
 function ThemeToggle() {
   const theme = useTheme()
   return (
-    <button type="button" onClick={nextTheme} className="inline-flex h-9 items-center gap-1.5 rounded-md border border-line px-2.5 text-muted hover:bg-surface-2 hover:text-fg" title="Change the theme">
+    <button type="button" onClick={nextTheme} className="button gap-1.5 text-muted hover:text-fg" title="Change the theme">
       <svg viewBox="0 0 16 16" className="size-4" aria-hidden="true">
         <circle cx="8" cy="8" r="6.5" fill="none" stroke="currentColor" strokeWidth="1.5" />
         <path d="M8 1.5a6.5 6.5 0 0 1 0 13Z" fill="currentColor" />

@@ -18,7 +18,7 @@ export function SignIn() {
     if (wellFormed) session.signIn(key)
   }
   return (
-    <section className="panel mx-auto mt-8 max-w-md rounded-lg border border-line bg-surface p-6">
+    <section className="panel mx-auto mt-8 max-w-md p-6">
       <h1 className="text-xl/7 font-semibold">Sign in</h1>
       <p className="mt-2 text-muted">
         The operator key is in the file <code className="font-mono">operator.key</code> in the ledger’s data folder.

@@ -27,6 +27,11 @@ describe('SseParser', () => {
     expect(events(...text)).toEqual(want)
   })
 
+  it('tells half of \\r\\n from an empty line of its own', () => {
+    expect(events('data: a\r', '\n', '\n')).toEqual([{ event: 'message', data: 'a', id: '' }])
+    expect(events('data: a\r', '', '\n', '', '\r\n')).toEqual([{ event: 'message', data: 'a', id: '' }])
+  })
+
   it('drops what has no data, and an event that is cut off', () => {
     expect(events('event: ping\n\n', 'id: 7\n\n', 'data: half')).toEqual([])
   })

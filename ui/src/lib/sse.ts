@@ -25,9 +25,10 @@ export class SseParser {
   push(piece: string): SseEvent[] {
     const events: SseEvent[] = []
     // A \r\n may be cut in two: the \r ended the line, the \n belongs to it.
-    if (this.#afterCr && piece.startsWith('\n')) piece = piece.slice(1)
-    if (piece !== '') this.#afterCr = piece.endsWith('\r')
-    const lines = (this.#rest + piece).split(/\r\n|\n|\r/)
+    if (piece === '') return events
+    const text = this.#afterCr && piece.startsWith('\n') ? piece.slice(1) : piece
+    this.#afterCr = piece.endsWith('\r')
+    const lines = (this.#rest + text).split(/\r\n|\n|\r/)
     this.#rest = lines.pop() ?? ''
     for (const line of lines) {
       if (line === '') {

@@ -1,4 +1,5 @@
 const relative = new Intl.RelativeTimeFormat('en', { numeric: 'auto' })
+const clock = new Intl.DateTimeFormat('en', { timeStyle: 'medium' })
 const absolute = new Intl.DateTimeFormat('en', { dateStyle: 'medium', timeStyle: 'medium' })
 
 /** "3 seconds ago". What just happened is "now", also when the clock of the page ticks a moment later. */
@@ -9,6 +10,11 @@ export function ago(iso: string, now: number): string {
   if (size < 3600) return relative.format(Math.trunc(seconds / 60), 'minute')
   if (size < 86_400) return relative.format(Math.trunc(seconds / 3600), 'hour')
   return relative.format(Math.trunc(seconds / 86_400), 'day')
+}
+
+/** "3:04:05 PM". */
+export function timeOfDay(iso: string): string {
+  return clock.format(Date.parse(iso))
 }
 
 /** The local date and time, and UTC: what a person compares with a log. */

@@ -1,12 +1,16 @@
 import { useQuery, useQueryClient } from '@tanstack/react-query'
 import { useEffect, useRef, useState } from 'react'
+import { mayPass } from '../api/client'
 import { followTenant, type LiveStatus } from '../api/live'
 import { loadSnapshot } from '../api/queries'
 import { now } from './clock'
 import { setLiveStatus } from './liveStatus'
+import { tick } from './useNow'
 import { applyFrame, dropGone, lacksLeases, lingerFor, type Frame, type TenantView } from './view'
 
 const pollEvery = 30_000
+/** How soon a page that could not be loaded is tried again. */
+const retryEvery = 5000
 /** The least time between two questions for what a frame could not hold. */
 const askEvery = 1000
 
@@ -29,7 +33,10 @@ export function useTenant(tenant: string) {
       return [{ kind: 'snapshot', data } as Frame, ...meanwhile.current].reduce((view, frame) => applyFrame(view, frame, now()), before) as TenantView
     },
     staleTime: Number.POSITIVE_INFINITY, // the stream keeps it fresh
-    refetchInterval: status === 'polling' ? pollEvery : false,
+    refetchInterval: ({ state }) => {
+      if (!state.data) return state.error && mayPass(state.error) ? retryEvery : false
+      return status === 'polling' ? pollEvery : false
+    },
   })
   const found = query.data !== undefined
 
@@ -59,6 +66,7 @@ export function useTenant(tenant: string) {
     const stop = followTenant(tenant, {
       frame(frame) {
         if (queryClient.isFetching({ queryKey }) > 0) meanwhile.current.push(frame)
+        tick()
         const view = update((before) => applyFrame(before, frame, now()))
         if (frame.kind === 'snapshot') return
         if (frame.data.leases.some((l) => l.state !== 'active')) {
@@ -84,12 +92,12 @@ const keyOf = (tenant: string) => ['tenant', tenant]
 
 function snapshotOf(view: TenantView | undefined): Frame | undefined {
   if (!view) return undefined
-  const { tenant, licenses, leases, leasesMore, events, names, position } = view
+  const { tenant, licenses, leases, leasesMore, events, names, position, time } = view
   return {
     kind: 'snapshot',
     data: {
-      tenant, licenses, events, names, position,
-      leases: leases.filter((l) => l.state === 'active'), leases_more: leasesMore, time: new Date(view.receivedAt).toISOString(),
+      tenant, licenses, events, names, position, time,
+      leases: leases.filter((l) => l.state === 'active'), leases_more: leasesMore,
     },
   }
 }

@@ -70,3 +70,33 @@ describe('applyFrame', () => {
     expect(view.events.at(-1)?.version).toBe('20')
   })
 })
+
+describe('who held a lease', () => {
+  const released = event('seat.released', { license: 'lic_1', lease: 'lse_1' }, '4')
+
+  it('is known from its acquire', () => {
+    expect(start({ leases: [] }).holders).toEqual({ lse_1: 'ada on ws-1' })
+  })
+  it('is remembered when its acquire is older than the page goes back', () => {
+    let view = start({ events: [] })
+    view = after(view, { leases: [lease('lse_1', { state: 'released' })], events: [released] })
+    view = dropGone(view, 2000 + lingerFor)
+    expect(after(view, {}).holders).toEqual({ lse_1: 'ada on ws-1' })
+    const again = snapshot({ leases: [], events: [released] })
+    expect(applyFrame(view, { kind: 'snapshot', data: again }, 9000)?.holders).toEqual({ lse_1: 'ada on ws-1' })
+  })
+  it('is known from a lease that was never listed', () => {
+    const expired = event('seat.expired', { license: 'lic_1', lease: 'lse_9' }, '4')
+    expect(after(start(), { leases: [lease('lse_9', { user: 'bob', state: 'expired' })], events: [expired] }).holders).toMatchObject({ lse_9: 'bob on ws-1' })
+  })
+  it('is forgotten when the directory forgot', () => {
+    const forgotten = snapshot({ leases: [], names: {} })
+    expect(applyFrame(start(), { kind: 'snapshot', data: forgotten }, 2000)?.holders).toEqual({ lse_1: 'forgotten on forgotten' })
+  })
+  it('is dropped with the last event about it', () => {
+    const others = { events: Array.from({ length: 50 }, (_, i) => event('seat.denied', {}, String(i + 10))) }
+    const ended = after(start(), { leases: [lease('lse_1', { state: 'released' })] })
+    expect(after(ended, others).holders).toEqual({ lse_1: 'ada on ws-1' }) // still struck through on the page
+    expect(after(dropGone(ended, 2000 + lingerFor), others).holders).toEqual({})
+  })
+})

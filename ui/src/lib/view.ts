@@ -14,7 +14,11 @@ export interface TenantView {
   events: Event[]
   /** Clear text by pseudonym. */
   names: Record<string, string>
+  /** Who holds or held a lease that the page names, by lease. */
+  holders: Record<string, string>
   position: string
+  /** Time of the last change it holds, by the server's clock. */
+  time: string
   /** When this browser learned of it, in milliseconds. */
   receivedAt: number
 }
@@ -35,29 +39,37 @@ export function applyFrame(view: TenantView | undefined, frame: Frame, now: numb
   const { data } = frame
   const leases = mergeLeases(view.leases, data.leases, now)
   const oldest = leases.filter((l) => l.state === 'active')[leasesMax]
+  const names = { ...view.names, ...data.names }
+  // An answer of the server may have been ahead of the stream: what is there already is not new.
+  const events = mergeById(view.events, data.events).toSorted(byVersion).slice(0, eventsMax)
   return {
     tenant: data.tenant ?? view.tenant,
     licenses: mergeById(view.licenses, data.licenses),
     leases: oldest ? leases.slice(0, leases.indexOf(oldest)) : leases,
     leasesMore: view.leasesMore || data.leases_more || oldest !== undefined,
-    // An answer of the server may have been ahead of the stream: what is there already is not new.
-    events: mergeById(view.events, data.events).toSorted(byVersion).slice(0, eventsMax),
-    names: { ...view.names, ...data.names },
+    events,
+    names,
+    holders: holdersOf(view.holders, [...leases, ...data.leases], events, names),
     position: data.position,
+    time: data.time,
     receivedAt: now,
   }
 }
 
 function fromSnapshot(data: LiveSnapshot, before: TenantView | undefined, now: number): TenantView {
   const lingering = before?.leases.filter((l) => l.goneAt !== undefined && l.goneAt > now) ?? []
+  const leases = newestFirst([...data.leases, ...lingering])
+  const events = data.events.slice(0, eventsMax)
   return {
     tenant: data.tenant,
     licenses: data.licenses,
-    leases: newestFirst([...data.leases, ...lingering]),
+    leases,
     leasesMore: data.leases_more,
-    events: data.events.slice(0, eventsMax),
+    events,
     names: data.names,
+    holders: holdersOf(before?.holders ?? {}, leases, events, data.names),
     position: data.position,
+    time: data.time,
     receivedAt: now,
   }
 }
@@ -102,4 +114,26 @@ function mergeById<T extends { id: string }>(shown: T[], changed: T[]): T[] {
   const byId = new Map(shown.map((x) => [x.id, x]))
   for (const x of changed) byId.set(x.id, x)
   return [...byId.values()]
+}
+
+/**
+ * Who held the leases that the page names. An event of a lease's end holds only its id, and its acquire may be older
+ * than the page goes back.
+ */
+function holdersOf(before: Record<string, string>, leases: Lease[], events: Event[], names: Record<string, string>): Record<string, string> {
+  const holders: Record<string, string> = {}
+  for (const event of events) {
+    const { lease, user, machine } = event.data as Record<string, string | undefined>
+    if (lease === undefined) continue
+    const known = before[lease]
+    if (user !== undefined && machine !== undefined) holders[lease] = holderText(names[user], names[machine])
+    else if (known !== undefined) holders[lease] = known
+  }
+  for (const lease of leases) holders[lease.id] = holderText(lease.user, lease.machine)
+  return holders
+}
+
+/** "ada on ws-1", as far as both are still known. */
+export function holderText(user: string | undefined, machine: string | undefined): string {
+  return `${user || 'forgotten'} on ${machine || 'forgotten'}`
 }

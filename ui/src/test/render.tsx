@@ -9,9 +9,10 @@ export function renderAt(path: string, { signedIn = true } = {}) {
   if (signedIn) session.signIn(`op_${'k'.repeat(43)}`)
   const router = createAppRouter(createMemoryHistory({ initialEntries: [path] }))
   const client = new QueryClient({ defaultOptions: { queries: { retry: false } } })
-  return render(
+  const view = render(
     <QueryClientProvider client={client}>
       <RouterProvider router={router} />
     </QueryClientProvider>,
   )
+  return { ...view, client }
 }

@@ -1,70 +1,89 @@
-import { getRouteApi, Link } from '@tanstack/react-router'
+import { createFileRoute, Link } from '@tanstack/react-router'
 import { useSessionKey } from '../api/session'
 import { Announcer } from '../components/Announcer'
 import { AsOf } from '../components/AsOf'
+import { Command } from '../components/Command'
 import { EventList } from '../components/EventList'
 import { LeaseTable } from '../components/LeaseTable'
 import { LicenseList } from '../components/LicenseList'
 import { ProblemPanel } from '../components/ProblemPanel'
+import { SeatBar } from '../components/SeatBar'
 import { SignIn } from '../components/SignIn'
 import { Skeleton } from '../components/Skeleton'
 import { StatusBadge } from '../components/StateBadge'
+import { usePaused } from '../lib/liveStatus'
+import { useHeld } from '../lib/useHeld'
 import { useTenant } from '../lib/useTenant'
 import { useTitle } from '../lib/useTitle'
 import type { TenantView } from '../lib/view'
 
-const route = getRouteApi('/t/$tenant')
+/** Filters are in the address: a reload or a copied link shows the same. Bad values fall back. */
+interface TenantSearch {
+  license?: string
+}
 
-export function TenantPage() {
-  const { tenant } = route.useParams()
-  useTitle(tenant)
+export const Route = createFileRoute('/t/$tenant')({
+  validateSearch: (search: Record<string, unknown>): TenantSearch =>
+    typeof search['license'] === 'string' && search['license'] !== '' ? { license: search['license'] } : {},
+  component: TenantPage,
+})
+
+function TenantPage() {
+  const { tenant } = Route.useParams()
   return useSessionKey() ? <TenantLive key={tenant} tenant={tenant} /> : <SignIn />
 }
 
 function TenantLive({ tenant }: { tenant: string }) {
   const { data, error, isPending, refetch, status, heardAt } = useTenant(tenant)
+  const view = useHeld(data, usePaused())
+  useTitle(view?.tenant.name ?? tenant)
   return (
     <>
       <Link to="/" className="inline-flex min-h-6 items-center text-link underline-offset-4 hover:underline">
         ← All tenants
       </Link>
+      {!view && <h1 className="mt-1 text-xl/7 font-semibold">{tenant}</h1>}
       {isPending && (
-        <>
-          <h1 className="text-xl/7 font-semibold">{tenant}</h1>
-          <div className="mt-4">
-            <Skeleton rows={5} label="Loading the tenant" />
-          </div>
-        </>
+        <div className="mt-4">
+          <Skeleton rows={5} label="Loading the tenant" />
+        </div>
       )}
       {error && (
-        <>
-          {!data && <h1 className="text-xl/7 font-semibold">{tenant}</h1>}
-          <div className="mt-4">
-            <ProblemPanel error={error} retry={() => void refetch()} />
-          </div>
-        </>
+        <div className="mt-4">
+          <ProblemPanel error={error} retry={() => void refetch()} />
+        </div>
       )}
-      {data && <TenantDetails view={data} heardAt={heardAt} fresh={status === 'live' || status === 'connecting'} />}
+      {view && <TenantDetails view={view} heardAt={heardAt} fresh={status === 'live' || status === 'connecting'} />}
     </>
   )
 }
 
 function TenantDetails({ view, heardAt, fresh }: { view: TenantView; heardAt: number; fresh: boolean }) {
-  const { license } = route.useSearch()
-  const { tenant, licenses, events, names } = view
+  const { license } = Route.useSearch()
+  const { tenant, licenses, events, names, holders } = view
   const leases = license ? view.leases.filter((l) => l.license === license) : view.leases
-  const inUse = licenses.reduce((sum, l) => sum + l.in_use, 0)
-  const seats = licenses.reduce((sum, l) => sum + (l.status === 'revoked' ? 0 : l.seats), 0)
+  const current = licenses.filter((l) => l.status !== 'revoked')
+  const inUse = current.reduce((sum, l) => sum + l.in_use, 0)
+  const seats = current.reduce((sum, l) => sum + l.seats, 0)
   return (
     <>
-      <div className="mt-1 flex flex-wrap items-baseline gap-x-3">
-        <h1 className="text-xl/7 font-semibold">{tenant.name}</h1>
-        <StatusBadge status={tenant.status} />
+      <div className="mt-1 flex flex-wrap items-end justify-between gap-x-8 gap-y-3">
+        <div>
+          <div className="flex flex-wrap items-baseline gap-x-3">
+            <h1 className="text-xl/7 font-semibold">{tenant.name}</h1>
+            <StatusBadge status={tenant.status} />
+          </div>
+          <AsOf position={view.position} time={view.time} heardAt={heardAt} fresh={fresh} />
+        </div>
+        {current.length > 1 && (
+          <div className="w-full sm:w-72" data-testid="total">
+            <SeatBar inUse={inUse} seats={seats} />
+          </div>
+        )}
       </div>
-      <AsOf position={view.position} changedAt={view.receivedAt} heardAt={heardAt} fresh={fresh} />
       <Announcer text={`${inUse} of ${seats} seats in use`} />
       {tenant.status === 'suspended' && (
-        <output className="panel mt-4 block rounded-lg border border-warn bg-surface p-4">
+        <output className="banner mt-4">
           <strong>This tenant is suspended.</strong> None of its licenses gives or renews a seat until it is reinstated; running leases run out.
         </output>
       )}
@@ -87,7 +106,7 @@ function TenantDetails({ view, heardAt, fresh }: { view: TenantView; heardAt: nu
                 </Link>
               )}
             </div>
-            <div className="panel rounded-lg border border-line bg-surface">
+            <div className="panel">
               {leases.length === 0 ? (
                 <p className="p-4 text-muted">{license ? 'Nobody holds a seat of this license right now.' : 'Nobody holds a seat right now.'}</p>
               ) : (
@@ -101,8 +120,8 @@ function TenantDetails({ view, heardAt, fresh }: { view: TenantView; heardAt: nu
           <h2 id="events" className="mb-2 text-base/6 font-semibold">
             Newest events
           </h2>
-          <div className="panel rounded-lg border border-line bg-surface p-4">
-            <EventList events={events} names={names} licenses={licenses} />
+          <div className="panel">
+            {events.length === 0 ? <p className="p-4 text-muted">Nothing has happened yet.</p> : <EventList events={events} names={names} licenses={licenses} holders={holders} />}
           </div>
         </section>
       </div>
@@ -111,13 +130,10 @@ function TenantDetails({ view, heardAt, fresh }: { view: TenantView; heardAt: nu
 }
 
 function NoLicenses({ tenant }: { tenant: string }) {
-  const command = `curl -sS ${location.origin}/api/v1/tenants/${tenant}/licenses \\
-  -H "Authorization: Bearer $(cat data/operator.key)" \\
-  -d '{"product":"cad","seats":5}'`
   return (
-    <div className="panel rounded-lg border border-line bg-surface p-4">
+    <div className="panel p-4">
       <p className="text-muted">No licenses yet. Issue the first one; its answer holds the license key:</p>
-      <pre className="mt-3 rounded bg-surface-2 p-3 font-mono whitespace-pre-wrap break-all select-all">{command}</pre>
+      <Command path={`/tenants/${tenant}/licenses`} body={{ product: 'cad', seats: 5 }} />
     </div>
   )
 }

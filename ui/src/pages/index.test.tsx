@@ -1,3 +1,4 @@
+import { http, HttpResponse } from 'msw'
 import { screen } from '@testing-library/react'
 import userEvent from '@testing-library/user-event'
 import { describe, expect, it } from 'vitest'
@@ -49,5 +50,22 @@ describe('tenants', () => {
     server.use(answersProblem('', 401, 'unauthorized', 'A valid key is required'))
     renderAt('/')
     expect(await screen.findByRole('alert')).toHaveTextContent('does not know this key')
+  })
+
+  it('keeps what it knows while the server fails, and says how old it is', async () => {
+    server.use(answersTenants(acme))
+    const { client } = renderAt('/')
+    await screen.findByRole('link', { name: 'Acme Corp' })
+    server.use(answersProblem('', 503, 'overloaded', 'Too much to do'))
+    await client.refetchQueries()
+    expect(await screen.findByRole('alert')).toHaveTextContent('Too much to do')
+    expect(screen.getByText(/not updated for/)).toBeInTheDocument()
+    expect(screen.getByRole('link', { name: 'Acme Corp' })).toBeInTheDocument()
+  })
+
+  it('says that there are more than it lists', async () => {
+    server.use(http.get('*/api/v1/tenants', () => HttpResponse.json({ items: [acme], next: 'cursor', position: 'p' })))
+    renderAt('/')
+    expect(await screen.findByText(/There are more/)).toBeInTheDocument()
   })
 })

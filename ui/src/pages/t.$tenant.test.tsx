@@ -2,6 +2,7 @@ import { screen, waitFor, within } from '@testing-library/react'
 import { http, HttpResponse } from 'msw'
 import { describe, expect, it } from 'vitest'
 import { answersProblem, answersTenant, change, event, lease, license, liveStream, neverAnswers, snapshot, tenant } from '../test/ledger'
+import userEvent from '@testing-library/user-event'
 import { renderAt } from '../test/render'
 import { server } from '../test/server'
 
@@ -73,6 +74,44 @@ describe('tenant', () => {
     expect(within(table).getByText('bob')).toBeInTheDocument()
     expect(screen.getByTestId('in-use')).toHaveTextContent('2')
     live.end()
+  })
+
+  it('names the holder of a seat whose acquire is older than the page goes back', async () => {
+    const live = liveStream()
+    server.use(...answersTenant(snapshot({ events: [] }), live.stream))
+    renderAt('/t/acme')
+    expect(await screen.findByText('Nothing has happened yet.')).toBeInTheDocument()
+    live.send('snapshot', snapshot({ events: [] }))
+    await screen.findByText('Live')
+    live.send('change', change({ leases: [lease('lse_1', { state: 'released' })], events: [event('seat.released', { license: 'lic_1', lease: 'lse_1' }, '4')] }))
+    expect(await screen.findByText(/ada on ws-1, cad/)).toBeInTheDocument()
+    live.end()
+  })
+
+  it('stands still while it is paused, and then catches up', async () => {
+    const live = liveStream()
+    server.use(...answersTenant(snapshot(), live.stream))
+    renderAt('/t/acme')
+    live.send('snapshot', snapshot())
+    await userEvent.click(await screen.findByRole('button', { name: /^Live/ }))
+    live.send('change', change({ licenses: [{ ...license, in_use: 4 }], leases: [lease('lse_2', { user: 'bob' })] }))
+    expect(await screen.findByText(/changes are held back/)).toBeInTheDocument()
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    expect(screen.queryByText('bob')).not.toBeInTheDocument()
+    expect(screen.getByTestId('in-use')).toHaveTextContent('1')
+    await userEvent.click(screen.getByRole('button', { name: /^Paused/ }))
+    expect(await screen.findByText('bob')).toBeInTheDocument()
+    expect(screen.getByTestId('in-use')).toHaveTextContent('4')
+    live.end()
+  })
+
+  it('comes back by itself after the server failed', async () => {
+    server.use(...['/acme', '/acme/licenses', '/acme/seats', '/acme/timeline'].map((path) => answersProblem(path, 503, 'overloaded', 'Too much to do')))
+    renderAt('/t/acme')
+    expect(await screen.findByRole('alert')).toHaveTextContent('Too much to do')
+    server.use(...answersTenant(snapshot(), undefined))
+    expect(await screen.findByRole('heading', { name: 'Acme Corp' })).toBeInTheDocument()
+    expect(screen.queryByRole('alert')).not.toBeInTheDocument()
   })
 
   it('tells when it is suspended', async () => {
