@@ -82,8 +82,9 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 
 // entry is what is known of a request for its log line.
 type entry struct {
-	id  string
-	err error
+	id    string
+	route string // template of its path; "none" when there is no such route
+	err   error
 }
 
 type entryKey struct{}
@@ -104,19 +105,13 @@ func RequestID(ctx context.Context) string {
 // Observe is the middleware around a router: request id, one log line and the metrics per request, and a 500 in place of
 // a panic.
 func Observe(router *mux.Router, log *slog.Logger, metrics *Metrics) http.Handler {
+	router.Use(noteRoute)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
-		e := &entry{id: uuid.NewString()}
+		e := &entry{id: uuid.NewString(), route: "none"}
 		r = r.WithContext(context.WithValue(r.Context(), entryKey{}, e))
 		recorder := &recorder{ResponseWriter: w}
 		recorder.Header().Set("X-Request-Id", e.id)
-		route := "none"
-		var match mux.RouteMatch
-		if router.Match(r, &match) && match.Route != nil {
-			if template, err := match.Route.GetPathTemplate(); err == nil {
-				route = template
-			}
-		}
 		defer func() {
 			if cause := recover(); cause != nil {
 				if cause == http.ErrAbortHandler {
@@ -129,11 +124,11 @@ func Observe(router *mux.Router, log *slog.Logger, metrics *Metrics) http.Handle
 			}
 			status := max(recorder.status, http.StatusOK)
 			took := time.Since(began)
-			metrics.requests.WithLabelValues(route, r.Method, strconv.Itoa(status)).Inc()
-			metrics.seconds.WithLabelValues(route, r.Method).Observe(took.Seconds())
+			metrics.requests.WithLabelValues(e.route, r.Method, strconv.Itoa(status)).Inc()
+			metrics.seconds.WithLabelValues(e.route, r.Method).Observe(took.Seconds())
 			level := slog.LevelDebug
 			attrs := []slog.Attr{
-				slog.String("method", r.Method), slog.String("route", route), slog.Int("status", status),
+				slog.String("method", r.Method), slog.String("route", e.route), slog.Int("status", status),
 				slog.Duration("took", took), slog.String("request_id", e.id),
 			}
 			if e.err != nil {
@@ -143,6 +138,16 @@ func Observe(router *mux.Router, log *slog.Logger, metrics *Metrics) http.Handle
 			log.LogAttrs(r.Context(), level, "request", attrs...)
 		}()
 		router.ServeHTTP(recorder, r)
+	})
+}
+
+// noteRoute notes which route answers.
+func noteRoute(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if template, err := mux.CurrentRoute(r).GetPathTemplate(); err == nil {
+			entryOf(r.Context()).route = template
+		}
+		next.ServeHTTP(w, r)
 	})
 }
 
