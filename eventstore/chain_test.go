@@ -186,10 +186,6 @@ func TestAChangedLinkIsFound(t *testing.T) {
 		i := rapid.IntRange(0, len(records)-1).Draw(t, "commit")
 		text := []byte(records[i].Header[link])
 		text[rapid.IntRange(0, len(text)-1).Draw(t, "byte")] ^= rapid.ByteRange(1, 255).Draw(t, "xor")
-		var was, is eventstore.Hash
-		if was.UnmarshalText([]byte(records[i].Header[link])) == nil && is.UnmarshalText(text) == nil && was == is {
-			t.Skip("the same link, written otherwise")
-		}
 		changed := damaged(records, i, func(r *eventstore.Record) { r.Header[link] = string(text) })
 		if _, err := fold(t, changed); err == nil {
 			t.Fatalf("link %s of commit %d was accepted for %s", text, i+1, records[i].Header[link])
