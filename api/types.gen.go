@@ -301,7 +301,7 @@ type SeatList struct {
 
 // Tenant defines model for Tenant.
 type Tenant struct {
-	CreatedAt *time.Time `json:"created_at,omitempty"`
+	CreatedAt time.Time `json:"created_at"`
 
 	// Id Lower-case letters, digits and inner hyphens.
 	Id     TenantId     `json:"id"`

@@ -16,9 +16,7 @@ const TenantColumns = `t.tenant_id, t.name, t.status, t.created_at`
 func ScanTenant(row pgx.CollectableRow, more ...any) (api.Tenant, error) {
 	var t api.Tenant
 	err := row.Scan(append([]any{&t.Id, &t.Name, &t.Status, &t.CreatedAt}, more...)...)
-	if err == nil {
-		*t.CreatedAt = t.CreatedAt.UTC()
-	}
+	t.CreatedAt = t.CreatedAt.UTC()
 	return t, err
 }
 

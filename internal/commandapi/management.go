@@ -184,7 +184,7 @@ func licenseOf(r *http.Request) domain.LicenseID { return domain.LicenseID(mux.V
 func tenantReply(answer domain.Answer) api.TenantResponse {
 	t := answer.Tenant
 	return api.TenantResponse{Tenant: api.Tenant{
-		Id: string(t.ID), Name: t.Name, Status: api.TenantStatus(t.Status), CreatedAt: &t.CreatedAt,
+		Id: string(t.ID), Name: t.Name, Status: api.TenantStatus(t.Status), CreatedAt: t.CreatedAt,
 	}}
 }
 

@@ -35,7 +35,7 @@ func (a *API) listTenants(w http.ResponseWriter, r *http.Request) error {
 		reply.Items, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (api.TenantSummary, error) {
 			var s api.TenantSummary
 			t, err := projections.ScanTenant(row, &s.Licenses, &s.Seats, &s.InUse)
-			s.Id, s.Name, s.Status, s.CreatedAt = t.Id, t.Name, t.Status, *t.CreatedAt
+			s.Id, s.Name, s.Status, s.CreatedAt = t.Id, t.Name, t.Status, t.CreatedAt
 			return s, err
 		})
 		return err

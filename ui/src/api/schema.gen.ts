@@ -325,8 +325,9 @@ export interface paths {
         /**
          * Live changes as server-sent events
          * @description First an event `snapshot` (a `LiveSnapshot`), then `change` (a `LiveChange`) after each batch of commits that touched this tenant.
-         *     The SSE `id` of both is the position they reflect. A `ping` with empty data comes every 15 s. When the server can not
-         *     say what was missed it sends a new `snapshot`.
+         *     The SSE `id` of both is the position they reflect. A `ping` with empty data and no id comes every 15 s. Every
+         *     connection begins with a snapshot, so `Last-Event-ID` is not needed; when a change was or may have been missed a new
+         *     `snapshot` is sent.
          */
         get: operations["streamLive"];
         put?: never;
@@ -358,7 +359,7 @@ export interface components {
             name: string;
             status: components["schemas"]["TenantStatus"];
             /** Format: date-time */
-            created_at?: string;
+            created_at: string;
         };
         License: {
             id: string;
