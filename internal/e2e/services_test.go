@@ -20,6 +20,7 @@ import (
 	"github.com/coditect-ai/license-ledger/eventstore"
 	"github.com/coditect-ai/license-ledger/internal/embedded"
 	"github.com/coditect-ai/license-ledger/internal/identity"
+	"github.com/coditect-ai/license-ledger/internal/ledgertest"
 )
 
 // services are the three services over a nats-server with credentials and a Postgres, each a process of its own.
@@ -30,7 +31,7 @@ type services struct {
 	postgres                      *embedded.Postgres
 	operator                      string
 	addr                          map[string]string // by service
-	nats, command, project, query *process
+	nats, command, project, query *ledgertest.Process
 }
 
 func startServices(t testing.TB) *services {
@@ -48,7 +49,7 @@ func startServices(t testing.TB) *services {
 	}
 	s.configureNATS()
 	for _, name := range []string{"commandsvc", "projector", "querysvc"} {
-		s.addr[name] = freeAddr(t)
+		s.addr[name] = ledgertest.FreeAddr(t)
 	}
 	// In the wrong order: each waits for what it needs.
 	if err := s.postgres.Stop(t.Context()); err != nil {
@@ -56,7 +57,7 @@ func startServices(t testing.TB) *services {
 	}
 	s.query, s.project, s.command = s.start("querysvc"), s.start("projector"), s.start("commandsvc")
 	s.startNATS()
-	s.project.await("waiting for Postgres", func() bool { return strings.Contains(s.project.output.String(), "waiting for Postgres") }, func() string { return "" })
+	s.project.Await("waiting for Postgres", func() bool { return strings.Contains(s.project.Output(), "waiting for Postgres") }, func() string { return "" })
 	s.startPostgres()
 	s.ready()
 	return s
@@ -106,7 +107,7 @@ func (s *services) configureNATS() {
 	credentials, err := jwt.FormatUserConfig(userJWT, seed)
 	check(err)
 
-	addr := freeAddr(s.t)
+	addr := ledgertest.FreeAddr(s.t)
 	s.natsURL, s.credentials = "nats://"+addr, filepath.Join(s.dir, "ledger.creds")
 	check(os.WriteFile(s.credentials, credentials, 0o600))
 	config := fmt.Sprintf(`
@@ -122,8 +123,8 @@ jetstream: { store_dir: %q, sync_interval: always }
 
 func (s *services) startNATS() {
 	s.t.Helper()
-	s.nats = launch(s.t, nil, "nats-server", "--config", filepath.Join(s.dir, "nats.conf"))
-	s.nats.await("connectable", func() bool {
+	s.nats = ledgertest.Launch(s.t, nil, "nats-server", "--config", filepath.Join(s.dir, "nats.conf"))
+	s.nats.Await("connectable", func() bool {
 		nc, err := nats.Connect(s.natsURL, nats.UserCredentials(s.credentials))
 		if err != nil {
 			return false
@@ -133,9 +134,9 @@ func (s *services) startNATS() {
 	}, func() string { return "" })
 }
 
-func (s *services) start(name string) *process {
+func (s *services) start(name string) *ledgertest.Process {
 	s.t.Helper()
-	return launch(s.t, []string{
+	return ledgertest.Launch(s.t, []string{
 		"LISTEN_ADDR=" + s.addr[name], "NATS_URL=" + s.natsURL, "NATS_CREDENTIALS=" + s.credentials, "DATABASE_URL=" + s.postgres.URL(),
 		"LEDGER_SECRET_FILE=" + filepath.Join(s.dir, "ledger.secret"), "OPERATOR_KEY_FILE=" + filepath.Join(s.dir, "operator.key"),
 		"LEDGER_PARTITIONS=2",
@@ -145,13 +146,13 @@ func (s *services) start(name string) *process {
 // ready waits until all three services are.
 func (s *services) ready() {
 	s.t.Helper()
-	for name, p := range map[string]*process{"commandsvc": s.command, "projector": s.project, "querysvc": s.query} {
-		p.awaitReady("http://" + s.addr[name])
+	for name, p := range map[string]*ledgertest.Process{"commandsvc": s.command, "projector": s.project, "querysvc": s.query} {
+		p.AwaitReady("http://" + s.addr[name])
 	}
 }
 
-func (s *services) client() *ledger {
-	return &ledger{commands: "http://" + s.addr["commandsvc"], queries: "http://" + s.addr["querysvc"], operator: s.operator}
+func (s *services) client() *ledgertest.Client {
+	return &ledgertest.Client{Commands: "http://" + s.addr["commandsvc"], Queries: "http://" + s.addr["querysvc"], Operator: s.operator}
 }
 
 func TestThreeServices(t *testing.T) {
@@ -159,9 +160,9 @@ func TestThreeServices(t *testing.T) {
 	s := startServices(t)
 	l := s.client()
 	const seats = 10
-	_, key := l.license(t, "acme", seats, 300)
-	l.license(t, "beta", 3, 300) // in the other partition, or not: both have to work
-	acked := &acknowledged{acquired: map[string]bool{}, released: map[string]bool{}}
+	_, key := l.License(t, "acme", seats, 300)
+	l.License(t, "beta", 3, 300) // in the other partition, or not: both have to work
+	acked := &ledgertest.Acknowledged{}
 
 	// Under load, each of them dies once and is started again. Clients go on as soon as they can.
 	ctx, stop := context.WithCancel(t.Context())
@@ -174,26 +175,25 @@ func TestThreeServices(t *testing.T) {
 		})
 	}
 	acquired := func() int {
-		acked.mu.Lock()
-		defer acked.mu.Unlock()
-		return len(acked.acquired)
+		acquired, _ := acked.Counts()
+		return acquired
 	}
-	progress := func(p *process) {
+	progress := func(p *ledgertest.Process) {
 		t.Helper()
 		before := acquired()
-		p.await("making progress", func() bool { return acquired() > before+50 }, func() string { return "" })
+		p.Await("making progress", func() bool { return acquired() > before+50 }, func() string { return "" })
 	}
 	progress(s.command)
-	s.command.kill()
+	s.command.Kill()
 	s.command = s.start("commandsvc")
 	progress(s.command)
-	s.project.kill()
+	s.project.Kill()
 	s.project = s.start("projector")
 	progress(s.command)
-	s.query.kill()
+	s.query.Kill()
 	s.query = s.start("querysvc")
 	progress(s.command)
-	s.nats.kill()
+	s.nats.Kill()
 	s.startNATS()
 	progress(s.command)
 	s.ready()
@@ -201,21 +201,21 @@ func TestThreeServices(t *testing.T) {
 	wg.Wait()
 
 	// What a client reads after its own write is there.
-	done := l.must(t, 201, "POST", "/api/v1/tenants", l.operator, map[string]any{"id": "last", "name": "Last"})
-	if got := l.get(t, "/api/v1/tenants/last", done.position); got.at("tenant.name") != "Last" {
-		t.Fatalf("read after write: %v", got.body)
+	done := l.Must(t, 201, "POST", "/api/v1/tenants", l.Operator, map[string]any{"id": "last", "name": "Last"})
+	if got := l.Get(t, "/api/v1/tenants/last", done.Position); got.At("tenant.name") != "Last" {
+		t.Fatalf("read after write: %v", got.Body)
 	}
 	s.check(acked, seats)
 
-	for name, p := range map[string]*process{"commandsvc": s.command, "projector": s.project, "querysvc": s.query} {
+	for name, p := range map[string]*ledgertest.Process{"commandsvc": s.command, "projector": s.project, "querysvc": s.query} {
 		metrics, err := http.Get("http://" + s.addr[name] + "/metrics")
 		if err != nil || metrics.StatusCode != http.StatusOK {
 			t.Errorf("%s /metrics: %v", name, err)
 		}
-		if code := p.stop(); code != 0 {
-			t.Errorf("%s ended with %d:\n%s", name, code, p.output)
+		if code := p.Stop(); code != 0 {
+			t.Errorf("%s ended with %d:\n%s", name, code, p.Output())
 		}
-		for line := range strings.Lines(p.output.String()) {
+		for line := range strings.Lines(p.Output()) {
 			if !strings.HasPrefix(line, "{") {
 				t.Errorf("%s logged something other than JSON: %s", name, line)
 			}
@@ -224,10 +224,10 @@ func TestThreeServices(t *testing.T) {
 }
 
 // check compares acknowledgements, journals and read models.
-func (s *services) check(acked *acknowledged, seats int) {
+func (s *services) check(acked *ledgertest.Acknowledged, seats int) {
 	t := s.t
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), ledgertest.Patience)
 	defer cancel()
 	nc, err := nats.Connect(s.natsURL, append(eventstore.NATSOptions("test"), nats.UserCredentials(s.credentials))...)
 	if err != nil {
@@ -241,7 +241,7 @@ func (s *services) check(acked *acknowledged, seats int) {
 	if store.Info().Partitions != 2 {
 		t.Fatalf("%d partitions, want 2", store.Info().Partitions)
 	}
-	verifyJournal(ctx, t, store, store.Info().PartitionOf("acme"), acked, seats)
+	ledgertest.VerifyJournal(ctx, t, store, store.Info().PartitionOf("acme"), acked, seats)
 	db, err := pgxpool.New(ctx, s.postgres.URL())
 	if err != nil {
 		t.Fatal(err)
@@ -257,21 +257,21 @@ func TestServicesTellWhatIsMissing(t *testing.T) {
 		"projector":  {"NATS_URL", "DATABASE_URL"},
 		"querysvc":   {"NATS_URL", "DATABASE_URL", "LEDGER_SECRET_FILE", "OPERATOR_KEY_FILE"},
 	} {
-		p := launch(t, nil, name)
+		p := ledgertest.Launch(t, nil, name)
 		select {
-		case <-p.done:
-		case <-time.After(patience):
+		case <-p.Done():
+		case <-time.After(ledgertest.Patience):
 			t.Fatalf("%s goes on without its configuration", name)
 		}
 		for _, variable := range variables {
-			if !strings.Contains(p.output.String(), variable) {
-				t.Errorf("%s does not name %s:\n%s", name, variable, p.output)
+			if !strings.Contains(p.Output(), variable) {
+				t.Errorf("%s does not name %s:\n%s", name, variable, p.Output())
 			}
 		}
-		help := launch(t, nil, name, "--help")
-		<-help.done
-		if help.cmd.ProcessState.ExitCode() != 0 || !strings.Contains(help.output.String(), variables[0]) {
-			t.Errorf("%s --help: %s", name, help.output)
+		help := ledgertest.Launch(t, nil, name, "--help")
+		<-help.Done()
+		if help.ExitCode() != 0 || !strings.Contains(help.Output(), variables[0]) {
+			t.Errorf("%s --help: %s", name, help.Output())
 		}
 	}
 }
@@ -279,10 +279,10 @@ func TestServicesTellWhatIsMissing(t *testing.T) {
 // The configuration that is shipped is one that the server takes.
 func TestShippedNATSConfiguration(t *testing.T) {
 	t.Parallel()
-	p := launch(t, []string{"COMMANDSVC_PASSWORD=a", "PROJECTOR_PASSWORD=b", "QUERYSVC_PASSWORD=c"},
+	p := ledgertest.Launch(t, []string{"COMMANDSVC_PASSWORD=a", "PROJECTOR_PASSWORD=b", "QUERYSVC_PASSWORD=c"},
 		"nats-server", "-t", "--config", "../../deploy/nats-server.conf")
-	<-p.done
-	if p.cmd.ProcessState.ExitCode() != 0 {
-		t.Fatalf("nats-server refuses it:\n%s", p.output)
+	<-p.Done()
+	if p.ExitCode() != 0 {
+		t.Fatalf("nats-server refuses it:\n%s", p.Output())
 	}
 }

@@ -9,71 +9,73 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/coditect-ai/license-ledger/internal/ledgertest"
 )
 
 // The first minute of a newcomer, as the README tells it.
 func TestFirstSuccess(t *testing.T) {
 	t.Parallel()
-	p, l := up(t, t.TempDir())
-	_, key := l.license(t, "acme", 5, 300)
+	p, l := ledgertest.Up(t, t.TempDir())
+	_, key := l.License(t, "acme", 5, 300)
 	var first string
 	for i, user := range []string{"ada", "bob", "carol", "dan", "eve"} {
-		a := l.must(t, 201, "POST", "/api/v1/licenses/acquire", key, holder(user))
+		a := l.Must(t, 201, "POST", "/api/v1/licenses/acquire", key, ledgertest.Holder(user))
 		if i == 0 {
-			first = a.at("lease.id")
+			first = a.At("lease.id")
 		}
 	}
-	denied := l.must(t, 409, "POST", "/api/v1/licenses/acquire", key, holder("frank"))
-	if denied.code() != "no_seat_available" {
-		t.Fatalf("sixth acquire: %v", denied.body)
+	denied := l.Must(t, 409, "POST", "/api/v1/licenses/acquire", key, ledgertest.Holder("frank"))
+	if denied.Code() != "no_seat_available" {
+		t.Fatalf("sixth acquire: %v", denied.Body)
 	}
-	l.must(t, 200, "POST", "/api/v1/licenses/release", key, lease(first))
-	last := l.must(t, 201, "POST", "/api/v1/licenses/acquire", key, holder("frank"))
+	l.Must(t, 200, "POST", "/api/v1/licenses/release", key, ledgertest.Lease(first))
+	last := l.Must(t, 201, "POST", "/api/v1/licenses/acquire", key, ledgertest.Holder("frank"))
 
-	seats := l.get(t, "/api/v1/tenants/acme/seats?state=active", last.position)
-	if seats.at("seats") != "5" || seats.at("in_use") != "5" || len(seats.items()) != 5 {
-		t.Fatalf("seats: %v", seats.body)
+	seats := l.Get(t, "/api/v1/tenants/acme/seats?state=active", last.Position)
+	if seats.At("seats") != "5" || seats.At("in_use") != "5" || len(seats.Items()) != 5 {
+		t.Fatalf("seats: %v", seats.Body)
 	}
 	users := map[any]bool{}
-	for _, item := range seats.items() {
+	for _, item := range seats.Items() {
 		users[item["user"]] = true
 	}
 	if users["ada"] || !users["frank"] {
 		t.Fatalf("holders: %v, want frank and not ada", users)
 	}
 	var types []string
-	for _, e := range l.get(t, "/api/v1/tenants/acme/timeline", last.position).items() {
+	for _, e := range l.Get(t, "/api/v1/tenants/acme/timeline", last.Position).Items() {
 		types = append(types, strings.TrimPrefix(e["type"].(string), "ai.coditect."))
 	}
 	want := "seat.acquired.v1 seat.released.v1 seat.denied.v1 seat.acquired.v1"
 	if got := strings.Join(types[:4], " "); got != want {
 		t.Fatalf("newest events: %s, want %s", got, want)
 	}
-	if code := p.stop(); code != 0 || !strings.Contains(p.output.String(), "Stopped.") {
-		t.Fatalf("exit code %d:\n%s", code, p.output)
+	if code := p.Stop(); code != 0 || !strings.Contains(p.Output(), "Stopped.") {
+		t.Fatalf("exit code %d:\n%s", code, p.Output())
 	}
 }
 
 func TestSeatOfADeadProgramComesFree(t *testing.T) {
 	t.Parallel()
-	_, l := up(t, t.TempDir())
-	_, key := l.license(t, "acme", 1, 2)
-	died := l.must(t, 201, "POST", "/api/v1/licenses/acquire", key, holder("ada"))
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	_, l := ledgertest.Up(t, t.TempDir())
+	_, key := l.License(t, "acme", 1, 2)
+	died := l.Must(t, 201, "POST", "/api/v1/licenses/acquire", key, ledgertest.Holder("ada"))
+	ctx, cancel := context.WithTimeout(t.Context(), ledgertest.Patience)
 	defer cancel()
 	for { // nobody heartbeats, nobody releases
-		a, err := l.do(ctx, "POST", "/api/v1/licenses/acquire", key, holder("bob"), nil)
+		a, err := l.Do(ctx, "POST", "/api/v1/licenses/acquire", key, ledgertest.Holder("bob"), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if a.status == 201 {
-			expires, _ := time.Parse(time.RFC3339, died.at("lease.expires_at"))
-			acquired, _ := time.Parse(time.RFC3339, a.at("lease.acquired_at"))
+		if a.Status == 201 {
+			expires, _ := time.Parse(time.RFC3339, died.At("lease.expires_at"))
+			acquired, _ := time.Parse(time.RFC3339, a.At("lease.acquired_at"))
 			if acquired.Before(expires) {
 				t.Fatalf("seat given at %v, its lease ran until %v", acquired, expires)
 			}
-			for _, e := range l.get(t, "/api/v1/tenants/acme/timeline", a.position).items() {
-				if e["type"] == "ai.coditect.seat.expired.v1" && e["subject"] == died.at("lease.id") {
+			for _, e := range l.Get(t, "/api/v1/tenants/acme/timeline", a.Position).Items() {
+				if e["type"] == "ai.coditect.seat.expired.v1" && e["subject"] == died.At("lease.id") {
 					return
 				}
 			}
@@ -90,7 +92,7 @@ func TestSeatOfADeadProgramComesFree(t *testing.T) {
 // What is not there is a problem on the API and a page elsewhere.
 func TestWrongPathsAndMethods(t *testing.T) {
 	t.Parallel()
-	_, l := up(t, t.TempDir())
+	_, l := ledgertest.Up(t, t.TempDir())
 	for _, c := range []struct {
 		method, path string
 		status       int
@@ -105,7 +107,7 @@ func TestWrongPathsAndMethods(t *testing.T) {
 		{"GET", "/healthz", 200, "application/json", ""},
 		{"GET", "/api/%ff", 404, "application/problem+json", ""},
 	} {
-		r, err := http.NewRequestWithContext(t.Context(), c.method, l.commands+c.path, nil)
+		r, err := http.NewRequestWithContext(t.Context(), c.method, l.Commands+c.path, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -123,25 +125,25 @@ func TestWrongPathsAndMethods(t *testing.T) {
 func TestSecondUpIsRefused(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
-	first, _ := up(t, data)
-	second := launch(t, nil, "ledger", "up", "--addr", freeAddr(t), "--data", data)
+	first, _ := ledgertest.Up(t, data)
+	second := ledgertest.Launch(t, nil, "ledger", "up", "--addr", ledgertest.FreeAddr(t), "--data", data)
 	select {
-	case <-second.done:
-	case <-time.After(patience):
+	case <-second.Done():
+	case <-time.After(ledgertest.Patience):
 		t.Fatal("the second process goes on")
 	}
-	said := second.output.String()
-	if second.cmd.ProcessState.ExitCode() != 1 || !strings.Contains(said, data) || !strings.Contains(said, fmt.Sprint(first.cmd.Process.Pid)) {
-		t.Fatalf("exit code %d, said %q; want 1, the folder and the pid %d", second.cmd.ProcessState.ExitCode(), said, first.cmd.Process.Pid)
+	said := second.Output()
+	if second.ExitCode() != 1 || !strings.Contains(said, data) || !strings.Contains(said, fmt.Sprint(first.PID())) {
+		t.Fatalf("exit code %d, said %q; want 1, the folder and the pid %d", second.ExitCode(), said, first.PID())
 	}
 }
 
 func TestPortInUseIsReported(t *testing.T) {
 	t.Parallel()
-	_, l := up(t, t.TempDir())
-	second := launch(t, nil, "ledger", "up", "--addr", strings.TrimPrefix(l.commands, "http://"), "--data", t.TempDir())
-	<-second.done
-	if said := second.output.String(); second.cmd.ProcessState.ExitCode() != 1 || !strings.Contains(said, "choose another address") {
+	_, l := ledgertest.Up(t, t.TempDir())
+	second := ledgertest.Launch(t, nil, "ledger", "up", "--addr", strings.TrimPrefix(l.Commands, "http://"), "--data", t.TempDir())
+	<-second.Done()
+	if said := second.Output(); second.ExitCode() != 1 || !strings.Contains(said, "choose another address") {
 		t.Fatalf("said %q", said)
 	}
 }
@@ -150,33 +152,33 @@ func TestPortInUseIsReported(t *testing.T) {
 func TestDeletedPostgresIsRebuilt(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
-	p, l := up(t, data)
-	_, key := l.license(t, "acme", 50, 300)
+	p, l := ledgertest.Up(t, data)
+	_, key := l.License(t, "acme", 50, 300)
 	var ids []string
 	for i := range 30 {
-		ids = append(ids, l.must(t, 201, "POST", "/api/v1/licenses/acquire", key, holder(fmt.Sprint("u", i))).at("lease.id"))
+		ids = append(ids, l.Must(t, 201, "POST", "/api/v1/licenses/acquire", key, ledgertest.Holder(fmt.Sprint("u", i))).At("lease.id"))
 	}
 	position := ""
 	for _, id := range ids[:10] {
-		l.must(t, 200, "POST", "/api/v1/licenses/heartbeat", key, lease(id))
-		position = l.must(t, 200, "POST", "/api/v1/licenses/release", key, lease(id)).position
+		l.Must(t, 200, "POST", "/api/v1/licenses/heartbeat", key, ledgertest.Lease(id))
+		position = l.Must(t, 200, "POST", "/api/v1/licenses/release", key, ledgertest.Lease(id)).Position
 	}
 	paths := []string{"/api/v1/tenants", "/api/v1/tenants/acme", "/api/v1/tenants/acme/licenses", "/api/v1/tenants/acme/seats", "/api/v1/tenants/acme/timeline"}
 	before := map[string]string{}
 	for _, path := range paths {
-		a := l.get(t, path, position)
-		delete(a.body, "position") // a start adds the new writer's epoch to the journal
-		before[path] = fmt.Sprint(a.body)
+		a := l.Get(t, path, position)
+		delete(a.Body, "position") // a start adds the new writer's epoch to the journal
+		before[path] = fmt.Sprint(a.Body)
 	}
-	p.kill()
+	p.Kill()
 	if err := os.RemoveAll(filepath.Join(data, "postgres")); err != nil {
 		t.Fatal(err)
 	}
-	_, l = up(t, data)
+	_, l = ledgertest.Up(t, data)
 	for _, path := range paths {
-		a := l.get(t, path, position)
-		delete(a.body, "position")
-		if got := fmt.Sprint(a.body); got != before[path] {
+		a := l.Get(t, path, position)
+		delete(a.Body, "position")
+		if got := fmt.Sprint(a.Body); got != before[path] {
 			t.Errorf("GET %s after the rebuild:\n%s\nbefore:\n%s", path, got, before[path])
 		}
 	}
@@ -184,12 +186,12 @@ func TestDeletedPostgresIsRebuilt(t *testing.T) {
 
 func TestDemoHasSomethingToSee(t *testing.T) {
 	t.Parallel()
-	p, l := up(t, t.TempDir(), "--demo")
-	p.await("showing seats in use", func() bool {
-		a, err := l.do(t.Context(), "GET", "/api/v1/tenants/demo/seats?state=active", l.operator, nil, nil)
-		return err == nil && a.status == 200 && len(a.items()) >= 3
+	p, l := ledgertest.Up(t, t.TempDir(), "--demo")
+	p.Await("showing seats in use", func() bool {
+		a, err := l.Do(t.Context(), "GET", "/api/v1/tenants/demo/seats?state=active", l.Operator, nil, nil)
+		return err == nil && a.Status == 200 && len(a.Items()) >= 3
 	}, func() string { return "" })
-	if code := p.stop(); code != 0 {
+	if code := p.Stop(); code != 0 {
 		t.Fatalf("exit code %d", code)
 	}
 }
