@@ -1,11 +1,6 @@
 package domain
 
-import (
-	"cmp"
-	"maps"
-	"slices"
-	"time"
-)
+import "time"
 
 // LicenseIssued gives the tenant a license.
 type LicenseIssued struct {
@@ -95,30 +90,31 @@ func (l *LicenseInfo) heartbeat() time.Duration {
 type License struct {
 	LicenseInfo
 
-	leases  map[LeaseID]*Lease // the active ones, and the ended ones that are still remembered
-	holders map[Holder]*Lease  // the active ones
-	ended   []LeaseID          // remembered ended leases, oldest first
-	due     deadlines[*Lease]  // the active ones, by when they may have run out
-	place   int                // in the tenant's due
+	leases leases
+	inDue  int32 // place in the tenant's due
 }
 
 // Lease returns a copy of a lease that is active or was not long ago; false when it is unknown.
 func (l *License) Lease(id LeaseID) (Lease, bool) {
-	if found := l.leases[id]; found != nil {
-		return *found, true
+	n, ok := l.leases.find(id)
+	if !ok {
+		return Lease{}, false
 	}
-	return Lease{}, false
+	return l.leases.get(n, l.ID), true
 }
 
 // Leases calls f for each active lease, in no order.
 func (l *License) Leases(f func(Lease)) {
-	for _, lease := range l.holders {
-		f(*lease)
+	for _, n := range l.leases.due.items {
+		f(l.leases.get(n, l.ID))
 	}
 }
 
-func (l *License) deadline() time.Time { return l.due.top().due }
-func (l *License) position() *int      { return &l.place }
+// byLease orders the licenses that have active leases by the earliest deadline of one.
+type byLease struct{}
+
+func (byLease) deadline(l *License) int64 { return l.leases.deadline(l.leases.due.top()) }
+func (byLease) place(l *License) *int32   { return &l.inDue }
 
 func (t *Tenant) applyIssued(at time.Time, e *LicenseIssued) {
 	if t.licenses[e.License] != nil || t.keys[e.Key.ID] != nil {
@@ -129,9 +125,7 @@ func (t *Tenant) applyIssued(at time.Time, e *LicenseIssued) {
 			ID: e.License, Tenant: t.ID, Product: e.Product, Seats: e.Seats, LeaseSeconds: e.LeaseSeconds,
 			Status: LicenseActive, IssuedAt: at, Key: e.Key,
 		},
-		leases:  map[LeaseID]*Lease{},
-		holders: map[Holder]*Lease{},
-		place:   absent,
+		inDue: absent,
 	}
 	t.licenses[e.License] = l
 	t.keys[e.Key.ID] = l
@@ -141,9 +135,8 @@ func (t *Tenant) applyRevoked(at time.Time, e *LicenseRevoked) {
 	l := t.mustLicense(e.License)
 	l.Status = LicenseOver
 	// In the order of their acquires, not of the heap: which of them are remembered must be the same in every replay.
-	byFence := func(a, b *Lease) int { return cmp.Compare(a.Fence, b.Fence) }
-	for _, lease := range slices.SortedFunc(maps.Values(l.holders), byFence) {
-		t.endLease(at, l.ID, lease.ID, LeaseStateRevoked)
+	for _, n := range l.leases.inOrder() {
+		t.endLease(at, l.ID, l.leases.record(n).id(), LeaseStateRevoked)
 	}
 }
 

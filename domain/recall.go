@@ -21,7 +21,8 @@ func Recall(t *Tenant, events []Event) (Answer, *Rejection, bool) {
 		return licenseAnswer(t, e.License, false), nil, true
 	case *SeatAcquired:
 		l := t.licenses[e.License]
-		return acquireAnswer(l, l.leases[e.Lease], true), nil, true
+		n, _ := l.leases.find(e.Lease)
+		return acquireAnswer(l, n, true), nil, true
 	case *SeatDenied:
 		return Answer{}, e.rejection(), true
 	}

@@ -79,13 +79,7 @@ type Lease struct {
 	AcquiredAt time.Time
 	ExpiresAt  time.Time // exclusive
 	EndedAt    time.Time // zero while active
-
-	due   time.Time // its deadline in License.due: never later than ExpiresAt, or grace after a take-over
-	place int       // in License.due
 }
-
-func (l *Lease) deadline() time.Time { return l.due }
-func (l *Lease) position() *int      { return &l.place }
 
 // rejection says why an ended lease is of no use.
 func (l *Lease) rejection() *Rejection {
@@ -106,32 +100,23 @@ func (t *Tenant) applyAcquired(at time.Time, e *SeatAcquired) {
 	if l.InUse >= l.Seats {
 		broken("seat %d of %d acquired on %s", l.InUse+1, l.Seats, l.ID)
 	}
-	if l.leases[e.Lease] != nil || l.holders[e.Holder] != nil {
+	_, known := l.leases.find(e.Lease)
+	if _, holds := l.leases.heldBy(e.Holder); known || holds {
 		broken("lease %s, or a second one of its holder, acquired on %s", e.Lease, l.ID)
 	}
-	lease := &Lease{
-		ID: e.Lease, License: l.ID, Fence: t.Version, Holder: e.Holder,
-		State: LeaseStateActive, AcquiredAt: at, ExpiresAt: e.ExpiresAt, due: e.ExpiresAt, place: absent,
-	}
-	l.leases[e.Lease] = lease
-	l.holders[e.Holder] = lease
+	l.leases.add(e.Lease, e.Holder, t.Version, at, e.ExpiresAt)
 	l.InUse++
-	l.due.put(lease)
 	t.reschedule(l)
 }
 
 func (t *Tenant) applyHeartbeat(e *SeatHeartbeat) {
 	l := t.mustLicense(e.License)
 	for _, id := range e.Leases {
-		lease := l.leases[id]
-		if lease == nil || lease.State != LeaseStateActive {
+		n, ok := l.leases.active(id)
+		if !ok {
 			broken("heartbeat for %s, which is not an active lease of %s", id, l.ID)
 		}
-		// The deadline heap keeps its early entry and is put right when that falls due: a heartbeat costs no reordering.
-		lease.ExpiresAt = e.ExpiresAt
-		if e.ExpiresAt.Before(lease.due) {
-			lease.due = e.ExpiresAt
-			l.due.put(lease)
+		if l.leases.renew(n, e.ExpiresAt) {
 			t.reschedule(l)
 		}
 	}
@@ -139,31 +124,19 @@ func (t *Tenant) applyHeartbeat(e *SeatHeartbeat) {
 
 func (t *Tenant) endLease(at time.Time, license LicenseID, id LeaseID, state LeaseState) {
 	l := t.mustLicense(license)
-	lease := l.leases[id]
-	if lease == nil || lease.State != LeaseStateActive {
+	n, ok := l.leases.active(id)
+	if !ok {
 		broken("%s of %s, which is not an active lease of %s", state, id, license)
 	}
-	lease.State, lease.EndedAt = state, at
-	delete(l.holders, lease.Holder)
+	// How many are remembered depends on state alone: every replay remembers the same.
+	l.leases.end(n, state, at, max(endedMin, l.Seats))
 	l.InUse--
-	l.due.remove(lease)
 	t.reschedule(l)
-	l.remember(id)
 }
 
 // endedMin is how many ended leases of a license are remembered at least, so that a late call hears how its lease
 // ended. As many as there are seats, so that it holds even when all of them end at once.
 const endedMin = 256
-
-// remember keeps an ended lease and drops those beyond the limit. The limit depends on state alone: every replay
-// remembers the same.
-func (l *License) remember(id LeaseID) {
-	l.ended = append(l.ended, id)
-	for len(l.ended) > max(endedMin, l.Seats) {
-		delete(l.leases, l.ended[0])
-		l.ended = l.ended[1:]
-	}
-}
 
 // AcquireSeat asks for one seat of License for Holder. A holder that already has one gets the same lease and leaves no
 // events.
@@ -187,7 +160,7 @@ func (c AcquireSeat) Decide(t *Tenant, now Moment) ([]Event, error) {
 	inUse := l.InUse - len(expired)
 	denied := &SeatDenied{License: c.License, Holder: c.Holder, Reason: t.notInForce(l), Seats: l.Seats, InUse: inUse}
 	if denied.Reason == "" {
-		if held := l.holders[c.Holder]; held != nil && !expired[held.ID] {
+		if held, ok := l.leases.heldBy(c.Holder); ok && !expired[l.leases.record(held).id()] {
 			// Not even what ran out elsewhere: from such events nobody could tell later which lease the answer named.
 			return nil, nil
 		}
@@ -210,12 +183,13 @@ func (c AcquireSeat) Answer(t *Tenant, events []Event) Answer {
 	if len(events) > 0 {
 		_, created = events[len(events)-1].(*SeatAcquired)
 	}
-	return acquireAnswer(l, l.holders[c.Holder], created)
+	held, _ := l.leases.heldBy(c.Holder)
+	return acquireAnswer(l, held, created)
 }
 
-func acquireAnswer(l *License, lease *Lease, created bool) Answer {
-	held, license := *lease, l.LicenseInfo
-	return Answer{Created: created, Lease: &held, License: &license}
+func acquireAnswer(l *License, n leaseNumber, created bool) Answer {
+	lease, license := l.leases.get(n, l.ID), l.LicenseInfo
+	return Answer{Created: created, Lease: &lease, License: &license}
 }
 
 // HeartbeatSeats renews leases. Each is answered by itself: lease_not_found, lease_expired, lease_released and
@@ -241,9 +215,9 @@ func (c HeartbeatSeats) Decide(t *Tenant, now Moment) ([]Event, error) {
 	expired := expiredOf(events, l.ID)
 	beat := &SeatHeartbeat{License: c.License, ExpiresAt: now.At.Add(l.lease())}
 	for _, id := range distinct(c.Leases) {
-		lease := l.leases[id]
+		n, ok := l.leases.active(id)
 		// A second heartbeat in the same commit moves nothing, so it leaves nothing.
-		if lease == nil || lease.State != LeaseStateActive || expired[id] || lease.ExpiresAt.Equal(beat.ExpiresAt) {
+		if !ok || expired[id] || l.leases.record(n).expiresAt == millis(beat.ExpiresAt) {
 			continue
 		}
 		beat.Leases = append(beat.Leases, id)
@@ -277,7 +251,7 @@ func (c ReleaseSeats) Decide(t *Tenant, now Moment) ([]Event, error) {
 	events := t.expire(now, noLimit)
 	expired := expiredOf(events, l.ID)
 	for _, id := range distinct(c.Leases) {
-		if lease := l.leases[id]; lease != nil && lease.State == LeaseStateActive && !expired[id] {
+		if _, ok := l.leases.active(id); ok && !expired[id] {
 			events = append(events, &SeatReleased{License: c.License, Lease: id})
 		}
 	}
@@ -305,49 +279,49 @@ const noLimit = 1 << 30
 // expire returns a SeatExpired for each lease that ran out at now, at most limit. It reorders the deadline heaps, which
 // are a cache: what they say of the leases does not change.
 func (t *Tenant) expire(now Moment, limit int) []Event {
+	type hold struct {
+		license *License
+		lease   leaseNumber
+	}
 	var events []Event
-	var gone []*Lease
+	var gone []hold
 	for len(events) < limit && t.due.len() > 0 {
 		l := t.due.top()
-		lease := l.due.top()
-		if lease.due.After(now.At) {
+		n := l.leases.due.top()
+		lease := l.leases.record(n)
+		if lease.changesAt > millis(now.At) {
 			break
 		}
-		if due := l.runsOut(lease, now); due.After(lease.due) {
-			lease.due = due
-			l.due.put(lease)
+		if due := l.runsOut(lease, now); due > lease.changesAt {
+			l.leases.postpone(n, due)
 			t.reschedule(l)
 			continue
 		}
-		events = append(events, &SeatExpired{License: l.ID, Lease: lease.ID})
-		gone = append(gone, lease)
-		l.due.remove(lease)
+		events = append(events, &SeatExpired{License: l.ID, Lease: lease.id()})
+		gone = append(gone, hold{l, n})
+		l.leases.due.remove(&l.leases, n)
 		t.reschedule(l)
 	}
 	// Back in: whether they are gone is for Apply to say.
-	for _, lease := range gone {
-		l := t.licenses[lease.License]
-		l.due.put(lease)
-		t.reschedule(l)
+	for _, g := range gone {
+		g.license.leases.due.put(&g.license.leases, g.lease)
+		t.reschedule(g.license)
 	}
 	return events
 }
 
 // runsOut is when an active lease ends without a further heartbeat. Its entry in the heap may be earlier: the lease was
 // renewed since, or a writer took over meanwhile.
-func (l *License) runsOut(lease *Lease, now Moment) time.Time {
-	if grace := now.Epoch.Add(l.heartbeat()); grace.After(lease.ExpiresAt) {
-		return grace
-	}
-	return lease.ExpiresAt
+func (l *License) runsOut(lease *leaseRecord, now Moment) int64 {
+	return max(lease.expiresAt, millis(now.Epoch.Add(l.heartbeat())))
 }
 
 // reschedule puts the license where its earliest lease belongs in the tenant's deadlines.
 func (t *Tenant) reschedule(l *License) {
-	if l.due.len() == 0 {
-		t.due.remove(l)
+	if l.leases.due.len() == 0 {
+		t.due.remove(byLease{}, l)
 	} else {
-		t.due.put(l)
+		t.due.put(byLease{}, l)
 	}
 }
 
@@ -389,24 +363,24 @@ func (e *SeatDenied) rejection() *Rejection {
 // Those that expired now do not count. Like expire it reorders the heaps only.
 func (t *Tenant) retryAfterSeconds(l *License, now Moment, expired map[LeaseID]bool) int {
 	wait := l.lease()
-	var gone []*Lease
-	for l.due.len() > 0 {
-		lease := l.due.top()
-		if expired[lease.ID] {
-			l.due.remove(lease)
-			gone = append(gone, lease)
+	var gone []leaseNumber
+	for l.leases.due.len() > 0 {
+		n := l.leases.due.top()
+		lease := l.leases.record(n)
+		if expired[lease.id()] {
+			l.leases.due.remove(&l.leases, n)
+			gone = append(gone, n)
 			continue
 		}
 		due := l.runsOut(lease, now)
-		if !due.After(lease.due) {
-			wait = due.Sub(now.At)
+		if due <= lease.changesAt {
+			wait = instant(due).Sub(now.At)
 			break
 		}
-		lease.due = due
-		l.due.put(lease)
+		l.leases.postpone(n, due)
 	}
-	for _, lease := range gone {
-		l.due.put(lease)
+	for _, n := range gone {
+		l.leases.due.put(&l.leases, n)
 	}
 	t.reschedule(l)
 	return min(max(1, int((wait+time.Second-1)/time.Second)), max(1, l.LeaseSeconds))
@@ -417,12 +391,11 @@ func outcomes(l *License, ids []LeaseID, wanted LeaseState) Answer {
 	results := make([]LeaseOutcome, len(ids))
 	for i, id := range ids {
 		results[i].ID = id
-		lease := l.leases[id]
-		if lease == nil {
+		found, ok := l.Lease(id)
+		if !ok {
 			results[i].Rejected = rejectf(LeaseNotFound, "This license has no lease %q.", id)
 			continue
 		}
-		found := *lease
 		results[i].Lease = &found
 		if found.State != wanted {
 			results[i].Rejected = found.rejection()

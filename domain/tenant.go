@@ -96,7 +96,7 @@ func (t *Tenant) NextDue() (time.Time, bool) {
 	if t.due.len() == 0 {
 		return time.Time{}, false
 	}
-	return t.due.top().deadline(), true
+	return instant(byLease{}.deadline(t.due.top())), true
 }
 
 // Apply folds an event of the commit at time at into t. It never refuses: an event is a fact. It panics with an error
