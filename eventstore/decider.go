@@ -6,8 +6,6 @@ import (
 	"runtime/debug"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/coditect-ai/license-ledger/domain"
 )
 
@@ -213,7 +211,7 @@ func (d *decider) pseudonym(tenant domain.TenantID, kind NameKind, text string) 
 			return n.Pseudonym
 		}
 	}
-	p := domain.Pseudonym(string(kind) + "_" + uuid.NewString())
+	p := newPseudonym(kind)
 	d.names = append(d.names, Name{Tenant: tenant, Pseudonym: p, Kind: kind, Text: text})
 	return p
 }

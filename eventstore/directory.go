@@ -2,6 +2,8 @@ package eventstore
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/base32"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,6 +30,16 @@ type Name struct {
 	Text      string           `json:"text"`
 }
 
+// newPseudonym returns a random one: the first letter of the kind, and 80 bits.
+func newPseudonym(kind NameKind) domain.Pseudonym {
+	var b [10]byte
+	rand.Read(b[:]) // never fails
+	return domain.Pseudonym(string(kind[:1]) + "_" + pseudonymEncoding.EncodeToString(b[:]))
+}
+
+// pseudonymEncoding is Crockford's base 32, in lower case. Pseudonyms are short because a process holds millions.
+var pseudonymEncoding = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz")
+
 // DecodeNames returns the entries of one record of a directory log.
 func DecodeNames(r Record) ([]Name, error) {
 	var names []Name
@@ -43,26 +55,14 @@ func DecodeNames(r Record) ([]Name, error) {
 type Directory struct {
 	log Log
 
-	mu         sync.RWMutex
-	last       Place
-	texts      map[nameKey]string
-	pseudonyms map[textKey]domain.Pseudonym
-}
-
-type nameKey struct {
-	tenant    domain.TenantID
-	pseudonym domain.Pseudonym
-}
-
-type textKey struct {
-	tenant domain.TenantID
-	kind   NameKind
-	text   string
+	mu    sync.RWMutex
+	last  Place
+	names nameTable
 }
 
 // NewDirectory returns the directory of log, with nothing read yet.
 func NewDirectory(log Log) *Directory {
-	return &Directory{log: log, texts: map[nameKey]string{}, pseudonyms: map[textKey]domain.Pseudonym{}}
+	return &Directory{log: log, names: newNameTable()}
 }
 
 // Load reads what was added since, by this process or another.
@@ -86,7 +86,9 @@ func (d *Directory) loadTo(ctx context.Context, last uint64) error {
 		if err != nil {
 			return fmt.Errorf("record %d: %w", seq, err)
 		}
-		d.put(Place{seq, r.ID}, names)
+		if err := d.put(Place{seq, r.ID}, names); err != nil {
+			return fmt.Errorf("record %d: %w", seq, err)
+		}
 		if seq >= last {
 			return errReadEnough
 		}
@@ -112,14 +114,14 @@ func (d *Directory) Seq() uint64 {
 func (d *Directory) Text(tenant domain.TenantID, p domain.Pseudonym) string {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	return d.texts[nameKey{tenant, p}]
+	return d.names.text(tenant, p)
 }
 
 // Pseudonym returns what stands for a text; empty when nothing does yet.
 func (d *Directory) Pseudonym(tenant domain.TenantID, kind NameKind, text string) domain.Pseudonym {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	return d.pseudonyms[textKey{tenant, kind, text}]
+	return d.names.pseudonym(tenant, kind, text)
 }
 
 // Add stores names durably. Errors: ErrConflict when another writer added some first: Load, then look again.
@@ -135,16 +137,17 @@ func (d *Directory) Add(names []Name) error {
 	if err := <-d.log.Append(after, r); err != nil {
 		return fmt.Errorf("add to directory: %w", err)
 	}
-	d.put(Place{after.Seq + 1, r.ID}, names)
-	return nil
+	return d.put(Place{after.Seq + 1, r.ID}, names)
 }
 
-func (d *Directory) put(at Place, names []Name) {
+func (d *Directory) put(at Place, names []Name) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.last = at
 	for _, n := range names {
-		d.texts[nameKey{n.Tenant, n.Pseudonym}] = n.Text
-		d.pseudonyms[textKey{n.Tenant, n.Kind, n.Text}] = n.Pseudonym
+		if err := d.names.put(n); err != nil {
+			return err
+		}
 	}
+	d.last = at
+	return nil
 }
