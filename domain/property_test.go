@@ -180,7 +180,26 @@ func (h *history) takeOver() {
 	if gotCode != wantCode || !h.same(c, got, want) {
 		h.fatalf(c, "replayed decides %s %s\nwant             %s %s", gotCode, texts(got), wantCode, texts(want))
 	}
-	h.tenant, h.now.Epoch = replayed, h.now.At
+	h.tenant, h.now.Epoch = h.stored(replayed), h.now.At
+}
+
+// stored returns what comes back of a tenant that went through bytes.
+func (h *history) stored(tenant *domain.Tenant) *domain.Tenant {
+	bytes, err := tenant.AppendBinary(nil)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	again := domain.NewTenant(tenant.ID)
+	if err := again.UnmarshalBinary(bytes); err != nil {
+		h.t.Fatal(err)
+	}
+	if got, want := h.view(again), h.view(tenant); !reflect.DeepEqual(got, want) {
+		h.t.Fatalf("came back as\n%+v\nwant\n%+v", got, want)
+	}
+	if cut := rapid.IntRange(0, len(bytes)-1).Draw(h.t, "cut"); domain.NewTenant(tenant.ID).UnmarshalBinary(bytes[:cut]) == nil {
+		h.t.Fatalf("the first %d of %d bytes are taken for a tenant", cut, len(bytes))
+	}
+	return again
 }
 
 // same compares what a command left. Leases that run out at one instant expire in any order.

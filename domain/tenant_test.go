@@ -101,3 +101,27 @@ func TestHeartbeatIsAThirdOfTheLease(t *testing.T) {
 		}
 	}
 }
+
+// Bytes that nobody wrote are an error, or some tenant, but never a panic: a damaged cache must not end the service.
+func FuzzUnmarshalTenant(f *testing.F) {
+	tenant := domain.NewTenant("acme")
+	tenant.Apply(day, &domain.TenantCreated{Tenant: "acme", Name: "Acme"})
+	tenant.Apply(day, &domain.LicenseIssued{License: "lic1", Seats: 2, LeaseSeconds: 600, Key: domain.LicenseKey{ID: "key1", Hash: []byte{1}}})
+	for _, id := range []domain.LeaseID{"l1", "l2"} {
+		tenant.Apply(day, &domain.SeatAcquired{License: "lic1", Lease: id, Holder: domain.Holder{User: domain.Pseudonym(id)}, ExpiresAt: day.Add(time.Minute)})
+	}
+	tenant.Apply(day, &domain.SeatReleased{License: "lic1", Lease: "l1"})
+	bytes, err := tenant.AppendBinary(nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(bytes)
+	f.Fuzz(func(t *testing.T, bytes []byte) {
+		again := domain.NewTenant("acme")
+		if again.UnmarshalBinary(bytes) != nil {
+			return
+		}
+		again.NextDue()
+		again.Licenses(func(l *domain.License) { l.Leases(func(domain.Lease) {}) })
+	})
+}

@@ -1,0 +1,215 @@
+package domain
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// AppendBinary appends all that the tenant is to b, so that UnmarshalBinary makes the same tenant of it: for a cache that
+// saves a replay, never for a record. It implements encoding.BinaryAppender and returns no error.
+//
+// Shape: numbers are varints, texts have their length before them, times are Unix milliseconds.
+func (t *Tenant) AppendBinary(b []byte) ([]byte, error) {
+	b = appendText(b, t.ID)
+	b = appendText(b, t.Name)
+	b = appendText(b, t.Status)
+	b = appendTime(b, t.CreatedAt)
+	b = binary.AppendUvarint(b, t.Version)
+	b = binary.AppendUvarint(b, uint64(len(t.licenses)))
+	for _, l := range t.licenses {
+		b = l.appendBinary(b)
+	}
+	return b, nil
+}
+
+func (l *License) appendBinary(b []byte) []byte {
+	b = appendText(b, l.ID)
+	b = appendText(b, l.Product)
+	b = binary.AppendVarint(b, int64(l.Seats))
+	b = binary.AppendVarint(b, int64(l.LeaseSeconds))
+	b = appendText(b, l.Status)
+	b = appendTime(b, l.IssuedAt)
+	b = appendText(b, l.Key.ID)
+	b = appendText(b, l.Key.Hash)
+	// Those in due are the active ones. The ended ones keep their order: the first is the next to be forgotten.
+	for _, leases := range [][]leaseNumber{l.leases.due.items, l.leases.ended} {
+		b = binary.AppendUvarint(b, uint64(len(leases)))
+		for _, n := range leases {
+			b = l.leases.record(n).appendBinary(b)
+		}
+	}
+	return b
+}
+
+func (r *leaseRecord) appendBinary(b []byte) []byte {
+	b = appendText(b, r.texts)
+	b = binary.AppendUvarint(b, uint64(r.idLen))
+	b = binary.AppendUvarint(b, uint64(r.userLen))
+	b = binary.AppendUvarint(b, uint64(r.machineLen))
+	b = append(b, byte(r.state))
+	b = binary.AppendUvarint(b, r.fence)
+	b = binary.AppendVarint(b, r.acquiredAt)
+	b = binary.AppendVarint(b, r.expiresAt)
+	return binary.AppendVarint(b, r.changesAt)
+}
+
+// UnmarshalBinary makes t, a new tenant, what AppendBinary was given. It implements encoding.BinaryUnmarshaler.
+//
+// Errors: the bytes are not what AppendBinary of this program appends; t is of no use then.
+func (t *Tenant) UnmarshalBinary(b []byte) error {
+	d := binaryDecoder{rest: b}
+	t.ID = TenantID(d.text())
+	t.Name = d.text()
+	t.Status = TenantStatus(d.text())
+	t.CreatedAt = d.time()
+	t.Version = d.unsigned()
+	for range d.count() {
+		t.decodeLicense(&d)
+	}
+	if d.err == nil && len(d.rest) > 0 {
+		d.err = fmt.Errorf("%d bytes too many", len(d.rest))
+	}
+	if d.err != nil {
+		return fmt.Errorf("tenant %s: %w", t.ID, d.err)
+	}
+	return nil
+}
+
+func (t *Tenant) decodeLicense(d *binaryDecoder) {
+	l := &License{inDue: absent}
+	l.Tenant = t.ID
+	l.ID = LicenseID(d.text())
+	l.Product = d.text()
+	l.Seats = int(d.signed())
+	l.LeaseSeconds = int(d.signed())
+	l.Status = LicenseStatus(d.text())
+	l.IssuedAt = d.time()
+	l.Key = LicenseKey{ID: KeyID(d.text()), Hash: []byte(d.text())}
+	l.InUse = d.count()
+	for range l.InUse {
+		d.lease(&l.leases)
+	}
+	for range d.count() {
+		d.lease(&l.leases)
+	}
+	if l.leases.due.len() != l.InUse {
+		d.fail(errors.New("an active lease among the ended ones"))
+	}
+	if d.err != nil {
+		return
+	}
+	t.licenses[l.ID] = l
+	t.keys[l.Key.ID] = l
+	t.reschedule(l)
+}
+
+// restore keeps a lease as it was.
+func (s *leases) restore(r leaseRecord) {
+	n := s.allocate()
+	r.inDue = absent
+	*s.record(n) = r
+	s.byID.Add(hashOfID(r.id()), n)
+	if r.state == stateActive {
+		s.byHolder.Add(hashOfHolder(r.holder()), n)
+		s.due.put(s, n)
+	} else {
+		s.ended = append(s.ended, n)
+	}
+}
+
+func appendText[T ~string | ~[]byte](b []byte, text T) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(text))), text...)
+}
+
+func appendTime(b []byte, at time.Time) []byte {
+	if at.IsZero() {
+		return append(b, 0)
+	}
+	return binary.AppendVarint(append(b, 1), millis(at))
+}
+
+// binaryDecoder reads what AppendBinary appends. After an error it reads zeros.
+type binaryDecoder struct {
+	rest []byte
+	err  error
+}
+
+var errCutOff = errors.New("cut off")
+
+func (d *binaryDecoder) unsigned() uint64 {
+	x, n := binary.Uvarint(d.rest)
+	return advance(d, x, n)
+}
+
+func (d *binaryDecoder) signed() int64 {
+	x, n := binary.Varint(d.rest)
+	return advance(d, x, n)
+}
+
+func advance[T any](d *binaryDecoder, x T, n int) T {
+	if n <= 0 {
+		d.fail(errCutOff)
+		return *new(T)
+	}
+	d.rest = d.rest[n:]
+	return x
+}
+
+func (d *binaryDecoder) fail(err error) {
+	if d.err == nil {
+		d.err = err
+	}
+	d.rest = nil
+}
+
+// count reads how many things follow; each takes a byte at least.
+func (d *binaryDecoder) count() int {
+	n := d.unsigned()
+	if n > uint64(len(d.rest)) {
+		d.fail(errCutOff)
+		return 0
+	}
+	return int(n)
+}
+
+func (d *binaryDecoder) text() string {
+	n := d.count()
+	text := string(d.rest[:n])
+	d.rest = d.rest[n:]
+	return text
+}
+
+func (d *binaryDecoder) time() time.Time {
+	if d.byte() == 0 {
+		return time.Time{}
+	}
+	return instant(d.signed())
+}
+
+func (d *binaryDecoder) byte() byte {
+	if len(d.rest) == 0 {
+		d.fail(errCutOff)
+		return 0
+	}
+	b := d.rest[0]
+	d.rest = d.rest[1:]
+	return b
+}
+
+// lease reads a lease and keeps it in s.
+func (d *binaryDecoder) lease(s *leases) {
+	r := leaseRecord{
+		texts: d.text(),
+		idLen: uint16(d.unsigned()), userLen: uint16(d.unsigned()), machineLen: uint16(d.unsigned()),
+		state: stateByte(d.byte()), fence: d.unsigned(),
+		acquiredAt: d.signed(), expiresAt: d.signed(), changesAt: d.signed(),
+	}
+	if int(r.idLen)+int(r.userLen)+int(r.machineLen) > len(r.texts) || r.state == 0 || int(r.state) >= len(leaseStates) {
+		d.fail(errors.New("a lease that cannot be"))
+	}
+	if d.err == nil {
+		s.restore(r)
+	}
+}
