@@ -44,7 +44,10 @@ func serveLedger(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	writers := eventstore.NewWriters(store, frame.Log, frame.Registry, nil)
+	writers, err := eventstore.NewWriters(eventstore.WritersConfig{Store: store, Log: frame.Log, Registerer: frame.Registry})
+	if err != nil {
+		return err
+	}
 	frame.Health.Require("writers", writers.Ready)
 	commandapi.New(writers, secret, operator, frame.Registry).Routes(frame.Router)
 	frame.Router.Handle(echoPath, serve.Handler(echo)).Methods(http.MethodPost)

@@ -87,9 +87,6 @@ func (s *leases) heldBy(h Holder) (leaseNumber, bool) {
 	return s.byHolder.Find(hashOfHolder(h), func(n leaseNumber) bool { return s.record(n).holder() == h })
 }
 
-// len returns how many leases there are, active and remembered.
-func (s *leases) len() int { return s.byID.Len() }
-
 // get returns a copy of a lease.
 func (s *leases) get(n leaseNumber, license LicenseID) Lease {
 	r := s.record(n)

@@ -388,17 +388,18 @@ func (t *Tenant) retryAfterSeconds(l *License, now Moment, expired map[LeaseID]b
 
 // outcomes reads what became of each lease of a call that wished it to be in state wanted.
 func outcomes(l *License, ids []LeaseID, wanted LeaseState) Answer {
-	results := make([]LeaseOutcome, len(ids))
+	results, held := make([]LeaseOutcome, len(ids)), make([]Lease, len(ids))
 	for i, id := range ids {
 		results[i].ID = id
-		found, ok := l.Lease(id)
+		n, ok := l.leases.find(id)
 		if !ok {
 			results[i].Rejected = rejectf(LeaseNotFound, "This license has no lease %q.", id)
 			continue
 		}
-		results[i].Lease = &found
-		if found.State != wanted {
-			results[i].Rejected = found.rejection()
+		held[i] = l.leases.get(n, l.ID)
+		results[i].Lease = &held[i]
+		if held[i].State != wanted {
+			results[i].Rejected = held[i].rejection()
 		}
 	}
 	return Answer{Leases: results}

@@ -4,10 +4,11 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base32"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
+
+	"github.com/go-json-experiment/json"
 
 	"github.com/coditect-ai/license-ledger/domain"
 )

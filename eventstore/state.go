@@ -21,6 +21,11 @@ type State struct {
 	last       Place     // the last commit
 	tenants    map[domain.TenantID]*tenantState
 	due        dueHeap
+
+	// For snapshots.
+	seen    Checkpoint     // up to here tenants may hold commits that are still to be folded: a snapshot was taken meanwhile
+	changed []*tenantState // since the last round began
+	bytes   int64          // of commits that were added, roughly
 }
 
 // tenantState is a tenant with what the partition keeps beside it.
@@ -29,6 +34,9 @@ type tenantState struct {
 	head      Hash      // of the tenant's chain
 	scheduled time.Time // its valid entry in State.due; zero when it has none
 	answers   recordedAnswers
+
+	changed     bool  // is in State.changed
+	snapshotLen int64 // of its last record in the snapshot, in bytes
 }
 
 // NewState returns the state before the first commit.
@@ -36,9 +44,15 @@ func NewState() *State { return &State{tenants: map[domain.TenantID]*tenantState
 
 // FoldUpTo folds the commits of the journal up to and including sequence last, and calls seen, when not nil, with each.
 // The journal has to reach last, or it waits until it does.
+//
+// Errors: ErrChainBroken, also when the journal does not have what the snapshot saw.
 func (s *State) FoldUpTo(ctx context.Context, journal Log, last uint64, seen func(Checkpoint, Commit)) error {
+	if last < s.seen.Seq {
+		return fmt.Errorf("%w: it ends at %d, but the snapshot saw commit %d: it was rolled back or replaced; restore the journal, "+
+			"or, if this loss is accepted, delete the snapshot", ErrChainBroken, last, s.seen.Seq)
+	}
 	if s.Checkpoint.Seq >= last {
-		return nil
+		return s.Checkpoint.verify(ctx, journal)
 	}
 	err := ReadCommits(ctx, journal, s.Checkpoint, func(at Checkpoint, c Commit) error {
 		if err := s.Fold(at, c); err != nil {
@@ -78,6 +92,9 @@ func (s *State) Fold(at Checkpoint, c Commit) (err error) {
 			continue
 		}
 		t := s.tenant(slice.Tenant)
+		if at.Seq <= s.seen.Seq && slice.Events[len(slice.Events)-1].Version <= t.Version {
+			continue
+		}
 		if first := slice.Events[0]; *first.Prev != t.head || first.Version != t.Version+1 {
 			return fmt.Errorf("commit %d: %w: version %d of %s follows %d", at.Seq, ErrChainBroken, first.Version, slice.Tenant, t.Version)
 		}
@@ -86,6 +103,11 @@ func (s *State) Fold(at Checkpoint, c Commit) (err error) {
 		s.put(t)
 	}
 	s.Checkpoint, s.last = at, Place{at.Seq, c.ID}
+	s.bytes += int64(len(c.Body))
+	if at.Seq == s.seen.Seq && at.Hash != s.seen.Hash {
+		return fmt.Errorf("%w: commit %d has the hash %s, but had %s when the snapshot saw it: another journal stands in its place; "+
+			"restore the journal, or, if this one is right, delete the snapshot", ErrChainBroken, at.Seq, at.Hash, s.seen.Hash)
+	}
 	return nil
 }
 
@@ -113,8 +135,17 @@ func (s *State) tenant(id domain.TenantID) *tenantState {
 	return &tenantState{Tenant: domain.NewTenant(id)}
 }
 
-// put keeps t and sees to it that due has an entry for it that is not late.
+// put keeps t, which changed, and sees to it that due has an entry for it that is not late.
 func (s *State) put(t *tenantState) {
+	if !t.changed {
+		t.changed = true
+		s.changed = append(s.changed, t)
+	}
+	s.restore(t)
+}
+
+// restore keeps t.
+func (s *State) restore(t *tenantState) {
 	s.tenants[t.ID] = t
 	next, ok := t.NextDue()
 	if !ok || (!t.scheduled.IsZero() && !next.Before(t.scheduled)) {
@@ -127,6 +158,7 @@ func (s *State) put(t *tenantState) {
 // moveTo notes that a commit, whose events are applied already, is the last one now.
 func (s *State) moveTo(p *pendingCommit, at Checkpoint, now time.Time) {
 	s.Checkpoint, s.last, s.Time = at, Place{at.Seq, p.record.ID}, now
+	s.bytes += int64(len(p.record.Body))
 }
 
 // Tenants calls f for each tenant, in no order.

@@ -38,9 +38,10 @@ type Writer struct {
 	once    sync.Once
 
 	// Owned by Run.
-	state    *State
-	inFlight []*pendingCommit // published, not answered; oldest first
-	backlog  []*request       // taken from the queue, not decided yet
+	state     *State
+	snapshots *snapshotter
+	inFlight  []*pendingCommit // published, not answered; oldest first
+	backlog   []*request       // taken from the queue, not decided yet
 }
 
 // How much a Writer takes on.
@@ -130,12 +131,19 @@ type WriterConfig struct {
 	Metrics   *WriterMetrics
 	// Now is the clock; default SteadyClock().
 	Now func() time.Time
+	// Snapshots is the folder for snapshots, of this process alone; empty: every start reads the whole journal.
+	Snapshots string
 }
 
-// NewWriter returns a Writer that does nothing until Run.
-func NewWriter(c WriterConfig) *Writer {
+// NewWriter returns a Writer that does nothing until Run. Errors: the folder for snapshots cannot be made.
+func NewWriter(c WriterConfig) (*Writer, error) {
 	if c.Now == nil {
 		c.Now = SteadyClock()
+	}
+	log := c.Log.With("partition", c.Partition)
+	snapshots, err := newSnapshotter(c.Snapshots, c.Store.Info(), c.Partition, log)
+	if err != nil {
+		return nil, err
 	}
 	return &Writer{
 		partition: c.Partition,
@@ -144,12 +152,13 @@ func NewWriter(c WriterConfig) *Writer {
 		directory: NewDirectory(c.Store.Directory(c.Partition)),
 		name:      newID(),
 		now:       c.Now,
-		log:       c.Log.With("partition", c.Partition),
+		log:       log,
 		metrics:   c.Metrics,
 		queue:     make(chan *request, queueMax),
 		stopped:   make(chan struct{}),
 		leading:   make(chan struct{}),
-	}
+		snapshots: snapshots,
+	}, nil
 }
 
 // SteadyClock returns a clock that starts at the wall clock and then runs with the monotonic one: it does not jump when
@@ -199,6 +208,7 @@ func (w *Writer) Execute(ctx context.Context, r Request) (Result, error) {
 func (w *Writer) Run(ctx context.Context) error {
 	defer close(w.stopped)
 	defer w.giveUp()
+	defer w.snapshots.drop()
 	for fails := 0; ; {
 		err := w.lead(ctx)
 		switch {
@@ -232,7 +242,10 @@ func (w *Writer) lead(ctx context.Context) error {
 func (w *Writer) takeOver(ctx context.Context) error {
 	began := time.Now()
 	stored := map[string]uint64{}
-	w.state = NewState()
+	var err error
+	if w.state, err = w.snapshots.load(); err != nil {
+		return err
+	}
 	for {
 		last, err := w.journal.Last(ctx)
 		if err != nil {
@@ -331,6 +344,7 @@ func (w *Writer) serve(ctx context.Context) error {
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	for {
+		w.snapshots.advance(w.state, w.storedSeq())
 		free := len(w.inFlight) < inFlightMax
 		if free && len(w.backlog) > 0 {
 			if err := w.commit(w.takeQueued()); err != nil {
@@ -358,6 +372,7 @@ func (w *Writer) serve(ctx context.Context) error {
 			}
 		case r := <-queue:
 			w.backlog = append(w.backlog, r)
+		case <-w.snapshots.wake():
 		case <-due:
 			if err := w.commit(nil); err != nil {
 				return err
@@ -367,6 +382,14 @@ func (w *Writer) serve(ctx context.Context) error {
 			time.AfterFunc(drainFor, cancel)
 		}
 	}
+}
+
+// storedSeq is the last commit that is known to be stored.
+func (w *Writer) storedSeq() uint64 {
+	if len(w.inFlight) > 0 {
+		return w.inFlight[0].after.Seq
+	}
+	return w.state.Checkpoint.Seq
 }
 
 // armed sets timer to when the next lease may run out, and returns its channel; nil when there is none.

@@ -29,9 +29,12 @@ type ledger struct {
 func start(t *testing.T, store eventstore.Store) *ledger {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	w := eventstore.NewWriter(eventstore.WriterConfig{
+	w, err := eventstore.NewWriter(eventstore.WriterConfig{
 		Store: store, Log: slog.New(slog.DiscardHandler), Metrics: eventstore.NewWriterMetrics(prometheus.NewRegistry()),
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	done := make(chan error, 1)
 	go func() { done <- w.Run(ctx) }()
 	var once sync.Once
@@ -632,9 +635,12 @@ func TestJournalThatIsNotOursStopsTheWriter(t *testing.T) {
 			l.must(acquire("ada"))
 			l.stop()
 			damage(store.Journal(0).(*eventstoretest.Log))
-			w := eventstore.NewWriter(eventstore.WriterConfig{
+			w, err := eventstore.NewWriter(eventstore.WriterConfig{
 				Store: store, Log: slog.New(slog.DiscardHandler), Metrics: eventstore.NewWriterMetrics(prometheus.NewRegistry()),
 			})
+			if err != nil {
+				t.Fatal(err)
+			}
 			if err := w.Run(t.Context()); !errors.Is(err, eventstore.ErrChainBroken) {
 				t.Fatalf("run = %v, want ErrChainBroken", err)
 			}

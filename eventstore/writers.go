@@ -18,14 +18,27 @@ type Writers struct {
 	writers []*Writer
 }
 
-// NewWriters returns a Writer per partition. now is their clock; nil is SteadyClock.
-func NewWriters(store Store, log *slog.Logger, registry prometheus.Registerer, now func() time.Time) *Writers {
-	ws := &Writers{info: store.Info()}
-	metrics := NewWriterMetrics(registry)
-	for p := range ws.info.Partitions {
-		ws.writers = append(ws.writers, NewWriter(WriterConfig{Partition: Partition(p), Store: store, Log: log, Metrics: metrics, Now: now}))
-	}
-	return ws
+// WritersConfig is what Writers need.
+type WritersConfig struct {
+	Store      Store
+	Log        *slog.Logger
+	Registerer prometheus.Registerer
+	// Now is the clock; default SteadyClock().
+	Now func() time.Time
+	// Snapshots is the folder for snapshots, of this process alone; empty: every start reads the whole journal.
+	Snapshots string
+}
+
+// NewWriters returns a Writer per partition. Errors: the folder for snapshots cannot be made.
+func NewWriters(c WritersConfig) (*Writers, error) {
+	ws := &Writers{info: c.Store.Info()}
+	metrics := NewWriterMetrics(c.Registerer)
+	err := ws.info.All(func(p Partition) error {
+		w, err := NewWriter(WriterConfig{Partition: p, Store: c.Store, Log: c.Log, Metrics: metrics, Now: c.Now, Snapshots: c.Snapshots})
+		ws.writers = append(ws.writers, w)
+		return err
+	})
+	return ws, err
 }
 
 // Run runs all Writers until ctx ends, or one fails for good.

@@ -17,8 +17,9 @@ type config struct {
 	process.Service
 	process.NATS
 	process.Keys
-	Partitions int `env:"LEDGER_PARTITIONS" default:"8" help:"Partitions of a new ledger, 1 to 100; an existing one keeps its own."`
-	Replicas   int `env:"LEDGER_REPLICAS" default:"1" help:"Copies of each stream of a new ledger: 1, or 3 in a cluster."`
+	Partitions int    `env:"LEDGER_PARTITIONS" default:"8" help:"Partitions of a new ledger, 1 to 100; an existing one keeps its own."`
+	Snapshots  string `env:"LEDGER_SNAPSHOTS" type:"path" help:"Folder for snapshots, of this process alone, with which a start is quick; it may be lost. Default: none, every start reads the whole journal."`
+	Replicas   int    `env:"LEDGER_REPLICAS" default:"1" help:"Copies of each stream of a new ledger: 1, or 3 in a cluster."`
 }
 
 func main() { process.Main("commandsvc", run) }
@@ -48,7 +49,12 @@ func run(ctx context.Context, args []string, logs io.Writer) error {
 	if err != nil {
 		return err
 	}
-	writers := eventstore.NewWriters(store, frame.Log, frame.Registry, nil)
+	writers, err := eventstore.NewWriters(eventstore.WritersConfig{
+		Store: store, Log: frame.Log, Registerer: frame.Registry, Snapshots: cfg.Snapshots,
+	})
+	if err != nil {
+		return err
+	}
 	frame.Health.Require("writers", writers.Ready)
 	commandapi.New(writers, secret, operator, frame.Registry).Routes(frame.Router)
 

@@ -43,6 +43,8 @@ port) and the three services. Nothing needs to be configured. All data is in one
   ledger.secret    the secret from which license keys are made: keep it with the backups of the journal
   nats/            the journal. This is the ledger: never delete it
   postgres/        the read models. Delete it while the ledger is down, and it is rebuilt from the journal
+  snapshots/       what the writers hold in memory, so that a start is quick. Delete it while the ledger is down, and
+                   the next start reads the whole journal
 
 Ctrl-C answers the requests that run and stops; a second Ctrl-C stops at once. Either way nothing that was
 acknowledged is lost.`
@@ -108,7 +110,12 @@ func (c *upCommand) Run(ctx context.Context, t terminal) (err error) {
 		return err
 	}
 
-	writers := eventstore.NewWriters(store, frame.Log, frame.Registry, nil)
+	writers, err := eventstore.NewWriters(eventstore.WritersConfig{
+		Store: store, Log: frame.Log, Registerer: frame.Registry, Snapshots: filepath.Join(c.Data, "snapshots"),
+	})
+	if err != nil {
+		return err
+	}
 	runner := projections.NewRunner(projections.Options{
 		DB: db, Store: store, Publish: projections.NATSPublisher(nc), Log: frame.Log, Registerer: frame.Registry,
 	})

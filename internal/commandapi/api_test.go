@@ -38,7 +38,10 @@ func start(t testing.TB, store *eventstoretest.Store) *service {
 	ctx, cancel := context.WithCancel(context.Background())
 	registry := prometheus.NewRegistry()
 	log := slog.New(slog.DiscardHandler)
-	writers := eventstore.NewWriters(store, log, registry, nil)
+	writers, err := eventstore.NewWriters(eventstore.WritersConfig{Store: store, Log: log, Registerer: registry})
+	if err != nil {
+		t.Fatal(err)
+	}
 	done := make(chan error, 1)
 	go func() { done <- writers.Run(ctx) }()
 	stop := func() { cancel(); <-done }
