@@ -28,7 +28,6 @@ type Writer struct {
 	journal   Log
 	directory *Directory
 	name      string
-	now       func() time.Time
 	log       *slog.Logger
 	metrics   *WriterMetrics
 
@@ -40,6 +39,7 @@ type Writer struct {
 	// Owned by Run.
 	state     *State
 	snapshots *snapshotter
+	clock     ledgerClock
 	inFlight  []*pendingCommit // published, not answered; oldest first
 	backlog   []*request       // taken from the queue, not decided yet
 }
@@ -129,7 +129,7 @@ type WriterConfig struct {
 	Store     Store
 	Log       *slog.Logger
 	Metrics   *WriterMetrics
-	// Now is the clock; default SteadyClock().
+	// Now is the wall clock, which may jump; default time.Now.
 	Now func() time.Time
 	// Snapshots is the folder for snapshots, of this process alone; empty: every start reads the whole journal.
 	Snapshots string
@@ -138,7 +138,7 @@ type WriterConfig struct {
 // NewWriter returns a Writer that does nothing until Run. Errors: the folder for snapshots cannot be made.
 func NewWriter(c WriterConfig) (*Writer, error) {
 	if c.Now == nil {
-		c.Now = SteadyClock()
+		c.Now = time.Now
 	}
 	log := c.Log.With("partition", c.Partition)
 	snapshots, err := newSnapshotter(c.Snapshots, c.Store.Info(), c.Partition, log)
@@ -151,7 +151,7 @@ func NewWriter(c WriterConfig) (*Writer, error) {
 		journal:   c.Store.Journal(c.Partition),
 		directory: NewDirectory(c.Store.Directory(c.Partition)),
 		name:      newID(),
-		now:       c.Now,
+		clock:     ledgerClock{wall: c.Now},
 		log:       log,
 		metrics:   c.Metrics,
 		queue:     make(chan *request, queueMax),
@@ -159,14 +159,6 @@ func NewWriter(c WriterConfig) (*Writer, error) {
 		leading:   make(chan struct{}),
 		snapshots: snapshots,
 	}, nil
-}
-
-// SteadyClock returns a clock that starts at the wall clock and then runs with the monotonic one: it does not jump when
-// somebody sets the time.
-func SteadyClock() func() time.Time {
-	start := time.Now()
-	wall := start.UTC().Round(0)
-	return func() time.Time { return wall.Add(time.Since(start)) }
 }
 
 // Leading is closed once the Writer has taken over and serves.
@@ -262,6 +254,7 @@ func (w *Writer) takeOver(ctx context.Context) error {
 		if err := w.directory.Load(ctx); err != nil {
 			return err
 		}
+		w.clock.start(w.state.Time)
 		err = w.startEpoch(ctx)
 		if err == nil {
 			break
@@ -399,7 +392,7 @@ func (w *Writer) armed(timer *time.Timer) <-chan time.Time {
 		return nil
 	}
 	// A commit's time is in whole milliseconds, rounded down: wake in the one after.
-	timer.Reset(max(0, next.Sub(w.now())+time.Millisecond))
+	timer.Reset(max(0, next.Sub(w.clock.now())+time.Millisecond))
 	return timer.C
 }
 
@@ -502,7 +495,7 @@ func (w *Writer) publish(b *commitBuilder, d *decider) error {
 
 // commitTime is the time of the next commit: the clock, but never before the last commit.
 func (w *Writer) commitTime() time.Time {
-	now := w.now().UTC().Truncate(time.Millisecond)
+	now := w.clock.now().Truncate(time.Millisecond)
 	if now.Before(w.state.Time) {
 		return w.state.Time
 	}

@@ -28,9 +28,15 @@ type ledger struct {
 
 func start(t *testing.T, store eventstore.Store) *ledger {
 	t.Helper()
+	return startAt(t, store, time.Now)
+}
+
+// startAt starts a Writer with a wall clock of its own.
+func startAt(t *testing.T, store eventstore.Store, wall func() time.Time) *ledger {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	w, err := eventstore.NewWriter(eventstore.WriterConfig{
-		Store: store, Log: slog.New(slog.DiscardHandler), Metrics: eventstore.NewWriterMetrics(prometheus.NewRegistry()),
+		Store: store, Log: slog.New(slog.DiscardHandler), Metrics: eventstore.NewWriterMetrics(prometheus.NewRegistry()), Now: wall,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -23,7 +23,7 @@ type WritersConfig struct {
 	Store      Store
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
-	// Now is the clock; default SteadyClock().
+	// Now is the wall clock, which may jump; default time.Now.
 	Now func() time.Time
 	// Snapshots is the folder for snapshots, of this process alone; empty: every start reads the whole journal.
 	Snapshots string
