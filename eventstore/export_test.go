@@ -136,3 +136,6 @@ func (s *State) Text() string {
 	slices.Sort(lines)
 	return fmt.Sprintf("%+v epoch %d since %s last %+v at %s\n%s", s.Checkpoint, s.Epoch, s.EpochStart, s.last, s.Time, strings.Join(lines, "\n"))
 }
+
+// SnapshotEvery lets rounds of a Writer that does not run yet begin after that many bytes.
+func (w *Writer) SnapshotEvery(bytes int64) { w.snapshots.every = bytes }

@@ -1,14 +1,18 @@
 package eventstore_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"pgregory.net/rapid"
 
 	"github.com/coditect-ai/license-ledger/domain"
@@ -347,5 +351,70 @@ func TestSnapshotFileDoesNotGrow(t *testing.T) {
 	}
 	if largest > 4*info.Size() {
 		t.Fatalf("the file grew to %d bytes, and a fresh one has %d", largest, info.Size())
+	}
+}
+
+// A Writer that starts from a snapshot answers as the one before, also to a repeated Idempotency-Key, and reads less.
+func TestWriterStartsFromItsSnapshot(t *testing.T) {
+	t.Parallel()
+	store, dir := eventstoretest.NewStore(1), t.TempDir()
+	var logs strings.Builder
+	run := func() (*eventstore.Writer, func()) {
+		logs.Reset()
+		w, err := eventstore.NewWriter(eventstore.WriterConfig{
+			Store: store, Log: slog.New(slog.NewTextHandler(&logs, nil)), Metrics: eventstore.NewWriterMetrics(prometheus.NewRegistry()), Snapshots: dir,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.SnapshotEvery(2000)
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- w.Run(ctx) }()
+		<-w.Leading()
+		return w, func() {
+			stop()
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	w, stop := run()
+	l := &ledger{t: t, store: store, writer: w}
+	l.license(50, 300)
+	key := &eventstore.Idempotency{Key: "k", Fingerprint: "f"}
+	first, err := l.keyed(acquire("ada"), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 40 {
+		l.must(acquire(fmt.Sprint("user", i)))
+	}
+	file := filepath.Join(dir, "partition-00.snapshot")
+	for deadline := time.Now().Add(time.Minute); ; { // a round ends by itself, after the last command
+		if _, err := os.Stat(file); err == nil {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+		runtime.Gosched()
+	}
+	stop()
+
+	w, stop = run()
+	defer stop()
+	l.writer = w
+	again, err := l.keyed(domain.AcquireSeat{License: "lic", Lease: "other", Holder: domain.Holder{User: "ada", Machine: "m"}}, key)
+	if err != nil || again.Lease.ID != first.Lease.ID || !again.Created {
+		t.Fatalf("repeated after the restart: %+v %v, want %+v", again.Lease, err, first.Lease)
+	}
+	answer := l.must(domain.HeartbeatSeats{License: "lic", Leases: []domain.LeaseID{"lease-user0", "lease-user39"}})
+	for _, o := range answer.Leases {
+		if o.Rejected != nil {
+			t.Fatalf("%s after the restart: %v", o.ID, o.Rejected)
+		}
+	}
+	if !strings.Contains(logs.String(), "from_snapshot=") || strings.Contains(logs.String(), "from_snapshot=0") {
+		t.Fatalf("did not start from the snapshot:\n%s", logs.String())
 	}
 }

@@ -238,6 +238,7 @@ func (w *Writer) takeOver(ctx context.Context) error {
 	if w.state, err = w.snapshots.load(); err != nil {
 		return err
 	}
+	snapshot := w.state.Checkpoint.Seq
 	for {
 		last, err := w.journal.Last(ctx)
 		if err != nil {
@@ -264,7 +265,7 @@ func (w *Writer) takeOver(ctx context.Context) error {
 		}
 		// Somebody else was first: read that, too.
 	}
-	w.log.Info("took over", "epoch", w.state.Epoch, "commits", w.state.Checkpoint.Seq, "tenants", len(w.state.tenants), "took", time.Since(began))
+	w.log.Info("took over", "epoch", w.state.Epoch, "commits", w.state.Checkpoint.Seq, "from_snapshot", snapshot, "tenants", len(w.state.tenants), "took", time.Since(began))
 	w.metrics.takeOvers.Inc()
 
 	again := []*request{}
