@@ -63,11 +63,11 @@ type Snapshots struct{ *snapshotter }
 
 // NewSnapshots returns snapshots whose rounds begin after that many bytes, in pieces of a tenant or two.
 func NewSnapshots(t testing.TB, dir string, info LedgerInfo, every int64) Snapshots {
-	s, err := newSnapshotter(dir, info, 0, slog.New(slog.DiscardHandler))
+	s, err := newSnapshotter(dir, every, info, 0, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.every, s.step = every, 500
+	s.step = 500
 	return Snapshots{s}
 }
 
@@ -136,6 +136,3 @@ func (s *State) Text() string {
 	slices.Sort(lines)
 	return fmt.Sprintf("%+v epoch %d since %s last %+v at %s\n%s", s.Checkpoint, s.Epoch, s.EpochStart, s.last, s.Time, strings.Join(lines, "\n"))
 }
-
-// SnapshotEvery lets rounds of a Writer that does not run yet begin after that many bytes.
-func (w *Writer) SnapshotEvery(bytes int64) { w.snapshots.every = bytes }

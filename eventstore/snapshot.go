@@ -26,8 +26,8 @@ type snapshotter struct {
 	path   string
 	header []byte
 	log    *slog.Logger
-	every  int64 // snapshotEvery, or less in tests
-	step   int   // snapshotStep, or less in tests
+	every  int64
+	step   int // snapshotStep, or less in tests
 
 	file  *os.File // with the rounds so far; nil when there is none to go on with
 	size  int64    // of file, up to the last trailer
@@ -42,8 +42,7 @@ type snapshotter struct {
 
 // How snapshots are paced.
 const (
-	// snapshotEvery is how much has to be added to the journal before the next round, in bytes; more, when the snapshot
-	// itself is larger. It bounds what a start has to read, to about half a second's worth.
+	// snapshotEvery is the default of WriterConfig.SnapshotEvery.
 	snapshotEvery = 32 << 20
 	// snapshotStep is about how much is encoded between two commits, in bytes: a fraction of a millisecond. A single
 	// tenant is never divided.
@@ -51,7 +50,7 @@ const (
 )
 
 // newSnapshotter returns the snapshots of a partition in a folder, which is made if it is not there; nil without a folder.
-func newSnapshotter(dir string, info LedgerInfo, p Partition, log *slog.Logger) (*snapshotter, error) {
+func newSnapshotter(dir string, every int64, info LedgerInfo, p Partition, log *slog.Logger) (*snapshotter, error) {
 	if dir == "" {
 		return nil, nil
 	}
@@ -60,7 +59,7 @@ func newSnapshotter(dir string, info LedgerInfo, p Partition, log *slog.Logger) 
 	}
 	return &snapshotter{
 		path: filepath.Join(dir, fmt.Sprintf("partition-%02d.snapshot", p)), header: snapshotHeader(info, p), log: log,
-		every: snapshotEvery, step: snapshotStep, written: make(chan error, 1), ready: make(chan struct{}, 1),
+		every: every, step: snapshotStep, written: make(chan error, 1), ready: make(chan struct{}, 1),
 	}, nil
 }
 

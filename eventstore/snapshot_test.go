@@ -362,12 +362,12 @@ func TestWriterStartsFromItsSnapshot(t *testing.T) {
 	run := func() (*eventstore.Writer, func()) {
 		logs.Reset()
 		w, err := eventstore.NewWriter(eventstore.WriterConfig{
-			Store: store, Log: slog.New(slog.NewTextHandler(&logs, nil)), Metrics: eventstore.NewWriterMetrics(prometheus.NewRegistry()), Snapshots: dir,
+			Store: store, Log: slog.New(slog.NewTextHandler(&logs, nil)), Metrics: eventstore.NewWriterMetrics(prometheus.NewRegistry()),
+			Snapshots: dir, SnapshotEvery: 2000,
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.SnapshotEvery(2000)
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- w.Run(ctx) }()

@@ -27,6 +27,8 @@ type WritersConfig struct {
 	Now func() time.Time
 	// Snapshots is the folder for snapshots, of this process alone; empty: every start reads the whole journal.
 	Snapshots string
+	// SnapshotEvery is as in WriterConfig.
+	SnapshotEvery int64
 }
 
 // NewWriters returns a Writer per partition. Errors: the folder for snapshots cannot be made.
@@ -34,7 +36,7 @@ func NewWriters(c WritersConfig) (*Writers, error) {
 	ws := &Writers{info: c.Store.Info()}
 	metrics := NewWriterMetrics(c.Registerer)
 	err := ws.info.All(func(p Partition) error {
-		w, err := NewWriter(WriterConfig{Partition: p, Store: c.Store, Log: c.Log, Metrics: metrics, Now: c.Now, Snapshots: c.Snapshots})
+		w, err := NewWriter(WriterConfig{Partition: p, Store: c.Store, Log: c.Log, Metrics: metrics, Now: c.Now, Snapshots: c.Snapshots, SnapshotEvery: c.SnapshotEvery})
 		ws.writers = append(ws.writers, w)
 		return err
 	})

@@ -17,9 +17,10 @@ type config struct {
 	process.Service
 	process.NATS
 	process.Keys
-	Partitions int    `env:"LEDGER_PARTITIONS" default:"8" help:"Partitions of a new ledger, 1 to 100; an existing one keeps its own."`
-	Snapshots  string `env:"LEDGER_SNAPSHOTS" type:"path" help:"Folder for snapshots, of this process alone, with which a start is quick; it may be lost. Default: none, every start reads the whole journal."`
-	Replicas   int    `env:"LEDGER_REPLICAS" default:"1" help:"Copies of each stream of a new ledger: 1, or 3 in a cluster."`
+	Partitions    int    `env:"LEDGER_PARTITIONS" default:"8" help:"Partitions of a new ledger, 1 to 100; an existing one keeps its own."`
+	Snapshots     string `env:"LEDGER_SNAPSHOTS" type:"path" help:"Folder for snapshots, of this process alone, with which a start is quick; it may be lost. Default: none, every start reads the whole journal."`
+	SnapshotEvery int64  `env:"LEDGER_SNAPSHOT_EVERY" default:"33554432" help:"How much is added to a partition's journal between two snapshots, in bytes."`
+	Replicas      int    `env:"LEDGER_REPLICAS" default:"1" help:"Copies of each stream of a new ledger: 1, or 3 in a cluster."`
 }
 
 func main() { process.Main("commandsvc", run) }
@@ -50,7 +51,7 @@ func run(ctx context.Context, args []string, logs io.Writer) error {
 		return err
 	}
 	writers, err := eventstore.NewWriters(eventstore.WritersConfig{
-		Store: store, Log: frame.Log, Registerer: frame.Registry, Snapshots: cfg.Snapshots,
+		Store: store, Log: frame.Log, Registerer: frame.Registry, Snapshots: cfg.Snapshots, SnapshotEvery: cfg.SnapshotEvery,
 	})
 	if err != nil {
 		return err

@@ -26,12 +26,13 @@ import (
 )
 
 type upCommand struct {
-	Addr       string     `env:"LEDGER_ADDR" default:"127.0.0.1:8080" help:"Address of the page and the API."`
-	Data       string     `env:"LEDGER_DATA" default:"./data" type:"path" help:"Folder for all data; made on first use."`
-	Demo       bool       `env:"LEDGER_DEMO" help:"Make a tenant with two licenses and simulated programs that acquire, heartbeat, release, crash and are denied."`
-	NATSAddr   string     `name:"nats-addr" env:"LEDGER_NATS_ADDR" help:"Also let other programs reach the journal on this address, without any password: for looking at it with the nats command line. Default: no port."`
-	Partitions int        `env:"LEDGER_PARTITIONS" default:"1" help:"Partitions of a new ledger, 1 to 100; an existing one keeps its own."`
-	LogLevel   slog.Level `env:"LOG_LEVEL" default:"INFO" help:"DEBUG logs every request."`
+	Addr          string     `env:"LEDGER_ADDR" default:"127.0.0.1:8080" help:"Address of the page and the API."`
+	Data          string     `env:"LEDGER_DATA" default:"./data" type:"path" help:"Folder for all data; made on first use."`
+	Demo          bool       `env:"LEDGER_DEMO" help:"Make a tenant with two licenses and simulated programs that acquire, heartbeat, release, crash and are denied."`
+	NATSAddr      string     `name:"nats-addr" env:"LEDGER_NATS_ADDR" help:"Also let other programs reach the journal on this address, without any password: for looking at it with the nats command line. Default: no port."`
+	Partitions    int        `env:"LEDGER_PARTITIONS" default:"1" help:"Partitions of a new ledger, 1 to 100; an existing one keeps its own."`
+	SnapshotEvery int64      `env:"LEDGER_SNAPSHOT_EVERY" default:"33554432" help:"How much is added to the journal between two snapshots, in bytes."`
+	LogLevel      slog.Level `env:"LOG_LEVEL" default:"INFO" help:"DEBUG logs every request."`
 }
 
 // Help is what ledger up --help adds.
@@ -111,7 +112,7 @@ func (c *upCommand) Run(ctx context.Context, t terminal) (err error) {
 	}
 
 	writers, err := eventstore.NewWriters(eventstore.WritersConfig{
-		Store: store, Log: frame.Log, Registerer: frame.Registry, Snapshots: filepath.Join(c.Data, "snapshots"),
+		Store: store, Log: frame.Log, Registerer: frame.Registry, Snapshots: filepath.Join(c.Data, "snapshots"), SnapshotEvery: c.SnapshotEvery,
 	})
 	if err != nil {
 		return err

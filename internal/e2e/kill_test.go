@@ -23,7 +23,7 @@ func TestKill9(t *testing.T) {
 	t.Parallel()
 	const kills, clients, seats = 20, 16, 10
 	data := t.TempDir()
-	p, l := ledgertest.Up(t, data)
+	p, l := ledgertest.Up(t, data, "--snapshot-every", "20000") // some in each round
 	_, key := l.License(t, "acme", seats, 300)
 	acked := &ledgertest.Acknowledged{}
 	for round := range kills {
@@ -41,7 +41,7 @@ func TestKill9(t *testing.T) {
 		if t.Failed() {
 			t.Fatalf("after kill %d", round+1)
 		}
-		p, l = ledgertest.Up(t, data)
+		p, l = ledgertest.Up(t, data, "--snapshot-every", "20000")
 	}
 	acquired, released := acked.Counts()
 	t.Logf("%d kills, %d acquires and %d releases acknowledged", kills, acquired, released)
