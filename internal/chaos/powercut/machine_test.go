@@ -144,6 +144,13 @@ func (m *machine) await(what string, ready func() error) bool {
 	}
 }
 
+// dead waits until the power is gone, and the programs.
+func (m *machine) dead() {
+	m.t.Helper()
+	m.await("dark", func() error { return errors.New("the power is on") })
+	m.gone()
+}
+
 // serving waits until commandsvc takes commands; false when the power goes before that.
 func (m *machine) serving() bool {
 	m.t.Helper()

@@ -34,6 +34,7 @@ func (d *Disk) Mount(dir string) error {
 		Name: fsName, FsName: fsName,
 		DirectMount:   true,
 		DisableXAttrs: true, // else the kernel asks for one before each write
+		DisableSplice: true, // nothing here is in a file that could be spliced
 		MaxWrite:      1 << 20,
 	}})
 	if err != nil {
