@@ -3,6 +3,8 @@ package powercut
 import (
 	"context"
 	"math/rand/v2"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/coditect-ai/license-ledger/internal/chaos"
@@ -72,6 +74,43 @@ func TestPowerCuts(t *testing.T) {
 	t.Logf("%d power cuts under load, half of them torn, %d more while starting; %d hit unsynced writes; lost in all %+v; %d acquires, %d heartbeats, %d releases acknowledged",
 		cuts, starting, unsynced, lost, acquired, heartbeats, released)
 	if acquired < 10*cuts || released < 10*cuts || unsynced == 0 {
+		t.Fatal("too little was going on to prove anything")
+	}
+}
+
+// A disk that fails while the programs go on: whatever they do with its errors, they acknowledge nothing that is not on it.
+func TestDiskFails(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, rand.Uint64(), syncAlways)
+	m.launch()
+	m.serving()
+	cs := m.customers()
+	failures := pick(3, 20)
+	for failure := range failures {
+		ctx, stop := context.WithCancel(t.Context())
+		wait := m.load(ctx, cs)
+		m.CutAfter(1+m.random.IntN(600), failure%2 == 1, func(Loss) {})
+		<-m.Dark()
+		server := m.running[0]
+		server.Await("told of the error", func() bool { return strings.Contains(server.Output(), syscall.EIO.Error()) }, server.Output)
+		m.gone()
+		stop()
+		wait()
+		m.restore()
+		m.launchNATS()
+		for _, err := range m.broken(cs) {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Fatalf("after failure %d of %d", failure+1, failures)
+		}
+		m.gone()
+		m.launch()
+		m.serving()
+	}
+	acquired, heartbeats, released := counts(cs)
+	t.Logf("%d failures of the disk under load; %d acquires, %d heartbeats, %d releases acknowledged", failures, acquired, heartbeats, released)
+	if acquired < failures {
 		t.Fatal("too little was going on to prove anything")
 	}
 }
