@@ -16,7 +16,7 @@ import (
 // records, lose and change nothing that was acknowledged.
 func TestPowerCutsWhileBlocksRoll(t *testing.T) {
 	t.Parallel()
-	m := newMachine(t, rand.Uint64(), syncAlways)
+	m := newMachine(t, services, rand.Uint64(), syncAlways)
 	m.launchNATS()
 	nc := m.connect()
 	_, err := eventstore.CreateNATS(t.Context(), nc, 1, 1)

@@ -1,6 +1,7 @@
 package powercut
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -10,35 +11,38 @@ import (
 // A ledger whose creation was cut short at any step comes up at the next start, and keeps what it acknowledges then.
 func TestPowerCutWhileCreating(t *testing.T) {
 	t.Parallel()
-	m := newMachine(t, rand.Uint64(), syncAlways)
-	m.launch()
-	m.serving()
-	steps := m.Steps()
-	m.kill()
-	m.gone()
-
-	tries := pick(6, 2*steps)
-	inCreation := 0
-	for try := range tries {
-		at, torn := 1+m.random.IntN(steps), try%2 == 1
-		if tries == 2*steps {
-			at = 1 + try/2
-		}
-		t.Run("", func(t *testing.T) {
-			m := newMachine(t, m.random.Uint64(), syncAlways)
-			t.Logf("cut at step %d of %d, torn: %v", at, steps, torn)
-			m.cutAfter(at, torn, func(Loss) {})
+	for k, short := range map[kind]int{services: 4, allInOne: 1} {
+		t.Run(string(k), func(t *testing.T) {
+			t.Parallel()
+			m := newMachine(t, k, rand.Uint64(), syncAlways)
 			m.launch()
-			if !m.serving() {
-				inCreation++
-				m.restore()
-				m.launch()
-				m.serving()
+			m.serving()
+			steps := m.Steps()
+			m.gone()
+
+			// In the long form at every step, torn and not.
+			cuts, cut := pick(short, 2*steps), 0
+			for i := range cuts {
+				at := 1 + i/2
+				if cuts < steps {
+					at = 1 + m.random.IntN(steps)
+				}
+				t.Run(fmt.Sprintf("step %d of %d", at, steps), func(t *testing.T) {
+					m := newMachine(t, k, m.random.Uint64(), syncAlways)
+					m.cutAfter(at, i%2 == 1, func(Loss) {})
+					m.launch()
+					if !m.serving() {
+						cut++
+						m.restore()
+						m.launch()
+						m.serving()
+					}
+					m.keeps()
+				})
 			}
-			m.keeps()
+			t.Logf("%d power cuts in the %d steps of a ledger's creation, half of them torn", cut, steps)
 		})
 	}
-	t.Logf("%d cuts in the %d steps of a ledger's creation", inCreation, steps)
 }
 
 // keeps checks that what is acknowledged now is there after the next power cut.
@@ -69,7 +73,7 @@ func TestHalfMadeStreamIsMadeWhole(t *testing.T) {
 	for _, half := range []string{"LEDGER_00", "DIRECTORY_01", "KV_LEDGER"} {
 		t.Run(half, func(t *testing.T) {
 			t.Parallel()
-			m := newMachine(t, 0, syncAlways)
+			m := newMachine(t, services, 0, syncAlways)
 			restart := func() {
 				m.gone()
 				m.launch()
@@ -97,5 +101,5 @@ func TestHalfMadeStreamIsMadeWhole(t *testing.T) {
 }
 
 func (m *machine) stream(name string) string {
-	return filepath.Join(m.at("nats"), "jetstream", "$G", "streams", name)
+	return filepath.Join(m.dir, "jetstream", "$G", "streams", name)
 }

@@ -20,10 +20,10 @@ type mounted struct {
 	dir string
 }
 
-// mount mounts a disk until the test ends.
-func mount(t testing.TB, o Options) *mounted {
+// mount mounts a disk on an empty folder until the test ends.
+func mount(t testing.TB, o Options, dir string) *mounted {
 	t.Helper()
-	m := &mounted{Disk: New(o), t: t, dir: t.TempDir()}
+	m := &mounted{Disk: New(o), t: t, dir: dir}
 	if err := m.Mount(m.dir); err != nil {
 		t.Fatal(err)
 	}
@@ -263,7 +263,7 @@ func TestWhatIsDurable(t *testing.T) {
 		for _, strict := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/strict=%v", name, strict), func(t *testing.T) {
 				t.Parallel()
-				m := mount(t, Options{Strict: strict})
+				m := mount(t, Options{Strict: strict}, t.TempDir())
 				c.do(m)
 				if got := m.tree(); got != c.before {
 					t.Fatalf("before the cut: %q, want %q", got, c.before)
@@ -292,7 +292,7 @@ func TestWhatIsDurable(t *testing.T) {
 
 func TestEverythingFailsAfterACut(t *testing.T) {
 	t.Parallel()
-	m := mount(t, Options{})
+	m := mount(t, Options{}, t.TempDir())
 	f := m.save("a", "1")
 	m.put("b", "22")
 	dark := m.Dark()
@@ -349,7 +349,7 @@ func TestCutAfter(t *testing.T) {
 		3: {true, false, "a=new"},
 		4: {true, true, "a=new"},
 	} {
-		m := mount(t, Options{})
+		m := mount(t, Options{}, t.TempDir())
 		f := m.save("a", "old")
 		lost := Loss{}
 		m.CutAfter(n, false, func(l Loss) { lost = l })
@@ -459,7 +459,7 @@ func TestSameSeedSameLoss(t *testing.T) {
 
 func TestNamesAsElsewhere(t *testing.T) {
 	t.Parallel()
-	m := mount(t, Options{})
+	m := mount(t, Options{}, t.TempDir())
 	m.mkdir("d")
 	m.put("d/a", "1")
 	m.put("b", "2")

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -33,51 +34,69 @@ const (
 	seats      = 6 // of each tenant
 )
 
-// machine is a computer with one disk: a nats-server that stores on it, and a commandsvc. Secrets and configuration are elsewhere.
+// kind is which programs a machine runs.
+type kind string
+
+const (
+	services kind = "nats-server and commandsvc"
+	allInOne kind = "ledger up" // its Postgres is on another disk, which never loses power
+)
+
+// machine is a computer with one disk, on which only the journal is.
 type machine struct {
 	*mounted
-	random        *rand.Rand
-	home          string
-	natsURL, addr string
-	operator      string
+	kind      kind
+	random    *rand.Rand
+	home      string // everything else
+	nats, url string // addresses of nats-server and of the API
+	operator  string
 
 	mu      sync.Mutex
-	running []*ledgertest.Process // nats-server, then commandsvc
+	running []*ledgertest.Process
 }
 
-// newMachine returns a machine that is switched on and runs nothing yet. sync is a line of nats-server's configuration.
-func newMachine(t testing.TB, seed uint64, sync string) *machine {
+// newMachine returns a machine that is switched on and runs nothing yet. sync is a line of the configuration of nats-server, when
+// it is a process of its own.
+func newMachine(t testing.TB, k kind, seed uint64, sync string) *machine {
 	t.Helper()
-	t.Logf("seed %d", seed)
+	t.Logf("%s, seed %d", k, seed)
 	m := &machine{
-		mounted: mount(t, Options{Seed: seed}), random: rand.New(rand.NewPCG(seed, 1)),
-		home: t.TempDir(), addr: ledgertest.FreeAddr(t),
+		kind: k, random: rand.New(rand.NewPCG(seed, 1)), home: t.TempDir(),
+		nats: ledgertest.FreeAddr(t), url: "http://" + ledgertest.FreeAddr(t),
 	}
+	dir := filepath.Join(m.home, "nats") // where ledger up has it
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	m.mounted = mount(t, Options{Seed: seed}, dir)
 	var err error
 	_, m.operator, err = identity.LoadOrCreateOperatorKey(filepath.Join(m.home, "operator.key"))
 	m.must(err)
 	_, err = identity.LoadOrCreateSecret(filepath.Join(m.home, "ledger.secret"))
 	m.must(err)
-	listen := ledgertest.FreeAddr(t)
-	m.natsURL = "nats://" + listen
-	config := fmt.Sprintf("listen: %q\njetstream: { store_dir: %q, %s }\n", listen, m.at("nats"), sync)
+	config := fmt.Sprintf("listen: %q\njetstream: { store_dir: %q, %s }\n", m.nats, m.dir, sync)
 	m.must(os.WriteFile(filepath.Join(m.home, "nats.conf"), []byte(config), 0o600))
 	return m
 }
 
 const syncAlways = "sync_interval: always"
 
-// launch starts both programs, in whatever order they get ready.
+// launch starts the programs; the last of them serves the API.
 func (m *machine) launch() {
 	m.t.Helper()
-	m.launchNATS()
-	env := []string{
-		"LISTEN_ADDR=" + m.addr, "NATS_URL=" + m.natsURL, fmt.Sprint("LEDGER_PARTITIONS=", partitions),
-		"LEDGER_SECRET_FILE=" + filepath.Join(m.home, "ledger.secret"), "OPERATOR_KEY_FILE=" + filepath.Join(m.home, "operator.key"),
+	addr := strings.TrimPrefix(m.url, "http://")
+	if m.kind == allInOne {
+		m.add(ledgertest.Launch(m.t, nil, "ledger", "up", "--addr", addr, "--data", m.home, "--nats-addr", m.nats, "--partitions", fmt.Sprint(partitions)))
+		return
 	}
-	m.add(ledgertest.Launch(m.t, env, "commandsvc"))
+	m.launchNATS()
+	m.add(ledgertest.Launch(m.t, []string{
+		"LISTEN_ADDR=" + addr, "NATS_URL=nats://" + m.nats, fmt.Sprint("LEDGER_PARTITIONS=", partitions),
+		"LEDGER_SECRET_FILE=" + filepath.Join(m.home, "ledger.secret"), "OPERATOR_KEY_FILE=" + filepath.Join(m.home, "operator.key"),
+	}, "commandsvc"))
 }
 
+// launchNATS starts a nats-server alone, whatever the kind.
 func (m *machine) launchNATS() {
 	m.t.Helper()
 	m.add(ledgertest.Launch(m.t, nil, "nats-server", "--config", filepath.Join(m.home, "nats.conf")))
@@ -151,12 +170,12 @@ func (m *machine) dead() {
 	m.gone()
 }
 
-// serving waits until commandsvc takes commands; false when the power goes before that.
+// serving waits until commands are taken; false when the power goes before that.
 func (m *machine) serving() bool {
 	m.t.Helper()
 	service := m.running[len(m.running)-1]
 	return m.await("serving", func() error {
-		response, err := http.Get("http://" + m.addr + "/readyz")
+		response, err := http.Get(m.url + "/readyz")
 		if err == nil {
 			response.Body.Close()
 			if response.StatusCode == http.StatusOK {
@@ -169,7 +188,7 @@ func (m *machine) serving() bool {
 			select {
 			case <-m.Dark():
 			default:
-				m.t.Fatalf("commandsvc ended:\n%s", service.Output())
+				m.t.Fatalf("it ended:\n%s", service.Output())
 			}
 		default:
 		}
@@ -178,7 +197,7 @@ func (m *machine) serving() bool {
 }
 
 func (m *machine) client() *ledgertest.Client {
-	return &ledgertest.Client{Commands: "http://" + m.addr, Operator: m.operator}
+	return &ledgertest.Client{Commands: m.url, Operator: m.operator}
 }
 
 // connect connects to nats-server once it is up.
@@ -186,7 +205,7 @@ func (m *machine) connect() *nats.Conn {
 	m.t.Helper()
 	var nc *nats.Conn
 	m.await("connected", func() (err error) {
-		nc, err = nats.Connect(m.natsURL)
+		nc, err = nats.Connect("nats://" + m.nats)
 		return err
 	})
 	return nc

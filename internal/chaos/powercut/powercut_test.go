@@ -22,22 +22,30 @@ func pick(short, long int) int {
 // after that, loses nothing that it acknowledged. Every second cut is torn.
 func TestPowerCuts(t *testing.T) {
 	t.Parallel()
-	m := newMachine(t, rand.Uint64(), syncAlways)
+	for k, cuts := range map[kind]int{services: pick(5, 50), allInOne: pick(2, 20)} {
+		t.Run(string(k), func(t *testing.T) {
+			t.Parallel()
+			powerCuts(newMachine(t, k, rand.Uint64(), syncAlways), cuts)
+		})
+	}
+}
+
+func powerCuts(m *machine, cuts int) {
 	m.launch()
 	m.serving()
 	cs := m.customers()
-	cuts, starting := pick(5, 50), 0
 	var lost Loss
-	unsynced := 0
+	unsynced, starting := 0, 0
 	note := func(l Loss) {
 		lost.Files, lost.Bytes, lost.Names = lost.Files+l.Files, lost.Bytes+l.Bytes, lost.Names+l.Names
 		if l.Bytes > 0 {
 			unsynced++
 		}
 	}
+	startSteps := m.Steps()
 	for cut := range cuts {
 		torn := cut%2 == 1
-		ctx, stop := context.WithCancel(t.Context())
+		ctx, stop := context.WithCancel(m.t.Context())
 		wait := m.load(ctx, cs)
 		m.cutAfter(1+m.random.IntN(1500), torn, note)
 		m.dead()
@@ -45,43 +53,44 @@ func TestPowerCuts(t *testing.T) {
 		wait()
 		m.restore()
 
-		before := m.Steps()
+		// Many a start is cut short, too, while nats-server repairs its files.
+		if cut%3 > 0 {
+			m.cutAfter(1+m.random.IntN(startSteps), torn, note)
+			m.launch()
+			if m.serving() {
+				m.Cut(torn)
+			} else {
+				starting++
+			}
+			m.restore()
+		}
+
 		m.launchNATS()
 		for _, err := range m.broken(cs) {
-			t.Error(err)
+			m.t.Error(err)
 		}
-		if t.Failed() {
-			t.Fatalf("after cut %d of %d, torn: %v", cut+1, cuts, torn)
+		if m.t.Failed() {
+			m.t.Fatalf("after cut %d of %d, torn: %v", cut+1, cuts, torn)
 		}
 		m.gone()
-
-		// Every third start is cut short, too.
-		if cut%3 == 2 {
-			m.restore()
-			m.cutAfter(1+m.random.IntN(m.Steps()-before), torn, note)
-			m.launch()
-			if !m.serving() {
-				starting++
-				m.restore()
-				m.launch()
-			}
-		} else {
-			m.launch()
-		}
+		before := m.Steps()
+		m.launch()
 		m.serving()
+		startSteps = m.Steps() - before
 	}
 	acquired, heartbeats, released := counts(cs)
-	t.Logf("%d power cuts under load, half of them torn, %d more while starting; %d hit unsynced writes; lost in all %+v; %d acquires, %d heartbeats, %d releases acknowledged",
+	m.t.Logf("%d power cuts under load, half of them torn, %d more while starting; %d hit unsynced writes; lost in all %+v; %d acquires, %d heartbeats, %d releases acknowledged",
 		cuts, starting, unsynced, lost, acquired, heartbeats, released)
-	if acquired < 10*cuts || released < 10*cuts || unsynced == 0 {
-		t.Fatal("too little was going on to prove anything")
+	// About one cut in six falls between two commits.
+	if acquired < 5*cuts || released < 5*cuts || unsynced == 0 && cuts >= 5 {
+		m.t.Fatal("too little was going on to prove anything")
 	}
 }
 
 // A disk that fails while the programs go on: whatever they do with its errors, they acknowledge nothing that is not on it.
 func TestDiskFails(t *testing.T) {
 	t.Parallel()
-	m := newMachine(t, rand.Uint64(), syncAlways)
+	m := newMachine(t, services, rand.Uint64(), syncAlways)
 	m.launch()
 	m.serving()
 	cs := m.customers()
@@ -118,7 +127,7 @@ func TestDiskFails(t *testing.T) {
 // Without the sync before the acknowledgement the same cuts lose commands: the test bites.
 func TestPowerCutBites(t *testing.T) {
 	t.Parallel()
-	m := newMachine(t, rand.Uint64(), "")
+	m := newMachine(t, services, rand.Uint64(), "")
 	m.launch()
 	m.serving()
 	cs := m.customers()
