@@ -72,7 +72,7 @@ func VerifyJournal(ctx context.Context, t testing.TB, store eventstore.Store, p 
 }
 
 // CheckJournal folds a partition whose tenants have that many seats in all, and returns whatever was acknowledged and is
-// not there exactly once, every broken chain, and a seat that was sold twice.
+// not there exactly once, every broken chain, a seat that was sold twice, and a holder whom the directory does not know.
 func CheckJournal(ctx context.Context, store eventstore.Store, p eventstore.Partition, acked *Acknowledged, seats int) (broken []error) {
 	found := func(format string, args ...any) { broken = append(broken, fmt.Errorf(format, args...)) }
 	last, err := store.Journal(p).Last(ctx)
@@ -81,6 +81,7 @@ func CheckJournal(ctx context.Context, store eventstore.Store, p eventstore.Part
 		return broken
 	}
 	acquired, released, runs := map[string]int{}, map[string]int{}, map[until]bool{}
+	holders := map[domain.TenantID][]domain.Pseudonym{}
 	active, versions := map[domain.LeaseID]bool{}, map[domain.TenantID]uint64{}
 	// The fold itself checks the chain of the partition and that of the tenant, and that no seat is sold twice.
 	err = eventstore.NewState().FoldUpTo(ctx, store.Journal(p), last, func(at eventstore.Checkpoint, c eventstore.Commit) {
@@ -97,6 +98,7 @@ func CheckJournal(ctx context.Context, store eventstore.Store, p eventstore.Part
 				switch e := e.Data.(type) {
 				case *domain.SeatAcquired:
 					acquired[string(e.Lease)]++
+					holders[s.Tenant] = append(holders[s.Tenant], e.User, e.Machine)
 					active[e.Lease] = true
 					runs[until{string(e.Lease), e.ExpiresAt.UnixMilli()}] = true
 				case *domain.SeatHeartbeat:
@@ -117,6 +119,17 @@ func CheckJournal(ctx context.Context, store eventstore.Store, p eventstore.Part
 	})
 	if err != nil {
 		found("fold: %w", err)
+	}
+	directory := eventstore.NewDirectory(store.Directory(p))
+	if err := directory.Load(ctx); err != nil {
+		found("load the directory: %w", err)
+	}
+	for tenant, pseudonyms := range holders {
+		for _, p := range pseudonyms {
+			if directory.Text(tenant, p) == "" {
+				found("%s has %s in the journal, and the directory has no name for it", tenant, p)
+			}
+		}
 	}
 	check := func(what string, told map[string]bool, stored map[string]int) {
 		for lease := range told {

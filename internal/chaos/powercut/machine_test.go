@@ -215,6 +215,7 @@ func (m *machine) connect() *nats.Conn {
 type customer struct {
 	tenant, key string
 	acked       ledgertest.Acknowledged
+	turns       [clients]int // of each client: how often it took a seat and gave it back
 }
 
 // customers makes one in each partition.
@@ -243,7 +244,10 @@ func (m *machine) load(ctx context.Context, cs []*customer) (wait func()) {
 		for i := range clients {
 			wg.Go(func() {
 				for ctx.Err() == nil {
-					c.work(ctx, m.client(), fmt.Sprint("u", i))
+					// A new name for the directory each time; but after a cut the same, which gets the seat that it has.
+					if c.work(ctx, m.client(), fmt.Sprintf("u%d-%d", i, c.turns[i])) {
+						c.turns[i]++
+					}
 				}
 			})
 		}
@@ -251,26 +255,29 @@ func (m *machine) load(ctx context.Context, cs []*customer) (wait func()) {
 	return wg.Wait
 }
 
-// work takes a seat, heartbeats and gives it back, and notes what it is told.
-func (c *customer) work(ctx context.Context, l *ledgertest.Client, user string) {
+// work takes a seat, heartbeats and gives it back, and notes what it is told. It returns whether it came to the end.
+func (c *customer) work(ctx context.Context, l *ledgertest.Client, user string) bool {
 	a, err := l.Do(ctx, "POST", "/api/v1/licenses/acquire", c.key, ledgertest.Holder(user), nil)
 	if err != nil || a.Status != 201 && a.Status != 200 {
-		return
+		return false
 	}
 	id := a.At("lease.id")
 	c.acked.Acquired(id)
 	for range 2 {
 		a, err = l.Do(ctx, "POST", "/api/v1/licenses/heartbeat", c.key, ledgertest.Lease(id), nil)
 		if err != nil {
-			return
+			return false
 		}
 		if until, err := time.Parse(time.RFC3339, a.At("lease.expires_at")); err == nil && a.Status == 200 {
 			c.acked.Heartbeat(id, until)
 		}
 	}
-	if a, err = l.Do(ctx, "POST", "/api/v1/licenses/release", c.key, ledgertest.Lease(id), nil); err == nil && a.Status == 200 {
-		c.acked.Released(id)
+	a, err = l.Do(ctx, "POST", "/api/v1/licenses/release", c.key, ledgertest.Lease(id), nil)
+	if err != nil || a.Status != 200 {
+		return false
 	}
+	c.acked.Released(id)
+	return true
 }
 
 // counts is what was acknowledged in all.
