@@ -112,7 +112,11 @@ func CreateNATS(ctx context.Context, nc *nats.Conn, partitions, replicas int) (*
 	// start goes on from there.
 	err = info.All(func(p Partition) error {
 		for _, cfg := range streamConfigs(info, p, replicas) {
-			if _, err := js.CreateOrUpdateStream(ctx, cfg); err != nil {
+			err := createWhole(func() error {
+				_, err := js.CreateOrUpdateStream(ctx, cfg)
+				return err
+			})
+			if err != nil {
 				return fmt.Errorf("create %s: %w", cfg.Name, err)
 			}
 		}
@@ -121,7 +125,11 @@ func CreateNATS(ctx context.Context, nc *nats.Conn, partitions, replicas int) (*
 	if err != nil {
 		return nil, err
 	}
-	bucket, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: ledgerBucket, Replicas: replicas})
+	var bucket jetstream.KeyValue
+	err = createWhole(func() (err error) {
+		bucket, err = js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: ledgerBucket, Replicas: replicas})
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("create bucket %s: %w", ledgerBucket, err)
 	}
@@ -133,6 +141,17 @@ func CreateNATS(ctx context.Context, nc *nats.Conn, partitions, replicas int) (*
 		return nil, fmt.Errorf("record the ledger: %w", err)
 	}
 	return OpenNATS(ctx, nc)
+}
+
+// createWhole creates a stream and then updates it, to what it is already. A power cut between the two files by which
+// nats-server describes a stream leaves meta.inf without meta.sum. The next start skips that stream; creating it again
+// finds meta.inf and writes neither, so it takes and acknowledges messages until a later start skips it with all of them.
+// An update writes both. Source: filestore.go:633 and 759, jetstream.go:1454 of nats-server 2.15.2.
+func createWhole(createOrUpdate func() error) error {
+	if err := createOrUpdate(); err != nil {
+		return err
+	}
+	return createOrUpdate()
 }
 
 // newInfo decides what a new ledger is. Streams left by an attempt that crashed keep their ledger id; streams with

@@ -8,7 +8,8 @@ Usage: scripts/setup.sh run|test
 
   run    what `make run` needs: PostgreSQL 15 or newer
   test   what `make test` needs: the same, plus gcc and the C headers (race
-         detector), Chromium and its fonts (browser tests), and Node 20
+         detector), Chromium and its fonts (browser tests), Node 20, and for
+         any other user than root fusermount3 (power cuts)
 
 Checks Go and Node, then installs the missing Debian packages: through apt-get
 as root; as any other user it prints the command to type and fails. Does
@@ -69,6 +70,8 @@ missing_packages() {
   [[ -e /usr/include/stdlib.h ]] || echo libc6-dev
   have chromium || echo chromium
   have_fonts || echo fonts-liberation
+  # Root mounts a file system in user space without it.
+  ((EUID == 0)) || have fusermount3 || echo fuse3
 }
 
 # Debian's package would otherwise create a cluster and start it on port 5432.
