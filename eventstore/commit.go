@@ -119,31 +119,8 @@ var ErrChainBroken = errors.New("journal chain broken")
 //
 // Errors: ErrChainBroken, with what was found, when sequence or hash do not follow from from.
 func ReadCommits(ctx context.Context, journal Log, from Checkpoint, f func(at Checkpoint, c Commit) error) error {
-	last, err := journal.Last(ctx)
-	if err != nil {
+	if err := checkReaches(ctx, journal, from); err != nil {
 		return err
-	}
-	if last < from.Seq {
-		return fmt.Errorf("%w: it ends at %d, but was read up to %d before; it was rolled back or replaced: "+
-			"restore the journal, or, if this loss is accepted, rebuild what was read from it", ErrChainBroken, last, from.Seq)
-	}
-	// The last commit that was read is read again: when no newer one follows, only it can tell that the log was swapped.
-	if from.Seq > 0 {
-		r, err := journal.Get(ctx, from.Seq)
-		if errors.Is(err, ErrNoRecord) {
-			return fmt.Errorf("%w: commit %d is not there any more", ErrChainBroken, from.Seq)
-		}
-		if err != nil {
-			return fmt.Errorf("read commit %d: %w", from.Seq, err)
-		}
-		c, err := CommitOf(r)
-		if err != nil {
-			return fmt.Errorf("commit %d: %w", from.Seq, err)
-		}
-		if c.Hash() != from.Hash {
-			return fmt.Errorf("%w: commit %d has the hash %s, but had %s when it was read before: another journal stands in its place",
-				ErrChainBroken, from.Seq, c.Hash(), from.Hash)
-		}
 	}
 	return journal.Read(ctx, from.Seq, func(seq uint64, r Record) error {
 		if seq != from.Seq+1 {
@@ -159,6 +136,37 @@ func ReadCommits(ctx context.Context, journal Log, from Checkpoint, f func(at Ch
 		from = Checkpoint{Seq: seq, Hash: c.Hash()}
 		return f(from, c)
 	})
+}
+
+// checkReaches checks that the journal still holds the chain up to at. Errors: ErrChainBroken, with what was found.
+func checkReaches(ctx context.Context, journal Log, at Checkpoint) error {
+	last, err := journal.Last(ctx)
+	if err != nil {
+		return err
+	}
+	if last < at.Seq {
+		return fmt.Errorf("%w: it ends at %d, but was read up to %d before; it was rolled back or replaced: "+
+			"restore the journal, or, if this loss is accepted, rebuild what was read from it", ErrChainBroken, last, at.Seq)
+	}
+	// The last commit that was read is read again: when no newer one follows, only it can tell that the log was swapped.
+	if at.Seq > 0 {
+		r, err := journal.Get(ctx, at.Seq)
+		if errors.Is(err, ErrNoRecord) {
+			return fmt.Errorf("%w: commit %d is not there any more", ErrChainBroken, at.Seq)
+		}
+		if err != nil {
+			return fmt.Errorf("read commit %d: %w", at.Seq, err)
+		}
+		c, err := CommitOf(r)
+		if err != nil {
+			return fmt.Errorf("commit %d: %w", at.Seq, err)
+		}
+		if c.Hash() != at.Hash {
+			return fmt.Errorf("%w: commit %d has the hash %s, but had %s when it was read before: another journal stands in its place",
+				ErrChainBroken, at.Seq, c.Hash(), at.Hash)
+		}
+	}
+	return nil
 }
 
 // Event is one event of a commit: the CloudEvents attributes and the decoded data.

@@ -30,7 +30,7 @@ func start(t *testing.T, store eventstore.Store) *ledger {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	w := eventstore.NewWriter(eventstore.WriterConfig{
-		Store: store, Log: slog.New(slog.DiscardHandler), Metrics: eventstore.NewWriterMetrics(prometheus.NewRegistry()),
+		Store: store, Log: slog.New(slog.DiscardHandler), Metrics: eventstore.NewWriterMetrics(prometheus.NewRegistry()), Alone: true,
 	})
 	done := make(chan error, 1)
 	go func() { done <- w.Run(ctx) }()

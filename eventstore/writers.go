@@ -15,15 +15,18 @@ import (
 // Writers are the Writers of all partitions of a ledger.
 type Writers struct {
 	info    LedgerInfo
+	process string
 	writers []*Writer
 }
 
 // NewWriters returns a Writer per partition. now is their clock; nil is SteadyClock.
 func NewWriters(store Store, log *slog.Logger, registry prometheus.Registerer, now func() time.Time) *Writers {
-	ws := &Writers{info: store.Info()}
+	ws := &Writers{info: store.Info(), process: newID()}
 	metrics := NewWriterMetrics(registry)
 	for p := range ws.info.Partitions {
-		ws.writers = append(ws.writers, NewWriter(WriterConfig{Partition: Partition(p), Store: store, Log: log, Metrics: metrics, Now: now}))
+		ws.writers = append(ws.writers, NewWriter(WriterConfig{
+			Partition: Partition(p), Store: store, Log: log, Metrics: metrics, Process: ws.process, Now: now,
+		}))
 	}
 	return ws
 }
@@ -42,13 +45,26 @@ func (ws *Writers) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// Ready returns nil once every partition is served, for readiness.
+// Alone says, before Run, that no other process can be there: all partitions are taken at once, whoever owned them last.
+func (ws *Writers) Alone() {
+	for _, w := range ws.writers {
+		w.alone = true
+	}
+}
+
+// Process returns the random name under which this process owns partitions.
+func (ws *Writers) Process() string { return ws.process }
+
+// Ownership returns who owns the partition of a tenant, and a channel that is closed when that changes.
+func (ws *Writers) Ownership(tenant domain.TenantID) (Ownership, <-chan struct{}) {
+	return ws.of(tenant).Ownership()
+}
+
+// Ready returns nil once every partition is served here, or followed while another process serves it.
 func (ws *Writers) Ready(context.Context) error {
 	for _, w := range ws.writers {
-		select {
-		case <-w.Leading():
-		default:
-			return fmt.Errorf("partition %d: still reading its journal", w.partition)
+		if err := w.ownership.ready(); err != nil {
+			return fmt.Errorf("partition %d: %w", w.partition, err)
 		}
 	}
 	return nil

@@ -109,6 +109,7 @@ func (c *upCommand) Run(ctx context.Context, t terminal) (err error) {
 	}
 
 	writers := eventstore.NewWriters(store, frame.Log, frame.Registry, nil)
+	writers.Alone() // the lock on the data folder sees to it
 	runner := projections.NewRunner(projections.Options{
 		DB: db, Store: store, Publish: projections.NATSPublisher(nc), Log: frame.Log, Registerer: frame.Registry,
 	})
