@@ -44,7 +44,7 @@ func serveLedger(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	writers, err := eventstore.NewWriters(eventstore.WritersConfig{Store: store, Log: frame.Log, Registerer: frame.Registry})
+	writers, err := eventstore.NewWriters(eventstore.WritersConfig{Store: store, Log: frame.Log, Registerer: frame.Registry, Alone: true})
 	if err != nil {
 		return err
 	}

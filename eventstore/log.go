@@ -55,6 +55,8 @@ type Store interface {
 	Journal(p Partition) Log
 	// Directory returns the names behind the pseudonyms of a partition.
 	Directory(p Partition) Log
+	// Owner returns the record of who owns a partition.
+	Owner(p Partition) Register
 }
 
 // The errors of a Log that callers tell apart.

@@ -13,11 +13,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// NATSStore is a ledger in JetStream: a bucket with its LedgerInfo, and two streams per partition.
+// NATSStore is a ledger in JetStream: a bucket with its LedgerInfo, two streams per partition, and a bucket with the
+// partitions' owners.
 type NATSStore struct {
 	info        LedgerInfo
 	journals    []*natsLog
 	directories []*natsLog
+	owners      jetstream.KeyValue // nil when opened for reading
 }
 
 // The names of what a ledger keeps in JetStream.
@@ -97,8 +99,11 @@ func CreateNATS(ctx context.Context, nc *nats.Conn, partitions, replicas int) (*
 		return nil, fmt.Errorf("%d partitions: must be 1 to %d", partitions, PartitionsMax)
 	}
 	s, err := OpenNATS(ctx, nc)
+	if err == nil {
+		return s, s.openOwners(ctx)
+	}
 	if !errors.Is(err, ErrNoLedger) {
-		return s, err
+		return nil, err
 	}
 	js, err := newJetStream(nc)
 	if err != nil {
@@ -140,7 +145,10 @@ func CreateNATS(ctx context.Context, nc *nats.Conn, partitions, replicas int) (*
 	if _, err := bucket.Create(ctx, ledgerKey, record); err != nil && !errors.Is(err, jetstream.ErrKeyExists) {
 		return nil, fmt.Errorf("record the ledger: %w", err)
 	}
-	return OpenNATS(ctx, nc)
+	if s, err = OpenNATS(ctx, nc); err != nil {
+		return nil, err
+	}
+	return s, s.openOwners(ctx)
 }
 
 // createWhole creates a stream and then updates it, to what it is already. A power cut between the two files by which

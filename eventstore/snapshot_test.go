@@ -362,7 +362,7 @@ func TestWriterStartsFromItsSnapshot(t *testing.T) {
 	run := func() (*eventstore.Writer, func()) {
 		logs.Reset()
 		w, err := eventstore.NewWriter(eventstore.WriterConfig{
-			Store: store, Log: slog.New(slog.NewTextHandler(&logs, nil)), Metrics: eventstore.NewWriterMetrics(prometheus.NewRegistry()),
+			Store: store, Log: slog.New(slog.NewTextHandler(&logs, nil)), Metrics: eventstore.NewWriterMetrics(prometheus.NewRegistry()), Alone: true,
 			Snapshots: dir, SnapshotEvery: 2000,
 		})
 		if err != nil {

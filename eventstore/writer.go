@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -28,7 +30,9 @@ type Writer struct {
 	source    string
 	journal   Log
 	directory *Directory
-	name      string
+	register  Register
+	process   string
+	alone     bool
 	log       *slog.Logger
 	metrics   *WriterMetrics
 
@@ -37,10 +41,15 @@ type Writer struct {
 	leading chan struct{} // closed when the first take-over is stored
 	once    sync.Once
 
+	ownership ownership
+	tenure    *tenure                    // while this Writer leads
+	stored    atomic.Pointer[Checkpoint] // the last commit of this tenure that is known to be stored
+
 	// Owned by Run.
-	state     *State
+	state     *State // nil: to be built anew
 	snapshots *snapshotter
 	clock     ledgerClock
+	lastSign  time.Time        // of the owner before
 	inFlight  []*pendingCommit // published, not answered; oldest first
 	backlog   []*request       // taken from the queue, not decided yet
 }
@@ -71,6 +80,8 @@ var (
 	ErrUnknown = errors.New("outcome unknown")
 	// ErrStopping: the Writer is stopping. Nothing was done.
 	ErrStopping = errors.New("the service is stopping")
+	// ErrElsewhere: another process owns the partition: see Ownership. Nothing was done.
+	ErrElsewhere = errors.New("another process owns the partition")
 	// ErrKeyReused: the Idempotency-Key came before with another request.
 	ErrKeyReused = errors.New("idempotency key reused")
 )
@@ -119,6 +130,7 @@ func (r *request) finish(err error) {
 type pendingCommit struct {
 	after    Place
 	record   Record
+	at       Checkpoint // once it is stored
 	outcome  <-chan error
 	sent     time.Time
 	requests []*request
@@ -130,6 +142,10 @@ type WriterConfig struct {
 	Store     Store
 	Log       *slog.Logger
 	Metrics   *WriterMetrics
+	// Process is the name of the process, under which it owns partitions; default a random one.
+	Process string
+	// Alone says that no other process can be there: the partition is taken at once, whoever the record names.
+	Alone bool
 	// Now is the wall clock, which may jump; default time.Now.
 	Now func() time.Time
 	// Snapshots is the folder for snapshots, of this process alone; empty: every start reads the whole journal.
@@ -149,12 +165,17 @@ func NewWriter(c WriterConfig) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.Process == "" {
+		c.Process = newID()
+	}
 	return &Writer{
 		partition: c.Partition,
 		source:    c.Store.Info().source(),
 		journal:   c.Store.Journal(c.Partition),
 		directory: NewDirectory(c.Store.Directory(c.Partition)),
-		name:      newID(),
+		register:  c.Store.Owner(c.Partition),
+		process:   c.Process,
+		alone:     c.Alone,
 		clock:     ledgerClock{wall: c.Now},
 		log:       log,
 		metrics:   c.Metrics,
@@ -162,18 +183,22 @@ func NewWriter(c WriterConfig) (*Writer, error) {
 		stopped:   make(chan struct{}),
 		leading:   make(chan struct{}),
 		snapshots: snapshots,
+		ownership: ownership{changed: make(chan struct{})},
 	}, nil
 }
 
-// Leading is closed once the Writer has taken over and serves.
+// Leading is closed once the Writer has first taken over.
 func (w *Writer) Leading() <-chan struct{} { return w.leading }
+
+// Ownership returns who owns the partition, and a channel that is closed when that changes.
+func (w *Writer) Ownership() (Ownership, <-chan struct{}) { return w.ownership.get() }
 
 // Directory returns the names of the partition. Only read it.
 func (w *Writer) Directory() *Directory { return w.directory }
 
 // Execute has a command done, and returns when its events are stored.
 //
-// Errors: *domain.Rejection, and then the Position in Result is still valid; ErrOverloaded, ErrStopping; ErrUnknown when
+// Errors: *domain.Rejection, and then the Position in Result is still valid; ErrOverloaded, ErrStopping, ErrElsewhere; ErrUnknown when
 // ctx ends first; ErrKeyReused; what Prepare returned; any other error: nothing was stored.
 func (w *Writer) Execute(ctx context.Context, r Request) (Result, error) {
 	waiting := &request{Request: r, ctx: ctx, done: make(chan struct{})}
@@ -199,19 +224,26 @@ func (w *Writer) Execute(ctx context.Context, r Request) (Result, error) {
 	}
 }
 
-// Run serves until ctx ends, then answers what was asked before and returns nil. Any other return is an error that
-// another start will not mend by itself: above all ErrChainBroken.
+// Run follows the partition's owner, and takes over and serves when there is none, until ctx ends; then it answers what
+// was asked before, gives the partition up and returns nil. Any other return is an error that another start will not
+// mend by itself: above all ErrChainBroken.
 func (w *Writer) Run(ctx context.Context) error {
 	defer close(w.stopped)
 	defer w.giveUp()
 	defer w.snapshots.drop()
+	w.metrics.owner.WithLabelValues(w.label()).Set(0)
 	for fails := 0; ; {
-		err := w.lead(ctx)
+		err := w.follow(ctx)
+		if err == nil {
+			err = w.lead(ctx)
+		}
 		switch {
-		case err == nil || ctx.Err() != nil:
+		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, ErrChainBroken):
 			return err
+		case errors.Is(err, errLost):
+			w.log.Warn("stepped down; following", "error", err)
 		case errors.Is(err, ErrConflict):
 			w.log.Warn("another writer took over; reading the journal again", "error", err)
 			w.metrics.conflicts.Inc()
@@ -224,40 +256,89 @@ func (w *Writer) Run(ctx context.Context) error {
 	}
 }
 
-// lead takes the partition over and serves it until ctx ends (nil) or the state is of no use any more (an error).
+// lead takes the partition over and serves it until ctx ends (nil), or the tenure or the state is lost (an error).
 func (w *Writer) lead(ctx context.Context) error {
-	if err := w.takeOver(ctx); err != nil {
-		return fmt.Errorf("take over: %w", err)
+	leading, lose := context.WithCancelCause(ctx)
+	defer lose(nil)
+	// The record is renewed until the last answer is given, also when ctx has ended.
+	keeping, done := context.WithCancel(context.WithoutCancel(ctx))
+	var keep sync.WaitGroup
+	keep.Go(func() { w.keep(keeping, lose) })
+
+	w.ownership.set(Ownership{Owner: w.process})
+	err := w.takeOver(leading)
+	if err == nil {
+		w.ownership.set(Ownership{Owner: w.process, Mine: true})
+		w.metrics.owner.WithLabelValues(w.label()).Set(1)
+		w.once.Do(func() { close(w.leading) })
+		err = w.serve(leading)
 	}
-	w.once.Do(func() { close(w.leading) })
-	return w.serve(ctx)
+	done()
+	keep.Wait()
+	w.ownership.set(Ownership{})
+	w.metrics.owner.WithLabelValues(w.label()).Set(0)
+	if ctx.Err() != nil {
+		if err := w.tenure.giveUp(context.WithoutCancel(ctx), *w.stored.Load()); err != nil {
+			w.log.Warn("could not give the partition up; a standby takes it when it has waited", "error", err)
+		}
+		return err
+	}
+	if err != nil {
+		w.state = nil // it may hold what was decided and is not stored
+	}
+	if lost := context.Cause(leading); lost != nil {
+		err = lost
+	}
+	return err
+}
+
+// keep renews the tenure until ctx ends or another process has taken the partition.
+func (w *Writer) keep(ctx context.Context, lose context.CancelCauseFunc) {
+	for pause(ctx, renewEvery) {
+		err := w.tenure.renew(ctx, *w.stored.Load())
+		if errors.Is(err, errLost) {
+			lose(err)
+			return
+		}
+		if err != nil && ctx.Err() == nil {
+			// Appends go on as far as nobody takes over: the fence decides, not the record.
+			w.log.Warn("cannot renew the ownership", "error", err)
+		}
+	}
+}
+
+// confirm returns nil when this Writer still owned the partition after it was called. An answer that leaves no events
+// needs it: nothing else would tell that the state it was read from is another's by now.
+func (w *Writer) confirm() error {
+	for began := time.Now(); !w.tenure.trusted(); {
+		err := w.tenure.renew(context.Background(), *w.stored.Load())
+		if errors.Is(err, errLost) || (err != nil && time.Since(began) > drainFor) {
+			return fmt.Errorf("confirm the ownership: %w", err)
+		}
+		if err != nil {
+			pause(context.Background(), pollEvery)
+		}
+	}
+	return nil
 }
 
 // takeOver reads the journal to its end and appends WriterEpochStarted. Once that is stored, whatever an older writer,
 // this one included, still has in flight can never be stored: what became of it is known.
 func (w *Writer) takeOver(ctx context.Context) error {
 	began := time.Now()
-	stored := map[string]uint64{}
-	var err error
-	if w.state, err = w.snapshots.load(); err != nil {
+	if err := w.checkWitness(ctx); err != nil {
 		return err
 	}
-	snapshot := w.state.Checkpoint.Seq
 	for {
 		last, err := w.journal.Last(ctx)
 		if err != nil {
-			return err
+			return fmt.Errorf("take over: %w", err)
 		}
-		err = w.state.FoldUpTo(ctx, w.journal, last, func(at Checkpoint, c Commit) {
-			if len(w.inFlight) > 0 && at.Seq > w.inFlight[0].after.Seq {
-				stored[c.ID] = at.Seq
-			}
-		})
-		if err != nil {
-			return err
+		if err := w.state.FoldUpTo(ctx, w.journal, last, nil); err != nil {
+			return fmt.Errorf("take over: %w", err)
 		}
 		if err := w.directory.Load(ctx); err != nil {
-			return err
+			return fmt.Errorf("take over: %w", err)
 		}
 		w.clock.start(w.state.Time)
 		err = w.startEpoch(ctx)
@@ -265,30 +346,40 @@ func (w *Writer) takeOver(ctx context.Context) error {
 			break
 		}
 		if !errors.Is(err, ErrConflict) {
-			return err
+			return fmt.Errorf("take over: %w", err)
 		}
 		// Somebody else was first: read that, too.
 	}
-	w.log.Info("took over", "epoch", w.state.Epoch, "commits", w.state.Checkpoint.Seq, "from_snapshot", snapshot, "tenants", len(w.state.tenants), "took", time.Since(began))
+	w.log.Info("took over: this process owns the partition", "owner", w.process, "epoch", w.state.Epoch,
+		"commits", w.state.Checkpoint.Seq, "tenants", len(w.state.tenants), "took", time.Since(began), "since_last_sign", time.Since(w.lastSign))
 	w.metrics.takeOvers.Inc()
+	w.metrics.takeOver.Observe(time.Since(w.lastSign).Seconds())
+	return w.settleLost(ctx)
+}
 
-	again := []*request{}
-	for _, p := range w.inFlight {
-		if seq, ok := stored[p.record.ID]; ok {
-			p.answer(w.partition, seq)
-		} else {
-			again = append(again, p.requests...)
+// checkWitness checks that the journal holds what the owner before knew to be stored.
+func (w *Writer) checkWitness(ctx context.Context) error {
+	witness := *w.stored.Load()
+	for began := time.Now(); ; {
+		err := witness.verify(ctx, w.journal)
+		if err == nil {
+			return nil
+		}
+		// A server that has just become the leader of a stream may still be about to apply its last commits.
+		if !errors.Is(err, ErrChainBroken) || time.Since(began) > appendTimeout || !pause(ctx, pollEvery) {
+			return fmt.Errorf("partition %d lost commits that its last owner knew to be stored up to %d (bucket %s, key %s): %w",
+				w.partition, witness.Seq, ownerBucket, ownerKey(w.partition), err)
 		}
 	}
-	w.inFlight = nil
-	w.backlog = append(again, w.backlog...)
-	return nil
 }
+
+// label is the partition as the metrics name it.
+func (w *Writer) label() string { return strconv.Itoa(int(w.partition)) }
 
 // startEpoch appends the commit that takes over, and returns when it is stored.
 func (w *Writer) startEpoch(ctx context.Context) error {
 	b := newCommitBuilder(w.source, w.commitTime())
-	event := &WriterEpochStarted{Epoch: w.state.Epoch + 1, Writer: w.name}
+	event := &WriterEpochStarted{Epoch: w.state.Epoch + 1, Writer: w.process}
 	if err := b.addSystem(event); err != nil {
 		return err
 	}
@@ -298,6 +389,7 @@ func (w *Writer) startEpoch(ctx context.Context) error {
 		return err
 	}
 	w.state.moveTo(p, next, b.at)
+	w.stored.Store(&next)
 	w.state.Epoch, w.state.EpochStart = event.Epoch, b.at
 	return nil
 }
@@ -429,6 +521,7 @@ func (w *Writer) settle(ctx context.Context, err error) error {
 	}
 	w.metrics.append.Observe(time.Since(p.sent).Seconds())
 	w.inFlight = w.inFlight[1:]
+	w.stored.Store(&p.at)
 	p.answer(w.partition, p.seq())
 	return nil
 }
@@ -477,6 +570,10 @@ func (w *Writer) publish(b *commitBuilder, d *decider) error {
 			w.inFlight[n-1].requests = append(w.inFlight[n-1].requests, d.decided...)
 			return nil
 		}
+		if err := w.confirm(); err != nil {
+			w.backlog = append(d.decided, w.backlog...)
+			return err
+		}
 		(&pendingCommit{requests: d.decided}).answer(w.partition, w.state.Checkpoint.Seq)
 		return nil
 	}
@@ -490,7 +587,7 @@ func (w *Writer) publish(b *commitBuilder, d *decider) error {
 	}
 	p, next := b.seal(w.state, w.state.Epoch, w.directory.Seq())
 	w.state.moveTo(p, next, b.at)
-	p.requests = d.decided
+	p.requests, p.at = d.decided, next
 	p.send(w.journal)
 	w.inFlight = append(w.inFlight, p)
 	w.metrics.events.Observe(float64(b.count))
@@ -562,6 +659,7 @@ func newID() string { return uuid.Must(uuid.NewV7()).String() }
 type WriterMetrics struct {
 	events, bytes, append         prometheus.Histogram
 	conflicts, unknown, takeOvers prometheus.Counter
+	ownerMetrics
 }
 
 // NewWriterMetrics registers the metrics.
@@ -580,6 +678,7 @@ func NewWriterMetrics(registry prometheus.Registerer) *WriterMetrics {
 		takeOvers: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "ledger_take_overs_total", Help: "Times a writer took a partition over."}),
 	}
+	m.ownerMetrics = newOwnerMetrics(registry)
 	registry.MustRegister(m.events, m.bytes, m.append, m.conflicts, m.unknown, m.takeOvers)
 	return m
 }

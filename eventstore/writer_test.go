@@ -36,7 +36,7 @@ func startAt(t *testing.T, store eventstore.Store, wall func() time.Time) *ledge
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	w, err := eventstore.NewWriter(eventstore.WriterConfig{
-		Store: store, Log: slog.New(slog.DiscardHandler), Metrics: eventstore.NewWriterMetrics(prometheus.NewRegistry()), Now: wall,
+		Store: store, Log: slog.New(slog.DiscardHandler), Metrics: eventstore.NewWriterMetrics(prometheus.NewRegistry()), Alone: true, Now: wall,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -642,7 +642,7 @@ func TestJournalThatIsNotOursStopsTheWriter(t *testing.T) {
 			l.stop()
 			damage(store.Journal(0).(*eventstoretest.Log))
 			w, err := eventstore.NewWriter(eventstore.WriterConfig{
-				Store: store, Log: slog.New(slog.DiscardHandler), Metrics: eventstore.NewWriterMetrics(prometheus.NewRegistry()),
+				Store: store, Log: slog.New(slog.DiscardHandler), Metrics: eventstore.NewWriterMetrics(prometheus.NewRegistry()), Alone: true,
 			})
 			if err != nil {
 				t.Fatal(err)

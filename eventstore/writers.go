@@ -15,6 +15,7 @@ import (
 // Writers are the Writers of all partitions of a ledger.
 type Writers struct {
 	info    LedgerInfo
+	process string
 	writers []*Writer
 }
 
@@ -23,20 +24,22 @@ type WritersConfig struct {
 	Store      Store
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
-	// Now is the wall clock, which may jump; default time.Now.
-	Now func() time.Time
-	// Snapshots is the folder for snapshots, of this process alone; empty: every start reads the whole journal.
-	Snapshots string
-	// SnapshotEvery is as in WriterConfig.
+	// Alone, Now, Snapshots and SnapshotEvery are as in WriterConfig.
+	Alone         bool
+	Now           func() time.Time
+	Snapshots     string
 	SnapshotEvery int64
 }
 
 // NewWriters returns a Writer per partition. Errors: the folder for snapshots cannot be made.
 func NewWriters(c WritersConfig) (*Writers, error) {
-	ws := &Writers{info: c.Store.Info()}
+	ws := &Writers{info: c.Store.Info(), process: newID()}
 	metrics := NewWriterMetrics(c.Registerer)
 	err := ws.info.All(func(p Partition) error {
-		w, err := NewWriter(WriterConfig{Partition: p, Store: c.Store, Log: c.Log, Metrics: metrics, Now: c.Now, Snapshots: c.Snapshots, SnapshotEvery: c.SnapshotEvery})
+		w, err := NewWriter(WriterConfig{
+			Partition: p, Store: c.Store, Log: c.Log, Metrics: metrics, Process: ws.process, Alone: c.Alone,
+			Now: c.Now, Snapshots: c.Snapshots, SnapshotEvery: c.SnapshotEvery,
+		})
 		ws.writers = append(ws.writers, w)
 		return err
 	})
@@ -57,13 +60,19 @@ func (ws *Writers) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// Ready returns nil once every partition is served, for readiness.
+// Process returns the random name under which this process owns partitions.
+func (ws *Writers) Process() string { return ws.process }
+
+// Ownership returns who owns the partition of a tenant, and a channel that is closed when that changes.
+func (ws *Writers) Ownership(tenant domain.TenantID) (Ownership, <-chan struct{}) {
+	return ws.of(tenant).Ownership()
+}
+
+// Ready returns nil once every partition is served here, or followed while another process serves it.
 func (ws *Writers) Ready(context.Context) error {
 	for _, w := range ws.writers {
-		select {
-		case <-w.Leading():
-		default:
-			return fmt.Errorf("partition %d: still reading its journal", w.partition)
+		if err := w.ownership.ready(); err != nil {
+			return fmt.Errorf("partition %d: %w", w.partition, err)
 		}
 	}
 	return nil

@@ -112,7 +112,9 @@ func (c *upCommand) Run(ctx context.Context, t terminal) (err error) {
 	}
 
 	writers, err := eventstore.NewWriters(eventstore.WritersConfig{
-		Store: store, Log: frame.Log, Registerer: frame.Registry, Snapshots: filepath.Join(c.Data, "snapshots"), SnapshotEvery: c.SnapshotEvery,
+		Store: store, Log: frame.Log, Registerer: frame.Registry,
+		Alone:     true, // the lock on the data folder sees to it
+		Snapshots: filepath.Join(c.Data, "snapshots"), SnapshotEvery: c.SnapshotEvery,
 	})
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ type Store struct {
 	info        eventstore.LedgerInfo
 	journals    []*Log
 	directories []*Log
+	owners      []*Register
 }
 
 // NewStore returns an empty ledger.
@@ -26,6 +27,7 @@ func NewStore(partitions int) *Store {
 	for range partitions {
 		s.journals = append(s.journals, NewLog())
 		s.directories = append(s.directories, NewLog())
+		s.owners = append(s.owners, &Register{})
 	}
 	return s
 }
@@ -38,6 +40,48 @@ func (s *Store) Journal(p eventstore.Partition) eventstore.Log { return s.journa
 
 // Directory implements eventstore.Store; the Log is a *Log.
 func (s *Store) Directory(p eventstore.Partition) eventstore.Log { return s.directories[p] }
+
+// Owner implements eventstore.Store; the Register is a *Register.
+func (s *Store) Owner(p eventstore.Partition) eventstore.Register { return s.owners[p] }
+
+// Register is an eventstore.Register in memory.
+type Register struct {
+	mu       sync.Mutex
+	value    []byte
+	revision uint64
+	lost     bool
+}
+
+// Lose makes every read and write fail, until it is called again with false.
+func (r *Register) Lose(lost bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lost = lost
+}
+
+// Read implements eventstore.Register.
+func (r *Register) Read(context.Context) ([]byte, uint64, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.lost {
+		return nil, 0, ErrUnanswered
+	}
+	return r.value, r.revision, nil
+}
+
+// Write implements eventstore.Register.
+func (r *Register) Write(_ context.Context, value []byte, revision uint64) (uint64, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.lost:
+		return 0, ErrUnanswered
+	case revision != r.revision:
+		return 0, eventstore.ErrConflict
+	}
+	r.value, r.revision = slices.Clone(value), revision+1
+	return r.revision, nil
+}
 
 // Fault is what becomes of one append.
 type Fault int

@@ -38,7 +38,7 @@ func start(t testing.TB, store *eventstoretest.Store) *service {
 	ctx, cancel := context.WithCancel(context.Background())
 	registry := prometheus.NewRegistry()
 	log := slog.New(slog.DiscardHandler)
-	writers, err := eventstore.NewWriters(eventstore.WritersConfig{Store: store, Log: log, Registerer: registry})
+	writers, err := eventstore.NewWriters(eventstore.WritersConfig{Store: store, Log: log, Registerer: registry, Alone: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -63,6 +63,9 @@ func problemOf(err error) *serve.Problem {
 		return unavailable("overloaded", "Too many requests at once", "Nothing was done. Try again in a moment.")
 	case errors.Is(err, eventstore.ErrStopping):
 		return unavailable("stopping", "The service is stopping", "Nothing was done. Try again in a moment.")
+	case errors.Is(err, eventstore.ErrElsewhere):
+		return unavailable("no_owner", "No process owns this part of the ledger right now",
+			"Nothing was done. Another process takes over within seconds; try again in a moment.")
 	case errors.Is(err, eventstore.ErrUnknown):
 		return unavailable("outcome_unknown", "It is not known yet whether this was done",
 			"Repeat the request with the same Idempotency-Key: it is done once, however often you ask.")
