@@ -68,6 +68,9 @@ func (d *decider) decide(requests []*request) []*request {
 // prepare returns the command of a request, or answers the request.
 func (d *decider) prepare(r *request) (prepared, bool) {
 	p := prepared{request: r}
+	if r.times != nil {
+		r.times.taken = time.Now()
+	}
 	if r.ctx.Err() != nil {
 		r.finish(ErrUnknown) // nobody waits any more
 		return p, false

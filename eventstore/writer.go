@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/coditect-ai/license-ledger/domain"
 )
@@ -35,6 +36,7 @@ type Writer struct {
 	alone     bool
 	log       *slog.Logger
 	metrics   *WriterMetrics
+	tracer    *tracer
 
 	queue   chan *request
 	stopped chan struct{} // closed when Run has returned
@@ -117,6 +119,7 @@ type request struct {
 	result Result
 	err    error
 	done   chan struct{}
+	times  *times // nil: not traced
 }
 
 func (r *request) finish(err error) {
@@ -153,6 +156,8 @@ type WriterConfig struct {
 	// SnapshotEvery is how much is added to the journal between two rounds of a snapshot, in bytes; more, when the snapshot
 	// itself is larger. Less makes starts quicker and writes more. Default 32 MiB: about half a second's worth of reading.
 	SnapshotEvery int64
+	// Tracer records traces of commands whose callers are traced, and of their commits; nil: none.
+	Tracer trace.Tracer
 }
 
 // NewWriter returns a Writer that does nothing until Run. Errors: the folder for snapshots cannot be made.
@@ -183,6 +188,7 @@ func NewWriter(c WriterConfig) (*Writer, error) {
 		stopped:   make(chan struct{}),
 		leading:   make(chan struct{}),
 		snapshots: snapshots,
+		tracer:    newTracer(c.Tracer, c.Partition),
 		ownership: ownership{changed: make(chan struct{})},
 	}, nil
 }
@@ -201,7 +207,7 @@ func (w *Writer) Directory() *Directory { return w.directory }
 // Errors: *domain.Rejection, and then the Position in Result is still valid; ErrOverloaded, ErrStopping, ErrElsewhere; ErrUnknown when
 // ctx ends first; ErrKeyReused; what Prepare returned; any other error: nothing was stored.
 func (w *Writer) Execute(ctx context.Context, r Request) (Result, error) {
-	waiting := &request{Request: r, ctx: ctx, done: make(chan struct{})}
+	waiting := &request{Request: r, ctx: ctx, done: make(chan struct{}), times: w.tracer.queued(ctx)}
 	select {
 	case <-w.stopped:
 		return Result{}, ErrStopping
@@ -522,6 +528,7 @@ func (w *Writer) settle(ctx context.Context, err error) error {
 	w.metrics.append.Observe(time.Since(p.sent).Seconds())
 	w.inFlight = w.inFlight[1:]
 	w.stored.Store(&p.at)
+	w.tracer.commit(p, p.seq())
 	p.answer(w.partition, p.seq())
 	return nil
 }
@@ -574,7 +581,9 @@ func (w *Writer) publish(b *commitBuilder, d *decider) error {
 			w.backlog = append(d.decided, w.backlog...)
 			return err
 		}
-		(&pendingCommit{requests: d.decided}).answer(w.partition, w.state.Checkpoint.Seq)
+		nothing := &pendingCommit{requests: d.decided}
+		w.tracer.commit(nothing, w.state.Checkpoint.Seq)
+		nothing.answer(w.partition, w.state.Checkpoint.Seq)
 		return nil
 	}
 	// The names come first. A crash in between leaves names that nothing uses; the other way round would leave a lease

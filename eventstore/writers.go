@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/coditect-ai/license-ledger/domain"
@@ -24,11 +25,12 @@ type WritersConfig struct {
 	Store      Store
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
-	// Alone, Now, Snapshots and SnapshotEvery are as in WriterConfig.
+	// Alone, Now, Snapshots, SnapshotEvery and Tracer are as in WriterConfig.
 	Alone         bool
 	Now           func() time.Time
 	Snapshots     string
 	SnapshotEvery int64
+	Tracer        trace.Tracer
 }
 
 // NewWriters returns a Writer per partition. Errors: the folder for snapshots cannot be made.
@@ -38,7 +40,7 @@ func NewWriters(c WritersConfig) (*Writers, error) {
 	err := ws.info.All(func(p Partition) error {
 		w, err := NewWriter(WriterConfig{
 			Partition: p, Store: c.Store, Log: c.Log, Metrics: metrics, Process: ws.process, Alone: c.Alone,
-			Now: c.Now, Snapshots: c.Snapshots, SnapshotEvery: c.SnapshotEvery,
+			Now: c.Now, Snapshots: c.Snapshots, SnapshotEvery: c.SnapshotEvery, Tracer: c.Tracer,
 		})
 		ws.writers = append(ws.writers, w)
 		return err

@@ -51,7 +51,7 @@ func run(ctx context.Context, args []string, logs io.Writer) error {
 		return err
 	}
 	writers, err := eventstore.NewWriters(eventstore.WritersConfig{
-		Store: store, Log: frame.Log, Registerer: frame.Registry, Snapshots: cfg.Snapshots, SnapshotEvery: cfg.SnapshotEvery,
+		Store: store, Log: frame.Log, Registerer: frame.Registry, Snapshots: cfg.Snapshots, SnapshotEvery: cfg.SnapshotEvery, Tracer: frame.Tracer,
 	})
 	if err != nil {
 		return err

@@ -114,7 +114,7 @@ func (c *upCommand) Run(ctx context.Context, t terminal) (err error) {
 	writers, err := eventstore.NewWriters(eventstore.WritersConfig{
 		Store: store, Log: frame.Log, Registerer: frame.Registry,
 		Alone:     true, // the lock on the data folder sees to it
-		Snapshots: filepath.Join(c.Data, "snapshots"), SnapshotEvery: c.SnapshotEvery,
+		Snapshots: filepath.Join(c.Data, "snapshots"), SnapshotEvery: c.SnapshotEvery, Tracer: frame.Tracer,
 	})
 	if err != nil {
 		return err

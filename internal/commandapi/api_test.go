@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/coditect-ai/license-ledger/eventstore"
 	"github.com/coditect-ai/license-ledger/eventstore/eventstoretest"
@@ -35,10 +36,15 @@ type service struct {
 
 func start(t testing.TB, store *eventstoretest.Store) *service {
 	t.Helper()
+	return startTraced(t, store, nil)
+}
+
+func startTraced(t testing.TB, store *eventstoretest.Store, tracer trace.Tracer) *service {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	registry := prometheus.NewRegistry()
 	log := slog.New(slog.DiscardHandler)
-	writers, err := eventstore.NewWriters(eventstore.WritersConfig{Store: store, Log: log, Registerer: registry, Alone: true})
+	writers, err := eventstore.NewWriters(eventstore.WritersConfig{Store: store, Log: log, Registerer: registry, Alone: true, Tracer: tracer})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +58,11 @@ func start(t testing.TB, store *eventstoretest.Store) *service {
 	}
 	router := serve.NewRouter()
 	commandapi.New(writers, secret, operator, registry).Routes(router)
-	return &service{t: t, store: store, handler: serve.Observe(router, log, serve.NewMetrics(registry)), stop: stop}
+	handler := serve.Observe(router, log, serve.NewMetrics(registry))
+	if tracer != nil {
+		handler = serve.Trace(handler, tracer)
+	}
+	return &service{t: t, store: store, handler: handler, stop: stop}
 }
 
 // reply is an answer, decoded.

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/coditect-ai/license-ledger/eventstore"
 	"github.com/coditect-ai/license-ledger/internal/serve"
 )
@@ -41,8 +43,12 @@ func hashOf(n int, texts ...string) string {
 	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:n])
 }
 
-// traceparentOf returns the W3C trace context of a request; empty when there is none or it is malformed.
+// traceparentOf returns the W3C trace context that the events of a request carry: that of its span when it is traced here,
+// else the caller's; empty when there is none or it is malformed.
 func traceparentOf(r *http.Request) string {
+	if span := trace.SpanContextFromContext(r.Context()); span.IsValid() {
+		return "00-" + span.TraceID().String() + "-" + span.SpanID().String() + "-" + span.TraceFlags().String()
+	}
 	const form = "00-00000000000000000000000000000000-0000000000000000-00"
 	header := r.Header.Get("Traceparent")
 	if len(header) != len(form) {

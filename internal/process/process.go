@@ -21,6 +21,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/coditect-ai/license-ledger/eventstore"
 	"github.com/coditect-ai/license-ledger/internal/identity"
@@ -189,6 +191,10 @@ type Frame struct {
 	Registry *prometheus.Registry
 	Router   *mux.Router
 	Health   *serve.Health
+	// Tracer records traces; nil when none are recorded.
+	Tracer trace.Tracer
+
+	traces *sdktrace.TracerProvider
 }
 
 // NewFrame returns a frame whose router has /healthz, /readyz and /metrics.
@@ -201,6 +207,9 @@ func NewFrame(level slog.Level, logs io.Writer) *Frame {
 	}
 	f.Registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	serve.Operations(f.Router, f.Health, f.Registry)
+	if f.traces = startTraces(f.Log); f.traces != nil {
+		f.Tracer = f.traces.Tracer("github.com/coditect-ai/license-ledger")
+	}
 	return f
 }
 
@@ -222,5 +231,10 @@ func Listen(addr string) (net.Listener, error) {
 // Serve serves the router until ctx ends and running requests are answered.
 func (f *Frame) Serve(ctx context.Context, listener net.Listener) error {
 	f.Log.Info("serving", "addr", listener.Addr().String())
-	return serve.Run(ctx, listener, serve.Observe(f.Router, f.Log, serve.NewMetrics(f.Registry)), f.Log)
+	handler := serve.Observe(f.Router, f.Log, serve.NewMetrics(f.Registry))
+	if f.Tracer != nil {
+		handler = serve.Trace(handler, f.Tracer)
+	}
+	defer f.stopTraces()
+	return serve.Run(ctx, listener, handler, f.Log)
 }

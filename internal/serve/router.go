@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/gorilla/mux"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Handler answers a request, or returns the error to answer with: a *Problem as it is, anything else as 500.
@@ -124,6 +125,7 @@ func Observe(router *mux.Router, log *slog.Logger, metrics *Metrics) http.Handle
 			}
 			status := max(recorder.status, http.StatusOK)
 			took := time.Since(began)
+			e.note(trace.SpanFromContext(r.Context()), r.Method, status)
 			metrics.requests.WithLabelValues(e.route, r.Method, strconv.Itoa(status)).Inc()
 			metrics.seconds.WithLabelValues(e.route, r.Method).Observe(took.Seconds())
 			level := slog.LevelDebug
