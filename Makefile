@@ -16,7 +16,7 @@ NODE_OK := $(shell npm --version >/dev/null 2>&1 && node -p 'parseInt(process.ve
 STARTED := $(shell date +%s)
 heading = @printf '\n\033[1m== %s\033[0m\n' '$(1)'
 
-.PHONY: help setup ui build run test bench lint generate fuzz clean FORCE
+.PHONY: help setup ui build run test bench chaos lint generate fuzz clean FORCE
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
@@ -96,8 +96,12 @@ fuzz: ## Run each fuzz target for FUZZTIME (default 30s)
 		go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$package" </dev/null; \
 	done
 
-bench: ## Measure throughput and latency
+bench: ## Measure throughput, latency, memory and starts against peers; writes bench/results.md
+	@scripts/setup.sh bench || echo "Going on without Redis: its rows will say so."
 	go run ./bench $(ARGS)
+
+chaos: ## The ledger under faults, the long form: power cuts, kills, pauses, lost connections (an hour)
+	CHAOS=long go test -timeout 90m -count=1 -v -p 1 ./internal/chaos/...
 
 # --- Housekeeping ------------------------------------------------------------
 

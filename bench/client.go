@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/textproto"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -100,12 +101,29 @@ func (c *conn) chunks(status int) (int, []byte, error) {
 	}
 }
 
-// load runs step on n connections until d has passed, and returns how long each call took. A step is one or more calls.
-func load(ctx context.Context, addr string, n int, d time.Duration, step func(c *conn, worker, i int, call caller) error) ([]time.Duration, error) {
+// step is what a worker does again and again: one or more calls. i counts the steps of the worker.
+type step func(c *conn, worker, i int, call caller) error
+
+// caller sends one request, notes the time and fails unless the status is wanted.
+type caller func(path, key string, body []byte, want ...int) ([]byte, error)
+
+// load runs step on n connections until d has passed, and returns how long each call took.
+func load(ctx context.Context, addr string, n int, d time.Duration, do step) ([]time.Duration, error) {
+	return runLoad(ctx, addr, n, d, do, 0)
+}
+
+// paced is load with perSecond calls a second, each due at its time: a call that begins late, because the one before took
+// long, has taken that much longer.
+func paced(ctx context.Context, addr string, n int, d time.Duration, do step, perSecond float64) ([]time.Duration, error) {
+	return runLoad(ctx, addr, n, d, do, time.Duration(float64(n)/perSecond*float64(time.Second)))
+}
+
+func runLoad(ctx context.Context, addr string, n int, d time.Duration, do step, every time.Duration) ([]time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	all := make([][]time.Duration, n)
 	errs := make(chan error, n)
+	began := time.Now()
 	var wg sync.WaitGroup
 	for worker := range n {
 		wg.Go(func() {
@@ -115,22 +133,25 @@ func load(ctx context.Context, addr string, n int, d time.Duration, step func(c 
 				return
 			}
 			defer c.Close()
+			due := began.Add(every * time.Duration(worker) / time.Duration(n))
 			call := func(path, key string, body []byte, want ...int) ([]byte, error) {
-				began := time.Now()
+				started := time.Now()
+				if every > 0 {
+					time.Sleep(time.Until(due))
+					started, due = due, due.Add(every)
+				}
 				status, answer, err := c.post(path, key, body)
 				if err != nil {
 					return nil, err
 				}
-				all[worker] = append(all[worker], time.Since(began))
-				for _, w := range want {
-					if status == w {
-						return answer, nil
-					}
+				all[worker] = append(all[worker], time.Since(started))
+				if slices.Contains(want, status) {
+					return answer, nil
 				}
 				return nil, fmt.Errorf("%s: %d %s", path, status, answer)
 			}
 			for i := 0; ctx.Err() == nil; i++ {
-				if err := step(c, worker, i, call); err != nil {
+				if err := do(c, worker, i, call); err != nil {
 					errs <- err
 					return
 				}
@@ -142,13 +163,6 @@ func load(ctx context.Context, addr string, n int, d time.Duration, step func(c 
 	case err := <-errs:
 		return nil, err
 	default:
+		return slices.Concat(all...), nil
 	}
-	var times []time.Duration
-	for _, t := range all {
-		times = append(times, t...)
-	}
-	return times, nil
 }
-
-// caller sends one request, notes the time and fails unless the status is wanted.
-type caller func(path, key string, body []byte, want ...int) ([]byte, error)

@@ -1,6 +1,7 @@
-// Command bench measures the command side over HTTP: acquire and heartbeat requests per second with an fsync before each
-// answer, next to the same router and middleware answering a constant. Ratios are what counts: machines differ.
+// Command bench measures the command side over HTTP, with an fsync before each answer, next to peers that it builds and
+// runs on the same machine: the same router and middleware answering a constant (echo), and the same HTTP handler over a
+// Lua seat counter in a real Redis. Ratios are what counts: machines differ.
 //
-// The server is a process of its own, wired like ledger up but without the read models, so that the load generator's
+// Each server is a process of its own, wired like ledger up but without the read models, so that the load generator's
 // garbage is not its own.
 package main

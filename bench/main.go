@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/coditect-ai/license-ledger/internal/process"
@@ -13,12 +15,14 @@ import (
 
 type config struct {
 	Rounds      int           `default:"3" help:"Rounds; the median counts."`
-	Duration    time.Duration `default:"5s" help:"Length of one measurement."`
+	Duration    time.Duration `default:"4s" help:"Length of one measurement."`
 	Connections int           `default:"128" help:"Keep-alive connections, each with one request at a time."`
-	Licenses    int           `default:"1000" help:"Licenses that the load is spread over, 20 to a tenant."`
-	Dir         string        `default:"" type:"path" help:"Folder for the journal, on the disk to measure. Default: a temporary folder here."`
+	Scale       float64       `default:"1" help:"Scales licenses, tenants and leases; less for a quick look."`
+	Dir         string        `default:"" type:"path" help:"Folder for journals, on the disk to measure. Default: a temporary folder here."`
 	Out         string        `default:"bench" type:"path" help:"Folder for results.md and results.json."`
-	Serve       bool          `hidden:""`
+
+	Serve string `hidden:"" help:"Be a server: ledger, or redis with the socket of a Redis."`
+	serverConfig
 }
 
 func main() {
@@ -30,14 +34,17 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var cfg config
 	if err := process.Parse(&cfg, "bench", "Measures the command side over HTTP.", args, os.Stdout); err != nil {
 		return err
 	}
-	if cfg.Serve {
-		return serveLedger(ctx, cfg.Dir)
+	switch cfg.Serve {
+	case "ledger":
+		return serveLedger(ctx, cfg.Dir, cfg.serverConfig)
+	case "redis":
+		return serveRedis(ctx, cfg.Dir, cfg.serverConfig)
 	}
 	if cfg.Dir == "" {
 		dir, err := os.MkdirTemp(".", "bench-data-")
@@ -45,11 +52,13 @@ func run(ctx context.Context, args []string) error {
 			return err
 		}
 		defer os.RemoveAll(dir)
-		cfg.Dir = dir
+		if cfg.Dir, err = filepath.Abs(dir); err != nil {
+			return err
+		}
 	}
-	results, err := measure(ctx, cfg)
+	r, err := measure(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	return report(cfg, results)
+	return r.write(cfg)
 }

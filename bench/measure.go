@@ -1,31 +1,33 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 )
 
-// The rows of the table.
+// The rows that are measured by load.
 const (
-	rowEcho      = "echo"
-	rowAcquire   = "acquire + release"
-	rowHeartbeat = "heartbeat"
-	rowBatches   = "heartbeats, 1,000 a request"
+	rowEcho         = "echo"
+	rowMix          = "mix over 1,000 licenses"
+	rowMixEverysec  = "the same mix over Redis, fsync every second"
+	rowMixAlways    = "the same mix over Redis, fsync always"
+	rowPipeEverysec = "the same mix over Redis, fsync every second, pipelining client"
+	rowPipeAlways   = "the same mix over Redis, fsync always, pipelining client"
+	rowHot          = "mix on one license of 100,000 seats"
+	rowAcquire      = "acquire + release"
+	rowBatches      = "heartbeats of 1,000 leases a request"
+	rowWide         = "mix over 50,000 tenants of 20 seats"
+	rowDeep         = "mix over 50 tenants of 20,000 seats"
+	rowPaced        = "mix over 1,000 licenses at half the rate"
 )
-
-var rows = []string{rowEcho, rowAcquire, rowHeartbeat, rowBatches}
 
 // sample is one measurement of a row.
 type sample struct {
@@ -34,82 +36,152 @@ type sample struct {
 	P99       time.Duration `json:"p99_ns"`
 }
 
-// results are all samples by row, and the disk beneath.
+// results are all samples by row, and what else was found.
 type results struct {
 	Samples map[string][]sample `json:"samples"`
-	// SyncsPerSecond is how many times a second 4 KiB can be appended to a file and be safe.
-	SyncsPerSecond float64 `json:"disk_syncs_per_second"`
+	Missing map[string]string   `json:"missing,omitempty"` // rows that could not be measured, and why
+	Fsync   fsyncs              `json:"fsync"`
+	Raw     rawAppend           `json:"raw_append"`
+	Million million             `json:"million_leases"`
 }
 
-// server is the process under test.
-type server struct {
-	addr, operator string
-	cmd            *exec.Cmd
-}
-
-func startServer(ctx context.Context, dir string) (*server, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	s := &server{cmd: exec.CommandContext(ctx, self, "--serve", "--dir", dir)}
-	s.cmd.Stderr = os.Stderr
-	out, err := s.cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := s.cmd.Start(); err != nil {
-		return nil, err
-	}
-	lines := bufio.NewScanner(out)
-	for _, field := range []*string{&s.addr, &s.operator} {
-		if !lines.Scan() {
-			return nil, fmt.Errorf("the server did not start: %w", s.cmd.Wait())
-		}
-		*field = lines.Text()
-	}
-	return s, nil
-}
-
-func (s *server) stop() {
-	s.cmd.Process.Signal(os.Interrupt)
-	s.cmd.Wait()
+// measured is a row and the server that it is measured on.
+type measured struct {
+	row    string
+	server *server
+	do     step
 }
 
 // measure runs all rows, round by round, so that what disturbs the machine disturbs them alike.
 func measure(ctx context.Context, cfg config) (*results, error) {
-	r := &results{Samples: map[string][]sample{}}
+	r := &results{Samples: map[string][]sample{}, Missing: map[string]string{}}
 	var err error
-	if r.SyncsPerSecond, err = diskSyncs(cfg.Dir); err != nil {
+	if r.Fsync, err = diskSyncs(cfg.Dir); err != nil {
 		return nil, err
 	}
-	s, err := startServer(ctx, cfg.Dir)
+	var running []interface{ stop() }
+	defer func() {
+		for _, s := range slices.Backward(running) {
+			s.stop()
+		}
+	}()
+	scaled := func(n int) int { return max(1, int(float64(n)*cfg.Scale)) }
+	start := func(name string, fills serverConfig) (*server, error) {
+		fmt.Printf("starting %s: %d tenants, %d licenses, %d leases …\n", name, fills.Tenants, fills.Tenants*fills.Licenses, fills.Tenants*fills.Licenses*fills.Leases)
+		s, err := startServer(ctx, "ledger", filepath.Join(cfg.Dir, name), fills)
+		if err == nil {
+			running = append(running, s)
+		}
+		return s, err
+	}
+	thousand := serverConfig{Tenants: scaled(50), Licenses: 20, Seats: 10_000}
+	ledger, err := start("thousand", thousand)
 	if err != nil {
 		return nil, err
 	}
-	defer s.stop()
-	fmt.Printf("setting up %d licenses …\n", cfg.Licenses)
-	w, err := newWorkload(s, cfg)
+	hot, err := start("hot", serverConfig{Tenants: 1, Licenses: 1, Seats: 100_000, Leases: scaled(90_000)})
 	if err != nil {
 		return nil, err
 	}
-	steps := map[string]func(*conn, int, int, caller) error{
-		rowEcho: w.echo, rowAcquire: w.acquireRelease, rowHeartbeat: w.heartbeat, rowBatches: w.heartbeats,
+	batches, err := start("batches", serverConfig{Tenants: scaled(10), Licenses: 10, Seats: 2 * batch, Leases: batch})
+	if err != nil {
+		return nil, err
 	}
-	for round := range cfg.Rounds {
-		for _, row := range rows {
-			fmt.Printf("round %d of %d: %s …\n", round+1, cfg.Rounds, row)
-			times, err := load(ctx, s.addr, cfg.Connections, cfg.Duration, steps[row])
-			if err == nil && len(times) == 0 {
-				err = errors.New("not one request was answered; measure longer")
-			}
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", row, err)
-			}
-			r.Samples[row] = append(r.Samples[row], sampleOf(times, cfg.Duration))
+	wide, err := start("wide", serverConfig{Tenants: scaled(50_000), Licenses: 1, Seats: 20 + cfg.Connections, Leases: 10})
+	if err != nil {
+		return nil, err
+	}
+	deep, err := start("deep", serverConfig{Tenants: 50, Licenses: 1, Seats: 20_000 + cfg.Connections, Leases: scaled(10_000)})
+	if err != nil {
+		return nil, err
+	}
+	w := newWorkload(ledger)
+	all := []measured{
+		{rowEcho, ledger, w.echo},
+		{rowMix, ledger, w.cycle(mixHeartbeats)},
+		{rowHot, hot, newWorkload(hot).cycle(mixHeartbeats)},
+		{rowAcquire, ledger, w.cycle(0)},
+		{rowBatches, batches, newWorkload(batches).batches()},
+		{rowWide, wide, newWorkload(wide).cycle(mixHeartbeats)},
+		{rowDeep, deep, newWorkload(deep).cycle(mixHeartbeats)},
+	}
+	for _, p := range []struct {
+		row, appendfsync string
+		pipelined        bool
+	}{
+		{rowMixEverysec, "everysec", false}, {rowMixAlways, "always", false},
+		{rowPipeEverysec, "everysec", true}, {rowPipeAlways, "always", true},
+	} {
+		fills := thousand
+		fills.Pipelined = p.pipelined
+		peer, redis, err := startPeer(ctx, filepath.Join(cfg.Dir, fmt.Sprint("redis-", p.appendfsync, p.pipelined)), p.appendfsync, fills)
+		if redis != nil {
+			running = append(running, redis)
+		}
+		if peer != nil {
+			running = append(running, peer)
+		}
+		switch {
+		case errors.Is(err, errNoRedis):
+			r.Missing[p.row] = err.Error()
+		case err != nil:
+			return nil, err
+		default:
+			all = append(all, measured{p.row, peer, newWorkload(peer).cycle(mixHeartbeats)})
 		}
 	}
+	for round := range cfg.Rounds {
+		for _, m := range all {
+			fmt.Printf("round %d of %d: %s …", round+1, cfg.Rounds, m.row)
+			times, err := load(ctx, m.server.addr, cfg.Connections, cfg.Duration, m.do)
+			if err := r.add(m.row, times, cfg.Duration, err); err != nil {
+				return nil, err
+			}
+		}
+	}
+	half := r.median(rowMix).PerSecond / 2
+	for round := range cfg.Rounds {
+		fmt.Printf("round %d of %d: %s, %.0f a second …", round+1, cfg.Rounds, rowPaced, half)
+		times, err := paced(ctx, ledger.addr, cfg.Connections, cfg.Duration, w.cycle(mixHeartbeats), half)
+		if err := r.add(rowPaced, times, cfg.Duration, err); err != nil {
+			return nil, err
+		}
+	}
+	for _, s := range slices.Backward(running) {
+		s.stop()
+	}
+	running = nil
+	if r.Raw, err = measureRaw(ctx, cfg, filepath.Join(cfg.Dir, "batches")); err != nil {
+		return nil, err
+	}
+	if r.Million, err = measureMillion(ctx, cfg, serverConfig{Tenants: 50, Licenses: 20, Seats: 2 * batch, Leases: scaled(1000)}); err != nil {
+		return nil, err
+	}
 	return r, ctx.Err()
+}
+
+// startPeer starts a Redis and the server over it. Errors: errNoRedis.
+func startPeer(ctx context.Context, dir, appendfsync string, fills serverConfig) (*server, *redisServer, error) {
+	redis, err := startRedis(ctx, filepath.Join(dir, "data"), appendfsync)
+	if err != nil {
+		return nil, nil, err
+	}
+	fills.Redis = redis.socket
+	s, err := startServer(ctx, "redis", dir, fills)
+	return s, redis, err
+}
+
+func (r *results) add(row string, times []time.Duration, d time.Duration, err error) error {
+	if err == nil && len(times) == 0 {
+		err = errors.New("not one request was answered; measure longer")
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", row, err)
+	}
+	s := sampleOf(times, d)
+	fmt.Printf(" %.0f requests/s, p99 %v\n", s.PerSecond, s.P99.Round(10*time.Microsecond))
+	r.Samples[row] = append(r.Samples[row], s)
+	return nil
 }
 
 func sampleOf(times []time.Duration, d time.Duration) sample {
@@ -117,147 +189,45 @@ func sampleOf(times []time.Duration, d time.Duration) sample {
 	return sample{PerSecond: float64(len(times)) / d.Seconds(), P50: times[len(times)/2], P99: times[len(times)*99/100]}
 }
 
-// median returns the sample with the median rate.
-func median(samples []sample) sample {
-	sorted := slices.SortedFunc(slices.Values(samples), func(a, b sample) int { return cmp.Compare(a.PerSecond, b.PerSecond) })
+// median returns, of a row, the sample with the median rate, and with the median p99 where the rate is given.
+func (r *results) median(row string) sample {
+	by := func(a, b sample) int { return cmp.Compare(a.PerSecond, b.PerSecond) }
+	if row == rowPaced {
+		by = func(a, b sample) int { return cmp.Compare(a.P99, b.P99) }
+	}
+	sorted := slices.SortedFunc(slices.Values(r.Samples[row]), by)
+	if len(sorted) == 0 {
+		return sample{}
+	}
 	return sorted[len(sorted)/2]
 }
 
-// diskSyncs measures the disk for orientation.
-func diskSyncs(dir string) (float64, error) {
+// fsyncs is what the disk does beneath: appends of 4 KiB, each synced, one after the other.
+type fsyncs struct {
+	PerSecond float64       `json:"per_second"`
+	Median    time.Duration `json:"median_ns"`
+	P99       time.Duration `json:"p99_ns"`
+}
+
+func diskSyncs(dir string) (fsyncs, error) {
 	file, err := os.Create(filepath.Join(dir, "syncs"))
 	if err != nil {
-		return 0, err
+		return fsyncs{}, err
 	}
 	defer os.Remove(file.Name())
 	defer file.Close()
 	block := bytes.Repeat([]byte{1}, 4096)
-	began, n := time.Now(), 0
-	for time.Since(began) < 300*time.Millisecond {
+	var times []time.Duration
+	for began := time.Now(); time.Since(began) < time.Second; {
+		started := time.Now()
 		if _, err := file.Write(block); err != nil {
-			return 0, err
+			return fsyncs{}, err
 		}
-		if err := syscall.Fdatasync(int(file.Fd())); err != nil {
-			return 0, err
+		if err := syscall.Fsync(int(file.Fd())); err != nil {
+			return fsyncs{}, err
 		}
-		n++
+		times = append(times, time.Since(started))
 	}
-	return float64(n) / time.Since(began).Seconds(), nil
-}
-
-// workload is what the requests are made of. Users come back: their names are known after the first round.
-type workload struct {
-	keys     []string   // by license
-	leases   [][]string // of each worker: held from the beginning, for heartbeats
-	leaseKey []string   // the key that each worker's leases belong to
-}
-
-const perTenant = 20
-
-func newWorkload(s *server, cfg config) (*workload, error) {
-	c, err := dial(s.addr)
-	if err != nil {
-		return nil, err
-	}
-	defer c.Close()
-	post := func(path, key string, body, answer any) error {
-		text, err := json.Marshal(body)
-		if err != nil {
-			return err
-		}
-		status, reply, err := c.post(path, key, text)
-		if err != nil || status > 299 {
-			return fmt.Errorf("%s: %d %s %w", path, status, reply, err)
-		}
-		return json.Unmarshal(reply, answer)
-	}
-	w := &workload{}
-	var ignored any
-	for i := range cfg.Licenses {
-		tenant := fmt.Sprint("tenant-", i/perTenant)
-		if i%perTenant == 0 {
-			if err := post("/api/v1/tenants", s.operator, map[string]any{"id": tenant, "name": tenant}, &ignored); err != nil {
-				return nil, err
-			}
-		}
-		var issued struct{ Key string }
-		err := post("/api/v1/tenants/"+tenant+"/licenses", s.operator, map[string]any{"product": "p", "seats": 10_000, "lease_seconds": 3600}, &issued)
-		if err != nil {
-			return nil, err
-		}
-		w.keys = append(w.keys, issued.Key)
-	}
-	// Each worker holds 1,000 leases of one license, and heartbeats them one by one or all at once.
-	for worker := range cfg.Connections {
-		key := w.keys[worker%len(w.keys)]
-		w.leaseKey = append(w.leaseKey, key)
-		w.leases = append(w.leases, make([]string, leasesPerWorker))
-	}
-	_, err = load(context.Background(), s.addr, cfg.Connections, time.Hour, func(_ *conn, worker, i int, call caller) error {
-		if i == leasesPerWorker {
-			return errDone
-		}
-		answer, err := call("/api/v1/licenses/acquire", w.leaseKey[worker], holder(fmt.Sprint("w", worker, "-", i)), 201)
-		if err != nil {
-			return err
-		}
-		w.leases[worker][i], err = leaseID(answer)
-		return err
-	})
-	if err != errDone {
-		return nil, err
-	}
-	return w, nil
-}
-
-const leasesPerWorker = 1000
-
-// errDone ends a load that has done what it was for.
-var errDone = errors.New("done")
-
-func holder(user string) []byte {
-	return fmt.Appendf(nil, `{"user":%q,"machine":"ws-%s"}`, user, user)
-}
-
-func leaseBody(id string) []byte { return fmt.Appendf(nil, `{"lease":%q}`, id) }
-
-// leaseID takes the id out of an answer without decoding it all.
-func leaseID(answer []byte) (string, error) {
-	_, rest, ok := bytes.Cut(answer, []byte(`"lse_`))
-	id, _, ok2 := bytes.Cut(rest, []byte(`"`))
-	if !ok || !ok2 {
-		return "", fmt.Errorf("no lease in %s", answer)
-	}
-	return "lse_" + string(id), nil
-}
-
-func (w *workload) echo(_ *conn, worker, _ int, call caller) error {
-	_, err := call(echoPath, "", holder(fmt.Sprint("user", worker)), 200)
-	return err
-}
-
-// acquireRelease takes a seat of one license after the other and gives it back.
-func (w *workload) acquireRelease(_ *conn, worker, i int, call caller) error {
-	key := w.keys[(worker*37+i)%len(w.keys)]
-	answer, err := call("/api/v1/licenses/acquire", key, holder(fmt.Sprint("user", worker)), 201)
-	if err != nil {
-		return err
-	}
-	id, err := leaseID(answer)
-	if err != nil {
-		return err
-	}
-	_, err = call("/api/v1/licenses/release", key, leaseBody(id), 200)
-	return err
-}
-
-func (w *workload) heartbeat(_ *conn, worker, i int, call caller) error {
-	_, err := call("/api/v1/licenses/heartbeat", w.leaseKey[worker], leaseBody(w.leases[worker][i%leasesPerWorker]), 200)
-	return err
-}
-
-func (w *workload) heartbeats(_ *conn, worker, _ int, call caller) error {
-	body := []byte(`{"leases":["` + strings.Join(w.leases[worker], `","`) + `"]}`)
-	_, err := call("/api/v1/licenses/heartbeat", w.leaseKey[worker], body, 200)
-	return err
+	s := sampleOf(times, time.Second)
+	return fsyncs{s.PerSecond, s.P50, s.P99}, nil
 }

@@ -1,16 +1,24 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/coditect-ai/license-ledger/api"
+	"github.com/coditect-ai/license-ledger/domain"
 	"github.com/coditect-ai/license-ledger/eventstore"
 	"github.com/coditect-ai/license-ledger/internal/commandapi"
 	"github.com/coditect-ai/license-ledger/internal/embedded"
@@ -19,23 +27,125 @@ import (
 	"github.com/coditect-ai/license-ledger/internal/serve"
 )
 
-// serveLedger is the server under test. Its first line of output is its address, the second the operator's key.
-func serveLedger(ctx context.Context, dir string) error {
+// serverConfig is what a server is filled with before it serves.
+type serverConfig struct {
+	Tenants   int    `hidden:"" help:"Tenants to make."`
+	Licenses  int    `hidden:"" help:"Licenses of each."`
+	Seats     int    `hidden:"" help:"Seats of each license."`
+	Leases    int    `hidden:"" help:"Leases to acquire on each license."`
+	Snapshots bool   `hidden:"" help:"Keep snapshots."`
+	Redis     string `hidden:"" help:"Socket of the Redis."`
+	Pipelined bool   `hidden:"" help:"Send Redis what many callers want in one go."`
+}
+
+func (c serverConfig) args() []string {
+	return []string{
+		fmt.Sprint("--tenants=", c.Tenants), fmt.Sprint("--licenses=", c.Licenses), fmt.Sprint("--seats=", c.Seats),
+		fmt.Sprint("--leases=", c.Leases), fmt.Sprint("--snapshots=", c.Snapshots), "--redis=" + c.Redis, fmt.Sprint("--pipelined=", c.Pipelined),
+	}
+}
+
+// server is a process under test.
+type server struct {
+	addr  string
+	fills serverConfig
+	keys  *identity.LicenseKeys
+	// started is how long it took from taking the journal up to serving.
+	started time.Duration
+	cmd     *exec.Cmd
+}
+
+// startServer starts a server over the folder dir and waits until it is filled and serves.
+func startServer(ctx context.Context, kind, dir string, fills serverConfig) (*server, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	secret, err := identity.LoadOrCreateSecret(filepath.Join(dir, "ledger.secret"))
+	if err != nil {
+		return nil, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	s := &server{fills: fills, keys: identity.NewLicenseKeys(secret)}
+	s.cmd = exec.CommandContext(ctx, self, append([]string{"--serve=" + kind, "--dir=" + dir}, fills.args()...)...)
+	s.cmd.Cancel = func() error { return s.cmd.Process.Signal(os.Interrupt) }
+	s.cmd.Stderr = os.Stderr
+	out, err := s.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.cmd.Start(); err != nil {
+		return nil, err
+	}
+	lines := bufio.NewScanner(out)
+	var fields []string
+	for len(fields) < 2 {
+		if !lines.Scan() {
+			return nil, errors.Join(errors.New("the server did not start"), s.cmd.Wait())
+		}
+		fields = append(fields, lines.Text())
+	}
+	s.addr = fields[0]
+	s.started, err = time.ParseDuration(fields[1])
+	return s, err
+}
+
+func (s *server) stop() {
+	s.cmd.Process.Signal(os.Interrupt)
+	s.cmd.Wait()
+}
+
+// resident asks the server how much memory it has, in bytes; settled: after it gave back to the system what it does not
+// use.
+func (s *server) resident(settled bool) (int64, error) {
+	path := residentPath
+	if settled {
+		path += "?settled"
+	}
+	response, err := http.Get("http://" + s.addr + path)
+	if err != nil {
+		return 0, err
+	}
+	defer response.Body.Close()
+	var bytes int64
+	_, err = fmt.Fscan(response.Body, &bytes)
+	return bytes, err
+}
+
+// The names of what a server is filled with.
+func tenantID(i int) string { return fmt.Sprint("tenant-", i) }
+
+func licenseID(tenant, i int) string { return fmt.Sprintf("lic_%06d_%06d", tenant, i) }
+
+func keyID(tenant, i int) string { return fmt.Sprintf("%06d%06d", tenant, i) }
+
+// key returns a license key of the server.
+func (s *server) key(tenant, license int) string {
+	return s.keys.Text(domain.TenantID(tenantID(tenant)), domain.KeyID(keyID(tenant, license)))
+}
+
+func (s *server) licenses() int { return s.fills.Tenants * s.fills.Licenses }
+
+// serveLedger is the server under test. Its first line of output is its address, the second how long its Writer took
+// from the start to serving, before it was filled.
+func serveLedger(ctx context.Context, dir string, fills serverConfig) error {
 	frame := process.NewFrame(slog.LevelWarn, os.Stderr)
 	secret, err := identity.LoadOrCreateSecret(filepath.Join(dir, "ledger.secret"))
 	if err != nil {
 		return err
 	}
-	operator, operatorText, err := identity.LoadOrCreateOperatorKey(filepath.Join(dir, "operator.key"))
+	operator, _, err := identity.LoadOrCreateOperatorKey(filepath.Join(dir, "operator.key"))
 	if err != nil {
 		return err
 	}
-	server, err := embedded.StartNATS(embedded.NATSOptions{Dir: filepath.Join(dir, "nats"), Log: frame.Log})
+	nats, err := embedded.StartNATS(embedded.NATSOptions{Dir: filepath.Join(dir, "nats"), Log: frame.Log})
 	if err != nil {
 		return err
 	}
-	defer server.Shutdown()
-	nc, err := server.Connect(eventstore.NATSOptions("bench")...)
+	defer nats.Shutdown()
+	nc, err := nats.Connect(eventstore.NATSOptions("bench")...)
 	if err != nil {
 		return err
 	}
@@ -44,25 +154,48 @@ func serveLedger(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	writers, err := eventstore.NewWriters(eventstore.WritersConfig{Store: store, Log: frame.Log, Registerer: frame.Registry, Alone: true})
+	writersConfig := eventstore.WritersConfig{Store: store, Log: frame.Log, Registerer: frame.Registry, Alone: true}
+	if fills.Snapshots {
+		writersConfig.Snapshots = filepath.Join(dir, "snapshots")
+	}
+	writers, err := eventstore.NewWriters(writersConfig)
 	if err != nil {
 		return err
 	}
-	frame.Health.Require("writers", writers.Ready)
 	commandapi.New(writers, secret, operator, frame.Registry).Routes(frame.Router)
 	frame.Router.Handle(echoPath, serve.Handler(echo)).Methods(http.MethodPost)
+	frame.Router.HandleFunc(residentPath, resident)
 	listener, err := process.Listen("127.0.0.1:0")
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%s\n%s\n", listener.Addr(), operatorText)
+	working, finish := context.WithCancel(context.WithoutCancel(ctx))
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return writers.Run(ctx) })
-	g.Go(func() error { return frame.Serve(ctx, listener) })
+	began := time.Now()
+	g.Go(func() error { return writers.Run(working) })
+	g.Go(func() error {
+		defer finish()
+		for writers.Ready(ctx) != nil {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(time.Millisecond):
+			}
+		}
+		started := time.Since(began)
+		if err := fill(ctx, writers, identity.NewLicenseKeys(secret), fills); err != nil {
+			return err
+		}
+		fmt.Printf("%s\n%s\n", listener.Addr(), started)
+		return frame.Serve(ctx, listener)
+	})
 	return g.Wait()
 }
 
-const echoPath = "/api/v1/licenses/echo"
+const (
+	echoPath     = "/api/v1/licenses/echo"
+	residentPath = "/bench/resident"
+)
 
 // echo is the peer: it reads and decodes the same body and answers a constant of the same shape.
 func echo(w http.ResponseWriter, r *http.Request) error {
@@ -77,4 +210,19 @@ func echo(w http.ResponseWriter, r *http.Request) error {
 	return serve.Reply(w, http.StatusOK, api.AcquireResponse{
 		Lease: api.Lease{Id: "lse_0123456789abcdef", Fence: 42, License: "lic_0123456789abcdef", User: req.User, Machine: req.Machine, State: api.LeaseStateActive},
 	})
+}
+
+// resident answers how many bytes of memory the process has.
+func resident(w http.ResponseWriter, r *http.Request) {
+	if r.URL.RawQuery == "settled" {
+		debug.FreeOSMemory()
+	}
+	status, err := os.ReadFile("/proc/self/statm")
+	fields := strings.Fields(string(status))
+	if err != nil || len(fields) < 2 {
+		http.Error(w, "not on this system", http.StatusNotImplemented)
+		return
+	}
+	pages, _ := strconv.ParseInt(fields[1], 10, 64)
+	fmt.Fprintln(w, pages*int64(os.Getpagesize()))
 }

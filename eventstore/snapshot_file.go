@@ -97,6 +97,35 @@ func readSnapshot(file *os.File, header []byte) (*State, int64, error) {
 	return state, size, nil
 }
 
+// DecodeSnapshot reads and decodes the snapshot in a file, one tenant after the other, and keeps nothing: less than a start
+// from it can do. It returns the commit after which the journal would be read, and the size.
+func DecodeSnapshot(path string) (Checkpoint, int64, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return Checkpoint{}, 0, err
+	}
+	defer file.Close()
+	header := make([]byte, snapshotHeaderLen)
+	if _, err := file.ReadAt(header, 0); err != nil {
+		return Checkpoint{}, 0, uselessSnapshot("it is cut off")
+	}
+	tenants, marks, size, err := scanSnapshot(file, header)
+	if err != nil {
+		return Checkpoint{}, 0, err
+	}
+	var record []byte
+	for _, at := range tenants {
+		record = append(record[:0], make([]byte, at.length)...)
+		if _, err := file.ReadAt(record, at.offset); err != nil {
+			return Checkpoint{}, 0, err
+		}
+		if _, err := decodeTenantState(record); err != nil {
+			return Checkpoint{}, 0, err
+		}
+	}
+	return marks.Begin, size, nil
+}
+
 // span is where a record's content lies in a file.
 type span struct{ offset, length int64 }
 

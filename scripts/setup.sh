@@ -4,12 +4,14 @@ set -euo pipefail
 
 usage() {
   cat <<'EOF'
-Usage: scripts/setup.sh run|test
+Usage: scripts/setup.sh run|test|bench
 
   run    what `make run` needs: PostgreSQL 15 or newer
   test   what `make test` needs: the same, plus gcc and the C headers (race
          detector), Chromium and its fonts (browser tests), Node 20, and for
          any other user than root fusermount3 (power cuts)
+  bench  what `make bench` needs: PostgreSQL is not, redis-server is, as the
+         peer that the ledger is measured against
 
 Checks Go and Node, then installs the missing Debian packages: through apt-get
 as root; as any other user it prints the command to type and fails. Does
@@ -45,6 +47,7 @@ check_node() {
       found="'npm' is not in PATH"
     fi
   fi
+  [[ $1 == bench ]] && return
   [[ $1 == run ]] || die "Node 20 or newer with npm is needed; ${found}. See https://nodejs.org/"
   echo "setup: Node 20 or newer with npm is needed to build the UI; ${found}." \
     "Going on without it: the page will say \"UI not built\"." >&2
@@ -64,6 +67,10 @@ have_fonts() { compgen -G '/usr/share/fonts/truetype/liberation*' >/dev/null; }
 
 # Prints the Debian packages that are missing, one a line.
 missing_packages() {
+  if [[ $1 == bench ]]; then
+    have redis-server || echo redis-server
+    return 0
+  fi
   have_postgres || echo postgresql
   [[ $1 == test ]] || return 0
   have gcc || echo gcc
@@ -84,6 +91,15 @@ no_main_cluster() {
   trap put_back EXIT
 }
 
+# Nor may a package start its service: the benchmark runs a Redis of its own.
+readonly policy=/usr/sbin/policy-rc.d
+no_services() {
+  [[ ! -e $policy ]] || return 0
+  printf '#!/bin/sh\nexit 101\n' >"$policy"
+  chmod +x "$policy"
+  trap 'rm -f "$policy"' EXIT
+}
+
 put_back() {
   local original
   for original in "$createcluster.before" "$createcluster.ucf-dist"; do
@@ -101,6 +117,7 @@ install_packages() {
   ((EUID == 0)) || die "missing: $*. Install with: sudo apt-get update && sudo ${command}"
 
   [[ " $* " != *" postgresql "* ]] || no_main_cluster
+  [[ " $* " != *" redis-server "* ]] || no_services
 
   echo "setup: installing $*"
   export DEBIAN_FRONTEND=noninteractive
@@ -110,7 +127,7 @@ install_packages() {
 
 main() {
   case ${1:-} in
-    run | test) ;;
+    run | test | bench) ;;
     -h | --help) usage; exit 0 ;;
     *) usage >&2; exit 2 ;;
   esac

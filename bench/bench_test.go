@@ -1,0 +1,101 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The benchmark starts itself again as the servers under test.
+func TestMain(m *testing.M) {
+	if slices.ContainsFunc(os.Args, func(arg string) bool { return strings.HasPrefix(arg, "--serve=") }) {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// Every row can be measured; how fast is not asked here.
+func TestSmoke(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	cfg := config{Rounds: 1, Duration: 300 * time.Millisecond, Connections: 4, Scale: 0.002, Dir: dir, Out: dir}
+	r, err := measure(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.write(cfg); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range rows {
+		if s := r.median(row); r.Missing[row] == "" && (s.PerSecond <= 0 || s.P99 < s.P50 || s.P50 <= 0) {
+			t.Errorf("%s: %+v", row, s)
+		}
+	}
+	for _, target := range r.targets() {
+		if target.Missing == "" && !(target.Got > 0) && target.Unit != "bytes each" && !strings.Contains(target.Measure, "snapshot") {
+			t.Errorf("%s: %v", target.Measure, target.Got)
+		}
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "results.md"))
+	if err != nil || strings.Contains(string(text), "%!") {
+		t.Errorf("results.md: %v\n%s", err, text)
+	}
+}
+
+func TestSampleOf(t *testing.T) {
+	t.Parallel()
+	var times []time.Duration
+	for i := 200; i > 0; i-- {
+		times = append(times, time.Duration(i)*time.Millisecond)
+	}
+	got := sampleOf(times, 2*time.Second)
+	if want := (sample{PerSecond: 100, P50: 101 * time.Millisecond, P99: 199 * time.Millisecond}); got != want {
+		t.Errorf("sample = %+v, want %+v", got, want)
+	}
+}
+
+func TestMedian(t *testing.T) {
+	t.Parallel()
+	r := results{Samples: map[string][]sample{
+		rowMix:   {{PerSecond: 3}, {PerSecond: 1}, {PerSecond: 2}},
+		rowPaced: {{PerSecond: 9, P99: 1}, {PerSecond: 8, P99: 3}, {PerSecond: 7, P99: 2}},
+	}}
+	if got := r.median(rowMix).PerSecond; got != 2 {
+		t.Errorf("median rate = %v, want 2", got)
+	}
+	if got := r.median(rowPaced).P99; got != 2 {
+		t.Errorf("median p99 = %v, want 2", got)
+	}
+}
+
+func TestTargetsSayWhetherTheyAreMet(t *testing.T) {
+	t.Parallel()
+	for want, target := range map[string]target{
+		"met":                     {Got: 0.5, Wanted: 0.5},
+		"**not met**":             {Got: 0.49, Wanted: 0.5},
+		"not measured: no reason": {Missing: "no reason"},
+	} {
+		if got := target.met(); got != want {
+			t.Errorf("%+v: %q, want %q", target, got, want)
+		}
+	}
+	for got, want := range map[float64]string{600: "met", 601: "**not met**"} {
+		if met := (target{Got: got, Wanted: 600, Most: true}).met(); met != want {
+			t.Errorf("%v of at most 600: %q", got, met)
+		}
+	}
+}
+
+func TestLeaseOf(t *testing.T) {
+	t.Parallel()
+	if id, err := leaseOf([]byte(`{"lease":{"fence":3,"id":"lse_abc","user":"x"}}`)); err != nil || id != "lse_abc" {
+		t.Errorf("lease id = %q, %v", id, err)
+	}
+	if _, err := leaseOf([]byte(`{"code":"no_seat_available"}`)); err == nil {
+		t.Error("a refusal has a lease")
+	}
+}
