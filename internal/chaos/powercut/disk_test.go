@@ -253,6 +253,13 @@ func TestWhatIsDurable(t *testing.T) {
 			m.remove("a")
 			m.save("a", "new")
 		}, "a=new", "a=new", "a=old"},
+		"removed and made again, the new one and then the folder synced": {func(m *mounted) {
+			m.save("a", "old")
+			m.syncDir("")
+			m.remove("a")
+			m.save("a", "new")
+			m.syncDir("")
+		}, "a=new", "a=new", "a=new"},
 		"everything synced": {func(m *mounted) {
 			m.mkdir("d")
 			m.put("d/a", "1")
