@@ -31,7 +31,7 @@ func (d *Disk) Mount(dir string) error {
 	boot := d.boots
 	d.mu.Unlock()
 	root := &inode{disk: d, boot: boot, node: d.root}
-	server, err := fs.Mount(dir, root, &fs.Options{MountOptions: fuse.MountOptions{
+	_, err := fs.Mount(dir, root, &fs.Options{MountOptions: fuse.MountOptions{
 		Name: fsType, FsName: strconv.Itoa(os.Getpid()),
 		DirectMount:   true,
 		DisableXAttrs: true, // else the kernel asks for one before each write
@@ -41,7 +41,7 @@ func (d *Disk) Mount(dir string) error {
 	if err != nil {
 		return fmt.Errorf("mount on %s (as another user than root it needs fusermount3, in Debian's package fuse3): %w", dir, err)
 	}
-	d.place, d.server = dir, server
+	d.place = dir
 	return nil
 }
 
