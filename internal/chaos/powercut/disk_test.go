@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -496,5 +499,29 @@ func TestNamesAsElsewhere(t *testing.T) {
 	// A shared mapping would let content change without a write.
 	if _, err := syscall.Mmap(int(f.Fd()), 0, 2, syscall.PROT_WRITE, syscall.MAP_SHARED); !errors.Is(err, syscall.ENODEV) {
 		t.Errorf("shared mapping: %v, want ENODEV", err)
+	}
+}
+
+// Whose process is dead, or a zombie that waits for its own disk, is unmounted by the next test.
+func TestAlive(t *testing.T) {
+	t.Parallel()
+	if !alive(strconv.Itoa(os.Getpid())) {
+		t.Error("this process is not alive")
+	}
+	child := exec.Command("sleep", "1000")
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pid := strconv.Itoa(child.Process.Pid)
+	if !alive(pid) {
+		t.Error("a running process is not alive")
+	}
+	child.Process.Kill()
+	for alive(pid) { // it stays, as a zombie, until somebody waits for it
+		runtime.Gosched()
+	}
+	child.Wait()
+	if alive(pid) {
+		t.Error("a process that is no more is alive")
 	}
 }
