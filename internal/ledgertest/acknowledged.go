@@ -123,6 +123,7 @@ func CheckJournal(ctx context.Context, store eventstore.Store, p eventstore.Part
 	directory := eventstore.NewDirectory(store.Directory(p))
 	if err := directory.Load(ctx); err != nil {
 		found("load the directory: %w", err)
+		return broken
 	}
 	for tenant, pseudonyms := range holders {
 		for _, p := range pseudonyms {

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-
-	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
 // Options are what a Disk is like.
@@ -34,8 +32,7 @@ type Disk struct {
 	cutAt   int // the step at which the power goes; 0: none
 	cut     func()
 
-	place  string // where it is mounted
-	server *fuse.Server
+	place string // where it is mounted
 }
 
 // node is a file or a directory: as programs see it, and as it is on the disk.

@@ -31,6 +31,6 @@
 //
 // # After a cut
 //
-// Every call on the mounted file system, and on descriptors opened before the cut, fails with EIO, for ever. Restore mounts
-// what survived in the same place.
+// Every call on the mounted file system fails with EIO. Restore mounts what survived in the same place; descriptors from before
+// fail for ever.
 package powercut

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -215,6 +216,7 @@ func (m *machine) connect() *nats.Conn {
 type customer struct {
 	tenant, key string
 	acked       ledgertest.Acknowledged
+	unknown     atomic.Int64 // requests that may have been done
 	turns       [clients]int // of each client: how often it took a seat and gave it back
 }
 
@@ -257,36 +259,48 @@ func (m *machine) load(ctx context.Context, cs []*customer) (wait func()) {
 
 // work takes a seat, heartbeats and gives it back, and notes what it is told. It returns whether it came to the end.
 func (c *customer) work(ctx context.Context, l *ledgertest.Client, user string) bool {
-	a, err := l.Do(ctx, "POST", "/api/v1/licenses/acquire", c.key, ledgertest.Holder(user), nil)
-	if err != nil || a.Status != 201 && a.Status != 200 {
+	ask := func(path string, body any) (ledgertest.Answer, bool) {
+		a, err := l.Do(ctx, "POST", "/api/v1/licenses/"+path, c.key, body, nil)
+		if err != nil && !errors.Is(err, syscall.ECONNREFUSED) {
+			c.unknown.Add(1)
+		}
+		return a, err == nil && (a.Status == http.StatusOK || a.Status == http.StatusCreated)
+	}
+	a, ok := ask("acquire", ledgertest.Holder(user))
+	if !ok {
 		return false
 	}
 	id := a.At("lease.id")
 	c.acked.Acquired(id)
 	for range 2 {
-		a, err = l.Do(ctx, "POST", "/api/v1/licenses/heartbeat", c.key, ledgertest.Lease(id), nil)
-		if err != nil {
+		a, ok := ask("heartbeat", ledgertest.Lease(id))
+		until, err := time.Parse(time.RFC3339, a.At("lease.expires_at"))
+		if !ok || err != nil {
 			return false
 		}
-		if until, err := time.Parse(time.RFC3339, a.At("lease.expires_at")); err == nil && a.Status == 200 {
-			c.acked.Heartbeat(id, until)
-		}
+		c.acked.Heartbeat(id, until)
 	}
-	a, err = l.Do(ctx, "POST", "/api/v1/licenses/release", c.key, ledgertest.Lease(id), nil)
-	if err != nil || a.Status != 200 {
+	if _, ok := ask("release", ledgertest.Lease(id)); !ok {
 		return false
 	}
 	c.acked.Released(id)
 	return true
 }
 
-// counts is what was acknowledged in all.
-func counts(cs []*customer) (acquired, heartbeats, released int) {
+// done is what clients did and were told, in all.
+type done struct{ acquired, heartbeats, released, unknown int }
+
+func (d done) String() string {
+	return fmt.Sprintf("%d acquires, %d heartbeats, %d releases acknowledged, %d outcomes unknown", d.acquired, d.heartbeats, d.released, d.unknown)
+}
+
+func count(cs []*customer) (d done) {
 	for _, c := range cs {
-		a, r := c.acked.Counts()
-		acquired, heartbeats, released = acquired+a, heartbeats+c.acked.Heartbeats(), released+r
+		acquired, released := c.acked.Counts()
+		d.acquired, d.released = d.acquired+acquired, d.released+released
+		d.heartbeats, d.unknown = d.heartbeats+c.acked.Heartbeats(), d.unknown+int(c.unknown.Load())
 	}
-	return acquired, heartbeats, released
+	return d
 }
 
 // broken returns the promises that the journal on the disk does not keep.

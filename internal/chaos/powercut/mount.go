@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -14,8 +15,8 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
-// fsName is how the mount shows in /proc/self/mounts, behind "fuse.".
-const fsName = "ledger-powercut"
+// fsType is the type of a mount in /proc/self/mounts, behind "fuse."; its device is the process that serves it.
+const fsType = "ledger-powercut"
 
 // Mount mounts the disk on an empty directory. As root it needs /dev/fuse; as another user also fusermount3. Mounts that
 // a killed process left are taken away first.
@@ -24,14 +25,14 @@ func (d *Disk) Mount(dir string) error {
 		return fmt.Errorf("mounting a file system in user space needs the kernel module fuse, and in a container the device: docker run --device /dev/fuse --cap-add SYS_ADMIN: %w", err)
 	}
 	if err := unmountDead(); err != nil {
-		return err
+		return fmt.Errorf("take away what a killed process left: %w", err)
 	}
 	d.mu.Lock()
 	boot := d.boots
 	d.mu.Unlock()
 	root := &inode{disk: d, boot: boot, node: d.root}
-	server, err := fs.Mount(dir, root, &fs.Options{MountOptions: fuse.MountOptions{
-		Name: fsName, FsName: fsName,
+	_, err := fs.Mount(dir, root, &fs.Options{MountOptions: fuse.MountOptions{
+		Name: fsType, FsName: strconv.Itoa(os.Getpid()),
 		DirectMount:   true,
 		DisableXAttrs: true, // else the kernel asks for one before each write
 		DisableSplice: true, // nothing here is in a file that could be spliced
@@ -40,11 +41,11 @@ func (d *Disk) Mount(dir string) error {
 	if err != nil {
 		return fmt.Errorf("mount on %s (as another user than root it needs fusermount3, in Debian's package fuse3): %w", dir, err)
 	}
-	d.place, d.server = dir, server
+	d.place = dir
 	return nil
 }
 
-// Unmount takes the mount away, whoever still uses it: their calls go on to be answered, by EIO after a cut.
+// Unmount takes the mount away, whoever still uses it: their calls fail.
 func (d *Disk) Unmount() error { return unmount(d.place) }
 
 // Restore turns the power on again, after a cut, and mounts what survived.
@@ -59,9 +60,12 @@ func (d *Disk) Restore() error {
 	return d.Mount(d.place)
 }
 
-// unmount detaches a mount at once, even one in use.
+// unmount detaches a mount at once, even one in use, and ends the calls on it that nobody answers.
 func unmount(dir string) error {
-	err := syscall.Unmount(dir, syscall.MNT_DETACH)
+	err := syscall.Unmount(dir, 0)
+	if errors.Is(err, syscall.EBUSY) {
+		err = syscall.Unmount(dir, syscall.MNT_FORCE|syscall.MNT_DETACH)
+	}
 	if errors.Is(err, syscall.EPERM) {
 		var out []byte
 		if out, err = exec.Command("fusermount3", "-u", "-z", dir).CombinedOutput(); err != nil {
@@ -74,7 +78,8 @@ func unmount(dir string) error {
 	return nil
 }
 
-// unmountDead unmounts disks whose process was killed. Nothing can block on one: the kernel answers for it.
+// unmountDead unmounts disks whose process was killed. It never looks into one: a process that was killed while it waited for
+// its own disk waits on as a zombie, and so would we.
 func unmountDead() error {
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {
@@ -82,17 +87,22 @@ func unmountDead() error {
 	}
 	for line := range strings.Lines(string(mounts)) {
 		fields := strings.Fields(line) // device, directory, type
-		if len(fields) < 3 || fields[2] != "fuse."+fsName {
+		if len(fields) < 3 || fields[2] != "fuse."+fsType || alive(fields[0]) {
 			continue
 		}
-		var stat syscall.Stat_t
-		if syscall.Stat(fields[1], &stat) == syscall.ENOTCONN {
-			if err := unmount(fields[1]); err != nil {
-				return err
-			}
+		err := unmount(fields[1])
+		if err != nil && !errors.Is(err, syscall.EINVAL) { // another test was faster
+			return err
 		}
 	}
 	return nil
+}
+
+// alive reports whether a process exists and is no zombie.
+func alive(pid string) bool {
+	stat, err := os.ReadFile("/proc/" + pid + "/stat") // number, (name), state
+	_, state, found := bytes.Cut(stat, []byte(") "))
+	return err == nil && found && state[0] != 'Z' && state[0] != 'X'
 }
 
 // inode is what the kernel knows a node by. It belongs to one boot of the disk.
@@ -121,6 +131,7 @@ var (
 	_ fs.NodeReader    = (*inode)(nil)
 	_ fs.NodeWriter    = (*inode)(nil)
 	_ fs.NodeFsyncer   = (*inode)(nil)
+	_ fs.NodeFlusher   = (*inode)(nil)
 )
 
 // locked calls f while the power is on and nothing else happens.
@@ -266,7 +277,10 @@ func (i *inode) Read(_ context.Context, _ fs.FileHandle, dest []byte, offset int
 		}
 		return 0
 	})
-	return fuse.ReadResultData(dest[:n]), errno
+	if errno != 0 {
+		return nil, errno // next to a result go-fuse overlooks it
+	}
+	return fuse.ReadResultData(dest[:n]), 0
 }
 
 // Write implements fs.NodeWriter.
@@ -288,3 +302,7 @@ func (i *inode) Write(_ context.Context, f fs.FileHandle, data []byte, offset in
 func (i *inode) Fsync(context.Context, fs.FileHandle, uint32) syscall.Errno {
 	return i.locked(func() syscall.Errno { return i.disk.sync(i.node) })
 }
+
+// Flush implements fs.NodeFlusher: the kernel need not tell of each close. A killed process would wait for the answer, and when
+// the disk is its own, for ever.
+func (i *inode) Flush(context.Context, fs.FileHandle) syscall.Errno { return syscall.ENOSYS }
