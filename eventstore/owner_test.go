@@ -279,6 +279,12 @@ func TestOwnerThatWasAwayStepsDown(t *testing.T) {
 		for _, tenant := range tenants {
 			license(owner, tenant, 1)
 		}
+		for p, tenant := range tenants {
+			// The last commit before: stored, but its owner hears of it only when it comes back.
+			store.Journal(eventstore.Partition(p)).(*eventstoretest.Log).Fail(eventstoretest.AnsweredLate)
+			go owner.do(tenant, domain.RenameTenant{Name: "B"})
+		}
+		synctest.Wait()
 		away.die()
 		next := startReplica(t, store)
 		next.awaitOwner(true, tenants...)
@@ -311,6 +317,10 @@ func TestOwnerThatWasAwayStepsDown(t *testing.T) {
 				}
 			}()
 		}
+		for p := range tenants {
+			store.Journal(eventstore.Partition(p)).(*eventstoretest.Log).Release()
+		}
+		synctest.Wait()
 		away.mu.Lock()
 		away.dead = false
 		away.mu.Unlock()
@@ -445,5 +455,39 @@ func TestRegisterThatIsAwayStopsNobody(t *testing.T) {
 		}
 		standby.stop()
 		owner.stop()
+	})
+}
+
+// The tenure is lost with a commit on its way that is stored after all: its command is answered, not done again.
+func TestCommitInFlightIsNotDoneAgain(t *testing.T) {
+	t.Parallel()
+	partitioned(t, func(t *testing.T, store *eventstoretest.Store) {
+		l := start(t, store)
+		l.license(5, 300)
+		journalOf(store).Fail(eventstoretest.Held)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			l.must(domain.IssueLicense{License: "once", Product: "cad", Seats: 1, LeaseSeconds: 60, Key: domain.LicenseKey{ID: "once"}})
+		})
+		synctest.Wait()
+		// A name that cannot be stored ends the tenure while the commit is held.
+		store.Directory(store.Info().PartitionOf("acme")).(*eventstoretest.Log).Fail(eventstoretest.LostUnanswered)
+		wg.Go(func() {
+			_, err := l.writer.Execute(t.Context(), eventstore.Request{Tenant: "acme", Prepare: func(s eventstore.Scope) (domain.Command, error) {
+				return acquire(string(s.Pseudonym(eventstore.UserName, "ada"))), nil
+			}})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+		if err := journalOf(store).AwaitHeld(t.Context(), 2); err != nil { // the commit, and the next epoch
+			t.Error(err)
+		}
+		journalOf(store).Release()
+		wg.Wait()
+		if got := strings.Count(l.types(), "license.issued"); got != 2 {
+			t.Errorf("%d licenses, want the first and one more", got)
+		}
+		l.stop()
 	})
 }

@@ -279,9 +279,10 @@ func TestOwnerIsPaused(t *testing.T) {
 	p := startPair(t)
 	stop := p.load()
 	p.progress(0)
-	p.process[0].Signal(syscall.SIGSTOP)
-	t.Logf("from the pause until the other process had answered an acquire of each partition: %v", p.progress(1))
+	p.progress(1)
 	stop()
+	p.process[0].Signal(syscall.SIGSTOP) // with nothing in flight whose loss would tell it
+	t.Logf("from the pause until the other process had answered an acquire of each partition: %v", p.progress(1))
 
 	// Leases that the paused process has never heard of, and requests for them that wait for it to go on.
 	var wg sync.WaitGroup
