@@ -23,20 +23,37 @@ func TestLogInMemory(t *testing.T) {
 
 func TestLogInJetStream(t *testing.T) {
 	t.Parallel()
-	t.Run("journal", func(t *testing.T) {
-		t.Parallel()
-		eventstoretest.Run(t, func(t *testing.T) eventstore.Log { return natsStore(t).Journal(0) })
-	})
+	for _, partitions := range []int{1, 4, 16} {
+		last := eventstore.Partition(partitions - 1)
+		t.Run(fmt.Sprint("journal, partitions: ", partitions), func(t *testing.T) {
+			t.Parallel()
+			eventstoretest.Run(t, func(t *testing.T) eventstore.Log { return natsStore(t, partitions).Journal(last) })
+		})
+	}
 	t.Run("directory", func(t *testing.T) {
 		t.Parallel()
-		eventstoretest.Run(t, func(t *testing.T) eventstore.Log { return natsStore(t).Directory(0) })
+		eventstoretest.Run(t, func(t *testing.T) eventstore.Log { return natsStore(t, 1).Directory(0) })
 	})
 }
 
+func TestRegisterInMemory(t *testing.T) {
+	t.Parallel()
+	eventstoretest.RunRegister(t, func(*testing.T) eventstore.Register { return &eventstoretest.Register{} })
+}
+
+func TestRegisterInJetStream(t *testing.T) {
+	t.Parallel()
+	for _, partitions := range []int{1, 4, 16} {
+		eventstoretest.RunRegister(t, func(t *testing.T) eventstore.Register {
+			return natsStore(t, partitions).Owner(eventstore.Partition(partitions - 1))
+		})
+	}
+}
+
 // natsStore returns an empty ledger in a server of its own.
-func natsStore(t *testing.T) *eventstore.NATSStore {
+func natsStore(t *testing.T, partitions int) *eventstore.NATSStore {
 	t.Helper()
-	store, err := eventstore.CreateNATS(t.Context(), eventstore.Connect(t), 1, 1)
+	store, err := eventstore.CreateNATS(t.Context(), eventstore.Connect(t), partitions, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -572,14 +572,16 @@ func (w *Writer) expireDue(b *commitBuilder, moment domain.Moment) (bool, error)
 // publish stores new names, sends the commit on its way and lets the callers wait for it.
 func (w *Writer) publish(b *commitBuilder, d *decider) error {
 	if b.size == 0 {
-		// Nothing to store: the answers wait for the commits that the decisions saw.
-		if n := len(w.inFlight); n > 0 {
-			w.inFlight[n-1].requests = append(w.inFlight[n-1].requests, d.decided...)
-			return nil
-		}
+		// Nothing to store, so nothing that could be refused: also a commit in flight proves only that we owned the partition
+		// when it was stored.
 		if err := w.confirm(); err != nil {
 			w.backlog = append(d.decided, w.backlog...)
 			return err
+		}
+		// The answers wait for the commits that the decisions saw.
+		if n := len(w.inFlight); n > 0 {
+			w.inFlight[n-1].requests = append(w.inFlight[n-1].requests, d.decided...)
+			return nil
 		}
 		nothing := &pendingCommit{requests: d.decided}
 		w.tracer.commit(nothing, w.state.Checkpoint.Seq)

@@ -18,7 +18,7 @@ import (
 	"github.com/coditect-ai/license-ledger/eventstore/eventstoretest"
 )
 
-// ledger is a Writer under test on partition 0, with short names for what tests ask of it.
+// ledger is a Writer under test, on the partition of acme, with short names for what tests ask of it.
 type ledger struct {
 	t      *testing.T
 	store  eventstore.Store
@@ -36,7 +36,8 @@ func startAt(t *testing.T, store eventstore.Store, wall func() time.Time) *ledge
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	w, err := eventstore.NewWriter(eventstore.WriterConfig{
-		Store: store, Log: slog.New(slog.DiscardHandler), Metrics: eventstore.NewWriterMetrics(prometheus.NewRegistry()), Alone: true, Now: wall,
+		Partition: store.Info().PartitionOf("acme"), Store: store,
+		Log: slog.New(slog.DiscardHandler), Metrics: eventstore.NewWriterMetrics(prometheus.NewRegistry()), Alone: true, Now: wall,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -55,6 +56,22 @@ func startAt(t *testing.T, store eventstore.Store, wall func() time.Time) *ledge
 	t.Cleanup(stop)
 	<-w.Leading()
 	return &ledger{t: t, store: store, writer: w, stop: stop}
+}
+
+// partitioned runs a test on ledgers of 1, 4 and 16 partitions.
+func partitioned(t *testing.T, test func(t *testing.T, store *eventstoretest.Store)) {
+	t.Helper()
+	for _, partitions := range []int{1, 4, 16} {
+		t.Run(fmt.Sprint(partitions, " partitions"), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { test(t, eventstoretest.NewStore(partitions)) })
+		})
+	}
+}
+
+// journalOf returns the journal that the tenant acme is in.
+func journalOf(store eventstore.Store) *eventstoretest.Log {
+	return store.Journal(store.Info().PartitionOf("acme")).(*eventstoretest.Log)
 }
 
 func (l *ledger) do(c domain.Command) (domain.Answer, error) { return l.keyed(c, nil) }
@@ -95,7 +112,7 @@ func rejected(err error, code domain.Code) bool {
 // journal folds the whole journal, which checks its chains and the rules, and returns the events.
 func (l *ledger) journal() []eventstore.Event {
 	l.t.Helper()
-	log := l.store.Journal(0)
+	log := journalOf(l.store)
 	last, err := log.Last(context.Background())
 	if err != nil {
 		l.t.Fatal(err)
@@ -127,11 +144,10 @@ func (l *ledger) types() string {
 
 func TestAnswerComesOnlyAfterTheCommitIsStored(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		store := eventstoretest.NewStore(1)
+	partitioned(t, func(t *testing.T, store *eventstoretest.Store) {
 		l := start(t, store)
 		l.license(5, 300)
-		journal := store.Journal(0).(*eventstoretest.Log)
+		journal := journalOf(store)
 		journal.Fail(eventstoretest.Held)
 		answered := make(chan error, 1)
 		go func() {
@@ -154,11 +170,10 @@ func TestAnswerComesOnlyAfterTheCommitIsStored(t *testing.T) {
 
 func TestCommandWithoutEventsWaitsForWhatItSaw(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		store := eventstoretest.NewStore(1)
+	partitioned(t, func(t *testing.T, store *eventstoretest.Store) {
 		l := start(t, store)
 		l.license(5, 300)
-		journal := store.Journal(0).(*eventstoretest.Log)
+		journal := journalOf(store)
 		journal.Fail(eventstoretest.Held)
 		answers := make(chan domain.Answer, 2)
 		for range 2 { // the second finds the seat of the first, which is not stored yet
@@ -181,11 +196,10 @@ func TestCommandWithoutEventsWaitsForWhatItSaw(t *testing.T) {
 
 func TestWhatQueuesDuringACommitBecomesOne(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		store := eventstoretest.NewStore(1)
+	partitioned(t, func(t *testing.T, store *eventstoretest.Store) {
 		l := start(t, store)
 		l.license(100, 300)
-		journal := store.Journal(0).(*eventstoretest.Log)
+		journal := journalOf(store)
 		const inFlight, users = 4, 50
 		journal.Fail(eventstoretest.Held)
 		var wg sync.WaitGroup
@@ -209,15 +223,14 @@ func TestWhatQueuesDuringACommitBecomesOne(t *testing.T) {
 
 func TestHeartbeatsOfOneCommitAreOneEvent(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		store := eventstoretest.NewStore(1)
+	partitioned(t, func(t *testing.T, store *eventstoretest.Store) {
 		l := start(t, store)
 		l.license(10, 300)
 		for i := range 10 {
 			l.must(acquire(fmt.Sprint(i)))
 		}
 		time.Sleep(time.Second) // fake time: the renewal has to move the end
-		journal := store.Journal(0).(*eventstoretest.Log)
+		journal := journalOf(store)
 		journal.Fail(eventstoretest.Held)
 		var wg sync.WaitGroup
 		for range 4 { // fill the pipeline, so that the rest queues
@@ -255,11 +268,10 @@ func TestUnknownOutcomesAreFoundOut(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				store := eventstoretest.NewStore(1)
+			partitioned(t, func(t *testing.T, store *eventstoretest.Store) {
 				l := start(t, store)
 				l.license(1, 300)
-				store.Journal(0).(*eventstoretest.Log).Fail(faults...)
+				journalOf(store).Fail(faults...)
 				l.must(acquire("ada"))
 				if _, err := l.do(acquire("bob")); !rejected(err, domain.NoSeatAvailable) {
 					t.Fatalf("second holder: %v, want no_seat_available", err)
@@ -278,11 +290,10 @@ func TestUnknownOutcomesAreFoundOut(t *testing.T) {
 func TestUnknownOutcomesInThePipeline(t *testing.T) {
 	t.Parallel()
 	for first := eventstoretest.LostUnanswered; first <= eventstoretest.FalseConflict; first++ {
-		synctest.Test(t, func(t *testing.T) {
-			store := eventstoretest.NewStore(1)
+		partitioned(t, func(t *testing.T, store *eventstoretest.Store) {
 			l := start(t, store)
 			l.license(1000, 300)
-			journal := store.Journal(0).(*eventstoretest.Log)
+			journal := journalOf(store)
 			var wg sync.WaitGroup
 			for i := range 200 {
 				if i%20 == 7 {
@@ -301,8 +312,7 @@ func TestUnknownOutcomesInThePipeline(t *testing.T) {
 
 func TestTakeOverFencesTheOlderWriter(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		store := eventstoretest.NewStore(1)
+	partitioned(t, func(t *testing.T, store *eventstoretest.Store) {
 		older := start(t, store)
 		older.license(1, 300)
 		newer := start(t, store)
@@ -321,8 +331,7 @@ func TestTakeOverFencesTheOlderWriter(t *testing.T) {
 
 func TestTwoWritersAtOnceNeverOversell(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		store := eventstoretest.NewStore(1)
+	partitioned(t, func(t *testing.T, store *eventstoretest.Store) {
 		a := start(t, store)
 		a.license(10, 300)
 		b := start(t, store)
@@ -354,8 +363,7 @@ func TestTwoWritersAtOnceNeverOversell(t *testing.T) {
 
 func TestLeaseThatRanOutIsExpiredWithoutACommand(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		store := eventstoretest.NewStore(1)
+	partitioned(t, func(t *testing.T, store *eventstoretest.Store) {
 		l := start(t, store)
 		time.Sleep(time.Hour) // beyond the grace after the take-over
 		l.license(1, 30)
@@ -382,8 +390,7 @@ func TestLeaseThatRanOutIsExpiredWithoutACommand(t *testing.T) {
 // While no writer ran nobody could heartbeat. Whoever comes back within one heartbeat interval keeps the seat.
 func TestNobodyIsExpiredBecauseTheServerWasDown(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		store := eventstoretest.NewStore(1)
+	partitioned(t, func(t *testing.T, store *eventstoretest.Store) {
 		l := start(t, store)
 		l.license(2, 30)
 		ada := l.must(acquire("ada")).Lease.ID
@@ -416,8 +423,7 @@ func TestNobodyIsExpiredBecauseTheServerWasDown(t *testing.T) {
 
 func TestManyLeasesExpireInSeveralCommits(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		store := eventstoretest.NewStore(1)
+	partitioned(t, func(t *testing.T, store *eventstoretest.Store) {
 		l := start(t, store)
 		const users = 2000 // their events do not fit in one commit
 		l.license(users, 30)
@@ -437,8 +443,7 @@ func TestManyLeasesExpireInSeveralCommits(t *testing.T) {
 
 func TestIdempotencyKey(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		store := eventstoretest.NewStore(1)
+	partitioned(t, func(t *testing.T, store *eventstoretest.Store) {
 		l := start(t, store)
 		l.license(1, 300)
 		key := &eventstore.Idempotency{Key: "key-one", Fingerprint: "body"}
@@ -488,11 +493,10 @@ func TestIdempotencyKey(t *testing.T) {
 
 func TestRepeatedKeyInOneBatchIsDoneOnce(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		store := eventstoretest.NewStore(1)
+	partitioned(t, func(t *testing.T, store *eventstoretest.Store) {
 		l := start(t, store)
 		l.license(10, 300)
-		journal := store.Journal(0).(*eventstoretest.Log)
+		journal := journalOf(store)
 		journal.Fail(eventstoretest.Held)
 		var wg sync.WaitGroup
 		for i := range 20 {
@@ -515,8 +519,7 @@ func TestRepeatedKeyInOneBatchIsDoneOnce(t *testing.T) {
 
 func TestNewNamesAreStoredBeforeTheCommit(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		store := eventstoretest.NewStore(1)
+	partitioned(t, func(t *testing.T, store *eventstoretest.Store) {
 		l := start(t, store)
 		l.license(10, 300)
 		take := func(l *ledger, user string) domain.Lease {
@@ -531,9 +534,9 @@ func TestNewNamesAreStoredBeforeTheCommit(t *testing.T) {
 			return *result.Answer.Lease
 		}
 		// The directory fails, with the names stored and not: the command is decided again.
-		store.Directory(0).(*eventstoretest.Log).Fail(eventstoretest.LostUnanswered)
+		store.Directory(store.Info().PartitionOf("acme")).(*eventstoretest.Log).Fail(eventstoretest.LostUnanswered)
 		ada := take(l, "ada")
-		store.Directory(0).(*eventstoretest.Log).Fail(eventstoretest.StoredUnanswered)
+		store.Directory(store.Info().PartitionOf("acme")).(*eventstoretest.Log).Fail(eventstoretest.StoredUnanswered)
 		bob := take(l, "bob")
 		if ada.Holder.Machine != bob.Holder.Machine || ada.Holder.User == bob.Holder.User {
 			t.Fatalf("holders %+v and %+v, want one machine and two users", ada.Holder, bob.Holder)
@@ -557,8 +560,8 @@ func TestNewNamesAreStoredBeforeTheCommit(t *testing.T) {
 
 func TestRefusedCallerChangesNothing(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		l := start(t, eventstoretest.NewStore(1))
+	partitioned(t, func(t *testing.T, store *eventstoretest.Store) {
+		l := start(t, store)
 		l.license(1, 300)
 		no := errors.New("no")
 		_, err := l.writer.Execute(t.Context(), eventstore.Request{Tenant: "acme", Prepare: func(eventstore.Scope) (domain.Command, error) { return nil, no }})
@@ -578,8 +581,7 @@ func TestRefusedCallerChangesNothing(t *testing.T) {
 
 func TestStoppingAnswersEverybody(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		store := eventstoretest.NewStore(1)
+	partitioned(t, func(t *testing.T, store *eventstoretest.Store) {
 		l := start(t, store)
 		l.license(100, 300)
 		var wg sync.WaitGroup
@@ -601,11 +603,10 @@ func TestStoppingAnswersEverybody(t *testing.T) {
 
 func TestCallerWhoWaitsTooLongHearsUnknown(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		store := eventstoretest.NewStore(1)
+	partitioned(t, func(t *testing.T, store *eventstoretest.Store) {
 		l := start(t, store)
 		l.license(1, 300)
-		journal := store.Journal(0).(*eventstoretest.Log)
+		journal := journalOf(store)
 		journal.Fail(eventstoretest.Held)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -640,7 +641,7 @@ func TestJournalThatIsNotOursStopsTheWriter(t *testing.T) {
 			l.license(1, 300)
 			l.must(acquire("ada"))
 			l.stop()
-			damage(store.Journal(0).(*eventstoretest.Log))
+			damage(journalOf(store))
 			w, err := eventstore.NewWriter(eventstore.WriterConfig{
 				Store: store, Log: slog.New(slog.DiscardHandler), Metrics: eventstore.NewWriterMetrics(prometheus.NewRegistry()), Alone: true,
 			})

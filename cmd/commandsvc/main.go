@@ -57,12 +57,20 @@ func run(ctx context.Context, args []string, logs io.Writer) error {
 		return err
 	}
 	frame.Health.Require("writers", writers.Ready)
-	commandapi.New(writers, secret, operator, frame.Registry).Routes(frame.Router)
+	commands := commandapi.New(writers, secret, operator, frame.Registry)
+	peers := commands.Connect(nc, writers.Process(), frame.Log, frame.Registry)
+	commands.Routes(frame.Router)
 
-	// The writers go on until the last request is answered.
+	// The writers go on until the last request is answered, and give their partitions up; requests of other processes are
+	// refused from then on, so that they wait for the next owner.
 	working, finish := context.WithCancel(context.WithoutCancel(ctx))
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return writers.Run(working) })
+	gone := make(chan struct{})
+	g.Go(func() error { return peers.Run(working, gone) })
+	g.Go(func() error {
+		defer close(gone)
+		return writers.Run(working)
+	})
 	g.Go(func() error {
 		defer finish()
 		return frame.Serve(ctx, listener)

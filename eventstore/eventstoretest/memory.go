@@ -96,6 +96,8 @@ const (
 	FalseConflict
 	// Held: stored and answered only after Release.
 	Held
+	// AnsweredLate: stored at once, and answered only after Release.
+	AnsweredLate
 )
 
 // ErrUnanswered is the outcome of an append that was not answered.
@@ -107,6 +109,7 @@ type Log struct {
 	records []eventstore.Record
 	faults  []Fault
 	held    []func()
+	late    []func()
 	changed chan struct{} // closed and replaced when a record was stored or held
 }
 
@@ -137,6 +140,9 @@ func (l *Log) Append(after eventstore.Place, r eventstore.Record) <-chan error {
 	case StoredUnanswered:
 		l.store(after, r)
 		outcome <- ErrUnanswered
+	case AnsweredLate:
+		err := l.store(after, r)
+		l.late = append(l.late, func() { outcome <- err })
 	case Held:
 		l.held = append(l.held, func() { outcome <- l.store(after, r) })
 		l.signal()
@@ -161,10 +167,10 @@ func (l *Log) AwaitHeld(ctx context.Context, n int) error {
 func (l *Log) Release() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, goOn := range l.held {
+	for _, goOn := range append(l.late, l.held...) {
 		goOn()
 	}
-	l.held = nil
+	l.late, l.held = nil, nil
 }
 
 // Truncate forgets all records after sequence last, as a log restored from an old copy does.

@@ -2,6 +2,7 @@ package commandapi
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 type Ledger interface {
 	Execute(ctx context.Context, r eventstore.Request) (eventstore.Result, error)
 	Text(tenant domain.TenantID, p domain.Pseudonym) string
+	Ownership(tenant domain.TenantID) (eventstore.Ownership, <-chan struct{})
 }
 
 // API answers the command calls of api/openapi.yaml.
@@ -27,6 +29,7 @@ type API struct {
 	operator identity.OperatorKey
 	keys     *identity.LicenseKeys
 	commands *prometheus.CounterVec
+	peers    *Peers // nil: there are none
 }
 
 // New returns the API of a ledger.
@@ -45,7 +48,7 @@ func New(ledger Ledger, secret identity.Secret, operator identity.OperatorKey, r
 
 // Routes adds the calls to router.
 func (a *API) Routes(router *mux.Router) {
-	route := func(method, path string, h serve.Handler) { router.Handle("/api/v1"+path, h).Methods(method) }
+	route := func(method, path string, h serve.Handler) { router.Handle("/api/v1"+path, a.owned(h)).Methods(method) }
 	route(http.MethodPost, "/licenses/acquire", a.acquireSeat)
 	route(http.MethodPost, "/licenses/heartbeat", a.heartbeatSeats)
 	route(http.MethodPost, "/licenses/release", a.releaseSeats)
@@ -87,6 +90,10 @@ func (a *API) execute(w http.ResponseWriter, c call, prepare func(eventstore.Sco
 	})
 	if result.Position.Seq > 0 {
 		w.Header().Set("Ledger-Position", a.tokens.Token(result.Position))
+	}
+	// To the process that handed a request on, an owner that stops is one that did nothing.
+	if errors.Is(err, eventstore.ErrElsewhere) || (errors.Is(err, eventstore.ErrStopping) && c.Context().Value(oneHop{}) != nil) {
+		return domain.Answer{}, &elsewhere{c.tenant, c.body}
 	}
 	if err != nil {
 		problem := problemOf(err)

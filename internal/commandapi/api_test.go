@@ -316,7 +316,7 @@ func TestKeys(t *testing.T) {
 	s := start(t, eventstoretest.NewStore(4))
 	license, key := s.license("acme", 2, 300)
 	other, otherKey := s.license("beta", 2, 300)
-	mistyped := key[:len(key)-3] + "x" + key[len(key)-2:]
+	mistyped := key[:len(key)-3] + string(key[len(key)-3]^1) + key[len(key)-2:] // another character, whichever it is
 	foreign := identity.NewLicenseKeys(identity.Secret(bytes.Repeat([]byte{8}, 32))).Text("acme", "abcdefghijkl")
 
 	for name, bad := range map[string]string{"none": "", "operator's": operatorKey, "mistyped": mistyped, "of another ledger": foreign, "short": "lk_", "junk": "lk_acme_a_b"} {

@@ -84,6 +84,8 @@ type NATS struct {
 // Connect returns a connection, which keeps trying when the server is not there yet.
 func (n NATS) Connect(name string, log *slog.Logger) (*nats.Conn, error) {
 	options := append(eventstore.NATSOptions(name),
+		// An inbox of its own: answers to a service are nobody else's business.
+		nats.CustomInboxPrefix("_INBOX_"+name),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { log.Warn("nats disconnected", "error", err) }),
 		nats.ReconnectHandler(func(c *nats.Conn) { log.Info("nats connected again", "server", c.ConnectedUrlRedacted()) }),
 		// A refused publish arrives here and nowhere else.

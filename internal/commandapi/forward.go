@@ -1,0 +1,328 @@
+package commandapi
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/propagation"
+
+	"github.com/coditect-ai/license-ledger/domain"
+	"github.com/coditect-ai/license-ledger/eventstore"
+	"github.com/coditect-ai/license-ledger/internal/serve"
+)
+
+// Peers are the other processes that take commands of the same ledger. Any of them may be asked: a request whose partition
+// another one owns is handed on to it as it came, over NATS request/reply, and its answer is the answer. The owner checks
+// who asks, as it does for a request that reaches it by HTTP.
+//
+// A request takes one hop at most. Where nothing was done (the owner is gone, or is not the owner any more) the process
+// that was asked by the client waits for the next owner and asks that one.
+type Peers struct {
+	api      *API
+	nc       *nats.Conn
+	process  string
+	log      *slog.Logger
+	handler  http.Handler // answers what others hand on
+	outcomes *prometheus.CounterVec
+
+	waiting chan struct{} // has room for waitingMax
+	running chan struct{} // has room for runningMax
+}
+
+// How much is handed on.
+const (
+	// waitingMax is how many requests may be waiting for another process, or for a partition to get an owner.
+	waitingMax = 8192
+	// runningMax is how many requests of others may run here.
+	runningMax = 8192
+	// gapMax is how long a request waits for an owner: a take-over is to look like latency, not like an error.
+	gapMax = 5 * time.Second
+	// askAgain is how long until an owner that could not be reached is asked again.
+	askAgain = 50 * time.Millisecond
+)
+
+// Connect makes a find the other processes; process is the name under which this one owns partitions. Call it before
+// Routes' first request, and Run to be found by them.
+func (a *API) Connect(nc *nats.Conn, process string, log *slog.Logger, registry prometheus.Registerer) *Peers {
+	router := serve.NewRouter()
+	a.Routes(router)
+	p := &Peers{
+		api: a, nc: nc, process: process, log: log, handler: router,
+		outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "ledger_forwarded_commands_total",
+			Help: "Requests handed on to the owner of their partition: answered; not_done or repeated, to be asked again; unknown; no_owner, overloaded or too_large, given up.",
+		}, []string{"outcome"}),
+		waiting: make(chan struct{}, waitingMax),
+		running: make(chan struct{}, runningMax),
+	}
+	registry.MustRegister(p.outcomes)
+	a.peers = p
+	return p
+}
+
+// subjectOf is where a process is asked. deploy/nats-server.conf keeps everybody else from it: requests carry keys.
+func subjectOf(process string) string { return "command." + process }
+
+// The headers of a message beside those of HTTP.
+const (
+	headerMethod  = "Ledger-Method"
+	headerPath    = "Ledger-Path"
+	headerStatus  = "Ledger-Status"
+	headerNotDone = "Ledger-Not-Done" // nothing was done: another process may be asked
+)
+
+// handedOn are the headers of a request that go with it.
+var handedOn = []string{"Authorization", "Content-Type", "Idempotency-Key", "Traceparent"}
+
+// elsewhere is the error of a handler whose partition another process owns. Nothing was done, or, where a request is
+// done in parts, nothing that is not the same when it is done again.
+type elsewhere struct {
+	tenant domain.TenantID
+	body   []byte // of the request, which is read by now
+}
+
+func (*elsewhere) Error() string { return eventstore.ErrElsewhere.Error() }
+
+// Unwrap makes it an eventstore.ErrElsewhere.
+func (*elsewhere) Unwrap() error { return eventstore.ErrElsewhere }
+
+// owned wraps a handler: what it can not do because another process owns the partition is handed on.
+func (a *API) owned(h serve.Handler) serve.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		err := h(w, r)
+		var e *elsewhere
+		if !errors.As(err, &e) {
+			return err
+		}
+		if a.peers == nil || r.Context().Value(oneHop{}) != nil {
+			w.Header().Set(headerNotDone, "true")
+			return problemOf(eventstore.ErrElsewhere)
+		}
+		return a.peers.handOn(w, r, h, e)
+	}
+}
+
+// oneHop marks the context of a request that was handed on once.
+type oneHop struct{}
+
+// handOn asks the owner of the partition, whoever that is by then, until there is an answer or time is up.
+func (p *Peers) handOn(w http.ResponseWriter, r *http.Request, h serve.Handler, e *elsewhere) error {
+	select {
+	case p.waiting <- struct{}{}:
+		defer func() { <-p.waiting }()
+	default:
+		return p.refuse("overloaded", eventstore.ErrOverloaded)
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), executeFor)
+	defer cancel()
+	gap := time.NewTimer(gapMax)
+	defer gap.Stop()
+	for {
+		now, changed := p.api.ledger.Ownership(e.tenant)
+		switch {
+		case now.Mine:
+			r.Body = io.NopCloser(bytes.NewReader(e.body))
+			if err := h(w, r); !errors.Is(err, eventstore.ErrElsewhere) {
+				return err
+			}
+		case now.Owner != "" && now.Owner != p.process:
+			reply, err := p.ask(ctx, now.Owner, e.tenant, r, e.body)
+			switch {
+			case err == nil:
+				p.outcomes.WithLabelValues("answered").Inc()
+				return relay(w, reply)
+			case errors.Is(err, errNotDone):
+				p.outcomes.WithLabelValues("not_done").Inc()
+			case errors.Is(err, errOwnerChanged) && repeatable(r):
+				p.outcomes.WithLabelValues("repeated").Inc()
+				continue
+			case errors.Is(err, nats.ErrMaxPayload):
+				p.outcomes.WithLabelValues("too_large").Inc()
+				return serve.NewProblem(http.StatusRequestEntityTooLarge, "body_too_large", "The body is too large", "Nothing was done.")
+			default:
+				return p.refuse("unknown", eventstore.ErrUnknown)
+			}
+		}
+		select {
+		case <-changed:
+		case <-time.After(askAgain):
+		case <-gap.C:
+			return p.refuse("no_owner", eventstore.ErrElsewhere)
+		case <-ctx.Done():
+			return p.refuse("no_owner", eventstore.ErrElsewhere)
+		}
+	}
+}
+
+func (p *Peers) refuse(outcome string, err error) error {
+	p.outcomes.WithLabelValues(outcome).Inc()
+	return problemOf(err)
+}
+
+// repeatable reports whether a request whose outcome is unknown may be sent to the next owner: when its key makes sure
+// that it is done once, or when its nature does. The owner before is fenced by then, so it is known there what it did.
+func repeatable(r *http.Request) bool {
+	if r.Header.Get("Idempotency-Key") != "" {
+		return true
+	}
+	switch r.URL.Path {
+	case "/api/v1/licenses/acquire", "/api/v1/licenses/heartbeat", "/api/v1/licenses/release":
+		return true
+	}
+	return false
+}
+
+// The errors of ask. After any other the outcome is unknown.
+var (
+	// errNotDone: the process that was asked did nothing.
+	errNotDone = errors.New("nothing was done")
+	// errOwnerChanged: the process that was asked has not answered, and another one owns the partition by now.
+	errOwnerChanged = errors.New("the owner changed before it answered")
+)
+
+// ask hands a request on and returns the answer.
+func (p *Peers) ask(ctx context.Context, owner string, tenant domain.TenantID, r *http.Request, body []byte) (*nats.Msg, error) {
+	msg := nats.NewMsg(subjectOf(owner))
+	msg.Data = body
+	for _, name := range handedOn {
+		if values := r.Header.Values(name); len(values) > 0 {
+			msg.Header[name] = values
+		}
+	}
+	if parent := traceparentOf(r); parent != "" {
+		msg.Header.Set("Traceparent", parent) // of the request here, when it is traced: the owner goes on with it
+	}
+	msg.Header.Set(headerMethod, r.Method)
+	msg.Header.Set(headerPath, r.URL.RequestURI())
+	msg.Header.Set("X-Request-Id", serve.RequestID(r.Context()))
+
+	asking, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		for {
+			now, changed := p.api.ledger.Ownership(tenant)
+			if now.Owner != "" && now.Owner != owner {
+				cancel(errOwnerChanged)
+				return
+			}
+			select {
+			case <-changed:
+			case <-asking.Done():
+				return
+			}
+		}
+	}()
+	reply, err := p.nc.RequestMsgWithContext(asking, msg)
+	switch {
+	case err == nil && reply.Header.Get(headerNotDone) != "":
+		return nil, errNotDone
+	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, nats.ErrReconnectBufExceeded):
+		return nil, errNotDone // it was not sent, or there was nobody to get it
+	case err != nil && errors.Is(context.Cause(asking), errOwnerChanged):
+		return nil, errOwnerChanged
+	}
+	return reply, err
+}
+
+// relay answers with another process's answer.
+func relay(w http.ResponseWriter, reply *nats.Msg) error {
+	status, err := strconv.Atoi(reply.Header.Get(headerStatus))
+	if err != nil {
+		return err
+	}
+	for name, values := range reply.Header {
+		if name != headerStatus {
+			w.Header()[name] = values
+		}
+	}
+	w.WriteHeader(status)
+	w.Write(reply.Data)
+	return nil
+}
+
+// Run answers what other processes hand on until ctx ends. From then on it refuses, so that they wait for the next owner,
+// until gone is closed: when this process owns no partition any more.
+func (p *Peers) Run(ctx context.Context, gone <-chan struct{}) error {
+	var handlers sync.WaitGroup
+	sub, err := p.nc.Subscribe(subjectOf(p.process), func(msg *nats.Msg) {
+		if ctx.Err() != nil {
+			p.answer(msg, retired)
+			return
+		}
+		select {
+		case p.running <- struct{}{}:
+		default:
+			p.answer(msg, overloaded)
+			return
+		}
+		handlers.Go(func() {
+			defer func() { <-p.running }()
+			p.answer(msg, p.handler)
+		})
+	})
+	if err != nil {
+		return err
+	}
+	<-gone
+	drained := make(chan struct{})
+	sub.SetClosedHandler(func(string) { close(drained) })
+	if err := sub.Drain(); err != nil {
+		return err
+	}
+	<-drained
+	handlers.Wait()
+	return p.nc.Flush()
+}
+
+// What a process answers that does not take requests of others: it is about to give its partitions up, or has too many.
+var (
+	retired = serve.Handler(func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set(headerNotDone, "true")
+		return problemOf(eventstore.ErrElsewhere)
+	})
+	overloaded = serve.Handler(func(http.ResponseWriter, *http.Request) error { return problemOf(eventstore.ErrOverloaded) })
+)
+
+// answer has h answer a request that was handed on.
+func (p *Peers) answer(msg *nats.Msg, h http.Handler) {
+	ctx := propagation.TraceContext{}.Extract(context.Background(), propagation.HeaderCarrier(msg.Header))
+	ctx = context.WithValue(ctx, oneHop{}, true)
+	r, err := http.NewRequestWithContext(ctx, msg.Header.Get(headerMethod), msg.Header.Get(headerPath), bytes.NewReader(msg.Data))
+	if err != nil {
+		p.log.Error("a request that was handed on cannot be read", "error", err)
+		return
+	}
+	for _, name := range handedOn {
+		if values := msg.Header.Values(name); len(values) > 0 {
+			r.Header[name] = values
+		}
+	}
+	w := &answerWriter{header: http.Header{}, status: http.StatusOK}
+	serve.Relay(h, p.log, msg.Header.Get("X-Request-Id")).ServeHTTP(w, r)
+	reply := nats.NewMsg(msg.Reply)
+	reply.Header, reply.Data = nats.Header(w.header), w.body.Bytes()
+	reply.Header.Set(headerStatus, strconv.Itoa(w.status))
+	if err := msg.RespondMsg(reply); err != nil {
+		p.log.Warn("could not answer a request that was handed on", "error", err)
+	}
+}
+
+// answerWriter is an http.ResponseWriter that keeps the answer.
+type answerWriter struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (w *answerWriter) Header() http.Header         { return w.header }
+func (w *answerWriter) WriteHeader(status int)      { w.status = status }
+func (w *answerWriter) Write(b []byte) (int, error) { return w.body.Write(b) }
