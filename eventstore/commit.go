@@ -234,20 +234,40 @@ type cloudEvent struct {
 }
 
 // appendEvent appends the event as it will be stored and returns the longer buffer. Raw is not read.
+//
+// It writes what json.Marshal would write of a cloudEvent, in one pass: the data is not read a second time.
 func appendEvent(buffer []byte, source string, e Event) ([]byte, error) {
 	data, err := json.Marshal(e.Data)
 	if err != nil {
 		return nil, fmt.Errorf("encode %s: %w", e.Type, err)
 	}
-	encoded, err := json.Marshal(cloudEvent{
-		SpecVersion: "1.0", ID: e.ID, Source: source, Type: e.Type, Subject: e.Subject, Time: e.Time,
-		Tenant: e.Tenant, Version: e.Version, Prev: e.Prev,
-		Actor: e.Actor, Command: e.Command, Traceparent: e.Traceparent, Data: data,
-	})
+	member := func(name, text string) {
+		if err == nil && text != "" {
+			buffer = append(append(buffer, name...), ':')
+			buffer, err = jsontext.AppendQuote(buffer, text)
+			buffer = append(buffer, ',')
+		}
+	}
+	buffer = append(buffer, `{"specversion":"1.0",`...)
+	member(`"id"`, e.ID)
+	member(`"source"`, source)
+	member(`"type"`, e.Type)
+	member(`"subject"`, e.Subject)
+	buffer = append(e.Time.AppendFormat(append(buffer, `"time":"`...), time.RFC3339Nano), `",`...)
+	member(`"tenant"`, string(e.Tenant))
+	if e.Version > 0 {
+		buffer = append(strconv.AppendUint(append(buffer, `"version":"`...), e.Version, 10), `",`...)
+	}
+	if e.Prev != nil {
+		buffer = append(base64.RawURLEncoding.AppendEncode(append(buffer, `"prev":"`...), e.Prev[:]), `",`...)
+	}
+	member(`"actor"`, e.Actor)
+	member(`"command"`, e.Command)
+	member(`"traceparent"`, e.Traceparent)
 	if err != nil {
 		return nil, fmt.Errorf("encode %s: %w", e.Type, err)
 	}
-	return append(buffer, encoded...), nil
+	return append(append(append(buffer, `"data":`...), data...), '}'), nil
 }
 
 // Decode returns the events of the commit, by slice, in order. An event of the system itself is a slice without tenant.

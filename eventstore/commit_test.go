@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/go-json-experiment/json"
+	"pgregory.net/rapid"
 
 	"github.com/coditect-ai/license-ledger/domain"
 )
@@ -478,4 +480,31 @@ func meaning(all []Slice) []Slice {
 		kept = append(kept, s)
 	}
 	return kept
+}
+
+// The one pass writes what the codec would write of the envelope, whatever the texts.
+func TestAppendEventIsTheCodecs(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{`"`, `\`, "\n", "\x00", "</script>", "世", "\xff"}))
+		prev := Hash(rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, "prev"))
+		e := Event{
+			ID: text.Draw(t, "id"), Type: "ai.coditect.tenant.renamed.v1", Subject: text.Draw(t, "subject"),
+			Time:   time.UnixMilli(rapid.Int64Range(0, 1<<41).Draw(t, "time")).UTC(),
+			Tenant: domain.TenantID(text.Draw(t, "tenant")), Version: rapid.Uint64().Draw(t, "version"), Prev: &prev,
+			Actor: "a" + text.Draw(t, "actor"), Command: text.Draw(t, "command"), Traceparent: text.Draw(t, "traceparent"),
+			Data: &domain.TenantRenamed{Name: "n", Was: "w"},
+		}
+		got, err := appendEvent([]byte("before"), "s", e)
+		want, wantErr := json.Marshal(cloudEvent{
+			SpecVersion: "1.0", ID: e.ID, Source: "s", Type: e.Type, Subject: e.Subject, Time: e.Time, Tenant: e.Tenant, Version: e.Version,
+			Prev: e.Prev, Actor: e.Actor, Command: e.Command, Traceparent: e.Traceparent, Data: []byte(`{"name":"n","was":"w"}`),
+		})
+		if (err != nil) != (wantErr != nil) {
+			t.Fatalf("%v, want %v", err, wantErr)
+		}
+		if err == nil && e.ID != "" && string(got) != "before"+string(want) {
+			t.Fatalf("got  %s\nwant before%s", got, want)
+		}
+	})
 }

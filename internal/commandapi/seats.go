@@ -132,8 +132,8 @@ func leaseIDs(req api.LeasesRequest) ([]domain.LeaseID, error) {
 	}
 	ids := make([]domain.LeaseID, len(*req.Leases))
 	for i, id := range *req.Leases {
-		if err := checkText(fmt.Sprintf("leases[%d]", i), id, 1, idMax); err != nil {
-			return nil, err
+		if checkText("", id, 1, idMax) != nil {
+			return nil, checkText(fmt.Sprintf("leases[%d]", i), id, 1, idMax)
 		}
 		ids[i] = domain.LeaseID(id)
 	}

@@ -95,7 +95,13 @@ func keyed(key []byte, text string) []byte {
 }
 
 func checksum(text string) string {
-	return base62(new(big.Int).SetUint64(uint64(crc32.ChecksumIEEE([]byte(text)))), crcChars)
+	var digits [crcChars]byte
+	rest := crc32.ChecksumIEEE([]byte(text))
+	for i := crcChars - 1; i >= 0; i-- {
+		digits[i] = base62Digits[rest%62]
+		rest /= 62
+	}
+	return string(digits[:])
 }
 
 const base62Digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+	"github.com/google/uuid"
 	"github.com/gorilla/mux"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -207,6 +208,7 @@ func NewFrame(level slog.Level, logs io.Writer) *Frame {
 		Router:   serve.NewRouter(),
 		Health:   &serve.Health{},
 	}
+	uuid.EnableRandPool() // ids of requests and events: thousands a second
 	f.Registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	serve.Operations(f.Router, f.Health, f.Registry)
 	if f.traces = startTraces(f.Log); f.traces != nil {
