@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/coditect-ai/license-ledger/api"
 	"github.com/coditect-ai/license-ledger/domain"
@@ -111,11 +114,11 @@ func (a *API) leases(w http.ResponseWriter, c call, key identity.Presented, atOn
 		lease := a.leaseReply(c.tenant, *outcomes[0].Lease)
 		return serve.Reply(w, http.StatusOK, api.LeasesResponse{Lease: &lease})
 	}
-	results := make([]api.LeaseResult, len(outcomes))
-	for i, o := range outcomes {
-		results[i] = leaseResult(o)
+	body, err := appendResults(nil, outcomes)
+	if err != nil {
+		return err
 	}
-	return serve.Reply(w, http.StatusOK, api.LeasesResponse{Results: &results})
+	return serve.ReplyEncoded(w, http.StatusOK, body)
 }
 
 func leaseIDs(req api.LeasesRequest) ([]domain.LeaseID, error) {
@@ -155,17 +158,35 @@ func (a *API) leaseReply(tenant domain.TenantID, l domain.Lease) api.Lease {
 	return reply
 }
 
-func leaseResult(o domain.LeaseOutcome) api.LeaseResult {
-	result := api.LeaseResult{Lease: string(o.ID)}
-	switch {
-	case o.Rejected != nil:
-		code := string(o.Rejected.Code)
-		result.Code = &code
-	case o.Lease.State == domain.LeaseStateActive:
-		result.ExpiresAt = &o.Lease.ExpiresAt
-	default:
-		state := api.LeaseState(o.Lease.State)
-		result.State = &state
+// appendResults appends what json.Marshal makes of an api.LeasesResponse with a result per outcome. A request may name a
+// thousand leases, and most of them end at the same instant: by reflection this took a third of the whole request.
+func appendResults(b []byte, outcomes []domain.LeaseOutcome) (_ []byte, err error) {
+	b = slices.Grow(b, 64+80*len(outcomes))
+	b = append(b, `{"results":[`...)
+	var end time.Time
+	var endText []byte
+	for i, o := range outcomes {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, '{')
+		switch {
+		case o.Rejected != nil:
+			b = append(append(append(b, `"code":"`...), o.Rejected.Code...), `",`...)
+		case o.Lease.State == domain.LeaseStateActive:
+			if endText == nil || !o.Lease.ExpiresAt.Equal(end) {
+				end = o.Lease.ExpiresAt
+				endText = end.AppendFormat(append(endText[:0], `"expires_at":"`...), time.RFC3339Nano)
+			}
+			b = append(append(b, endText...), `",`...)
+		}
+		if b, err = jsontext.AppendQuote(append(b, `"lease":`...), string(o.ID)); err != nil {
+			return nil, err
+		}
+		if o.Rejected == nil && o.Lease.State != domain.LeaseStateActive {
+			b = append(append(append(b, `,"state":"`...), o.Lease.State...), '"')
+		}
+		b = append(b, '}')
 	}
-	return result
+	return append(b, "]}"...), nil
 }

@@ -155,6 +155,11 @@ func Reply(w http.ResponseWriter, status int, v any) error {
 	if err != nil {
 		return fmt.Errorf("encode reply: %w", err)
 	}
+	return ReplyEncoded(w, status, body)
+}
+
+// ReplyEncoded answers with JSON that is encoded already.
+func ReplyEncoded(w http.ResponseWriter, status int, body []byte) error {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
