@@ -100,6 +100,7 @@ func (t *Tenant) decodeLicense(d *binaryDecoder) {
 	if d.err != nil {
 		return
 	}
+	t.SeatsInUse += l.InUse
 	t.licenses[l.ID] = l
 	t.keys[l.Key.ID] = l
 	t.reschedule(l)

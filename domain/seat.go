@@ -106,6 +106,7 @@ func (t *Tenant) applyAcquired(at time.Time, e *SeatAcquired) {
 	}
 	l.leases.add(e.Lease, e.Holder, t.Version, at, e.ExpiresAt)
 	l.InUse++
+	t.SeatsInUse++
 	t.reschedule(l)
 }
 
@@ -131,6 +132,7 @@ func (t *Tenant) endLease(at time.Time, license LicenseID, id LeaseID, state Lea
 	// How many are remembered depends on state alone: every replay remembers the same.
 	l.leases.end(n, state, at, max(endedMin, l.Seats))
 	l.InUse--
+	t.SeatsInUse--
 	t.reschedule(l)
 }
 

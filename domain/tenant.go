@@ -60,6 +60,8 @@ type Tenant struct {
 	TenantInfo
 	// Version counts the events applied: 1, 2, 3, … without gaps.
 	Version uint64
+	// SeatsInUse counts the active leases of all licenses.
+	SeatsInUse int
 
 	licenses map[LicenseID]*License
 	keys     map[KeyID]*License

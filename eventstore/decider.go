@@ -26,7 +26,8 @@ type prepared struct {
 }
 
 // decide decides requests and returns those that did not fit in the commit. Heartbeats come first: those of one license
-// become one event, and a client that waits for an answer has none of the others on its way.
+// become one event, and a client that waits for an answer has none of the others on its way. Then come the other urgent
+// ones: what they release, the rest may acquire.
 func (d *decider) decide(requests []*request) []*request {
 	type licenseOf struct {
 		tenant  domain.TenantID
@@ -34,7 +35,7 @@ func (d *decider) decide(requests []*request) []*request {
 	}
 	beats := map[licenseOf][]prepared{}
 	var order []licenseOf
-	var others []prepared
+	var urgent, others []prepared
 	for _, r := range requests {
 		p, ok := d.prepare(r)
 		if !ok {
@@ -42,7 +43,11 @@ func (d *decider) decide(requests []*request) []*request {
 		}
 		beat, isBeat := p.command.(domain.HeartbeatSeats)
 		if !isBeat || r.Idempotency != nil {
-			others = append(others, p)
+			if r.Urgent {
+				urgent = append(urgent, p)
+			} else {
+				others = append(others, p)
+			}
 			continue
 		}
 		of := licenseOf{r.Tenant, beat.License}
@@ -55,7 +60,7 @@ func (d *decider) decide(requests []*request) []*request {
 	for _, of := range order {
 		left = append(left, d.heartbeats(of.license, beats[of])...)
 	}
-	for _, p := range others {
+	for _, p := range append(urgent, others...) {
 		if d.builder.size >= commitFull {
 			left = append(left, p.request)
 			continue
@@ -68,8 +73,9 @@ func (d *decider) decide(requests []*request) []*request {
 // prepare returns the command of a request, or answers the request.
 func (d *decider) prepare(r *request) (prepared, bool) {
 	p := prepared{request: r}
-	if r.times != nil {
-		r.times.taken = time.Now()
+	if r.taken.IsZero() {
+		r.taken = time.Now()
+		d.writer.metrics.wait.Observe(r.taken.Sub(r.queued).Seconds())
 	}
 	if r.ctx.Err() != nil {
 		r.finish(ErrUnknown) // nobody waits any more

@@ -47,9 +47,12 @@ func (w *Writer) followJournal(ctx context.Context) error {
 		}
 		var broken error
 		err := ReadCommits(ctx, w.journal, w.state.Checkpoint, func(at Checkpoint, c Commit) error {
+			before := w.state.events
 			if broken = w.state.Fold(at, c); broken != nil {
 				return broken
 			}
+			w.metrics.replayed.Add(float64(w.state.events - before))
+			w.metrics.behind.WithLabelValues(w.label()).Set(float64(max(at.Seq, target) - at.Seq))
 			w.snapshots.advance(w.state, at.Seq)
 			if at.Seq >= target {
 				w.ownership.setFollowed()
@@ -135,16 +138,24 @@ func (w *Writer) awaitTurn(ctx context.Context) error {
 			w.refuse()
 		}
 		for waiting := true; waiting; {
+			urgent, queue := w.urgent, w.queue
+			if len(w.backlog) >= queueMax {
+				urgent, queue = nil, nil // what waits for an owner is bounded by the queues
+			}
+			var r *request
 			select {
-			case r := <-w.queue:
-				w.backlog = append(w.backlog, r)
-				if elsewhere {
-					w.refuse()
-				}
+			case r = <-urgent:
+			case r = <-queue:
 			case <-poll.C:
 				waiting = false
 			case <-ctx.Done():
 				return ctx.Err()
+			}
+			if r != nil {
+				w.backlog = append(w.backlog, r)
+				if elsewhere {
+					w.refuse()
+				}
 			}
 		}
 	}

@@ -21,6 +21,8 @@ type State struct {
 	last       Place     // the last commit
 	tenants    map[domain.TenantID]*tenantState
 	due        dueHeap
+	seats      int   // active leases
+	events     int64 // folded by this State, not those of a snapshot
 
 	// For snapshots.
 	seen    Checkpoint     // up to here tenants may hold commits that are still to be folded: a snapshot was taken meanwhile
@@ -35,6 +37,7 @@ type tenantState struct {
 	scheduled time.Time // its valid entry in State.due; zero when it has none
 	answers   recordedAnswers
 
+	seats       int   // as counted in State.seats
 	changed     bool  // is in State.changed
 	snapshotLen int64 // of its last record in the snapshot, in bytes
 }
@@ -102,6 +105,9 @@ func (s *State) Fold(at Checkpoint, c Commit) (err error) {
 		t.head = slice.Head()
 		s.put(t)
 	}
+	for _, slice := range slices {
+		s.events += int64(len(slice.Events))
+	}
 	s.Checkpoint, s.last = at, Place{at.Seq, c.ID}
 	s.bytes += int64(len(c.Body))
 	if at.Seq == s.seen.Seq && at.Hash != s.seen.Hash {
@@ -147,6 +153,8 @@ func (s *State) put(t *tenantState) {
 // restore keeps t.
 func (s *State) restore(t *tenantState) {
 	s.tenants[t.ID] = t
+	s.seats += t.SeatsInUse - t.seats
+	t.seats = t.SeatsInUse
 	next, ok := t.NextDue()
 	if !ok || (!t.scheduled.IsZero() && !next.Before(t.scheduled)) {
 		return

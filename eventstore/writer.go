@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/coditect-ai/license-ledger/domain"
@@ -38,7 +37,8 @@ type Writer struct {
 	metrics   *WriterMetrics
 	tracer    *tracer
 
-	queue   chan *request
+	urgent  chan *request // commands that keep or free seats: taken first
+	queue   chan *request // the others
 	stopped chan struct{} // closed when Run has returned
 	leading chan struct{} // closed when the first take-over is stored
 	once    sync.Once
@@ -58,7 +58,7 @@ type Writer struct {
 
 // How much a Writer takes on.
 const (
-	// queueMax is how many commands may wait for a Writer; beyond that they are refused as overloaded.
+	// queueMax is how many commands may wait in each of a Writer's two queues; beyond that they are refused as overloaded.
 	queueMax = 8192
 	// inFlightMax is how many commits may be on their way. Measured on one replica with an fsync per ack: 1, 4 and 8 in
 	// flight give 2,700, 3,700 and 3,800 commits/s.
@@ -94,6 +94,9 @@ type Request struct {
 	Actor       string // who asks, recorded in the events: "operator", "key:<id>"
 	Traceparent string // W3C trace context; may be empty
 	Idempotency *Idempotency
+	// Urgent commands have a queue of their own, which is served first: heartbeats, because a client that is not heard
+	// loses its seat, and releases, because they free one. A flood of acquires delays neither.
+	Urgent bool
 	// Prepare checks who asks and returns the command. It runs on the Writer's goroutine, with the state the command will
 	// be decided on: it must be quick and change nothing. Its error is returned by Execute as it is.
 	Prepare func(Scope) (domain.Command, error)
@@ -119,7 +122,8 @@ type request struct {
 	result Result
 	err    error
 	done   chan struct{}
-	times  *times // nil: not traced
+	queued time.Time
+	taken  time.Time // when it was first looked at
 }
 
 func (r *request) finish(err error) {
@@ -184,6 +188,7 @@ func NewWriter(c WriterConfig) (*Writer, error) {
 		clock:     ledgerClock{wall: c.Now},
 		log:       log,
 		metrics:   c.Metrics,
+		urgent:    make(chan *request, queueMax),
 		queue:     make(chan *request, queueMax),
 		stopped:   make(chan struct{}),
 		leading:   make(chan struct{}),
@@ -207,12 +212,17 @@ func (w *Writer) Directory() *Directory { return w.directory }
 // Errors: *domain.Rejection, and then the Position in Result is still valid; ErrOverloaded, ErrStopping, ErrElsewhere; ErrUnknown when
 // ctx ends first; ErrKeyReused; what Prepare returned; any other error: nothing was stored.
 func (w *Writer) Execute(ctx context.Context, r Request) (Result, error) {
-	waiting := &request{Request: r, ctx: ctx, done: make(chan struct{}), times: w.tracer.queued(ctx)}
+	waiting := &request{Request: r, ctx: ctx, done: make(chan struct{}), queued: time.Now()}
+	queue := w.queue
+	if r.Urgent {
+		queue = w.urgent
+	}
 	select {
 	case <-w.stopped:
 		return Result{}, ErrStopping
-	case w.queue <- waiting:
+	case queue <- waiting:
 	default:
+		w.metrics.overloaded.Inc()
 		return Result{}, ErrOverloaded
 	}
 	select {
@@ -340,7 +350,7 @@ func (w *Writer) takeOver(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("take over: %w", err)
 		}
-		if err := w.state.FoldUpTo(ctx, w.journal, last, nil); err != nil {
+		if err := w.replay(ctx, last); err != nil {
 			return fmt.Errorf("take over: %w", err)
 		}
 		if err := w.directory.Load(ctx); err != nil {
@@ -361,6 +371,28 @@ func (w *Writer) takeOver(ctx context.Context) error {
 	w.metrics.takeOvers.Inc()
 	w.metrics.takeOver.Observe(time.Since(w.lastSign).Seconds())
 	return w.settleLost(ctx)
+}
+
+// replay folds the journal up to last, and says every few seconds how far it is.
+func (w *Writer) replay(ctx context.Context, last uint64) error {
+	const tell = 5 * time.Second
+	began, told, from, seen := time.Now(), time.Now(), w.state.Checkpoint.Seq, w.state.events
+	err := w.state.FoldUpTo(ctx, w.journal, last, func(at Checkpoint, _ Commit) {
+		if at.Seq%256 != 0 && at.Seq != last {
+			return
+		}
+		w.metrics.replayed.Add(float64(w.state.events - seen))
+		w.metrics.behind.WithLabelValues(w.label()).Set(float64(last - at.Seq))
+		seen = w.state.events
+		if time.Since(told) > tell {
+			told = time.Now()
+			done := float64(at.Seq-from) / float64(last-from)
+			w.log.Info("reading the journal", "commits", at.Seq, "of", last, "percent", int(100*done),
+				"left", time.Duration(float64(time.Since(began))*(1/done-1)).Round(time.Second))
+		}
+	})
+	w.metrics.replayed.Add(float64(w.state.events - seen))
+	return err
 }
 
 // checkWitness checks that the journal holds what the owner before knew to be stored.
@@ -448,17 +480,17 @@ func (w *Writer) serve(ctx context.Context) error {
 			}
 			continue
 		}
-		var queue <-chan *request
+		var urgent, queue <-chan *request
 		var due <-chan time.Time
 		if free {
-			queue = w.queue
+			urgent, queue = w.urgent, w.queue
 			due = w.armed(timer)
 		}
 		var outcome <-chan error
 		if len(w.inFlight) > 0 {
 			outcome = w.inFlight[0].outcome
 		}
-		if stop == nil && len(w.inFlight) == 0 && len(w.queue) == 0 {
+		if stop == nil && len(w.inFlight) == 0 && len(w.urgent)+len(w.queue) == 0 {
 			return nil // drained
 		}
 		select {
@@ -466,6 +498,8 @@ func (w *Writer) serve(ctx context.Context) error {
 			if err := w.settle(work, err); err != nil {
 				return err
 			}
+		case r := <-urgent:
+			w.backlog = append(w.backlog, r)
 		case r := <-queue:
 			w.backlog = append(w.backlog, r)
 		case <-w.snapshots.wake():
@@ -487,7 +521,7 @@ func (w *Writer) enoughQueued() bool {
 	if len(w.backlog) == 0 || len(w.inFlight) == 0 {
 		return len(w.backlog) > 0
 	}
-	return len(w.backlog)+len(w.queue) >= len(w.inFlight[len(w.inFlight)-1].requests)
+	return len(w.backlog)+len(w.urgent)+len(w.queue) >= len(w.inFlight[len(w.inFlight)-1].requests)
 }
 
 // storedSeq is the last commit that is known to be stored.
@@ -509,18 +543,18 @@ func (w *Writer) armed(timer *time.Timer) <-chan time.Time {
 	return timer.C
 }
 
-// takeQueued returns what has queued: the backlog, and what is in the queue right now.
+// takeQueued returns what has queued: the backlog, and what is in the queues right now. Other commands stay in their queue
+// while the backlog is long, so that it fills up and refuses more; urgent ones never wait behind them.
 func (w *Writer) takeQueued() []*request {
 	taken := w.backlog
 	w.backlog = nil
-	for len(taken) < queueMax {
-		select {
-		case r := <-w.queue:
-			taken = append(taken, r)
-		default:
-			return taken
+	take := func(queue <-chan *request, most int) {
+		for range min(len(queue), most-len(taken)) {
+			taken = append(taken, <-queue) // nobody else receives
 		}
 	}
+	take(w.urgent, 2*queueMax)
+	take(w.queue, queueMax)
 	return taken
 }
 
@@ -537,6 +571,8 @@ func (w *Writer) settle(ctx context.Context, err error) error {
 	}
 	w.metrics.append.Observe(time.Since(p.sent).Seconds())
 	w.inFlight = w.inFlight[1:]
+	w.metrics.inFlight.WithLabelValues(w.label()).Set(float64(len(w.inFlight)))
+	w.metrics.seats.WithLabelValues(w.label()).Set(float64(w.state.seats))
 	w.stored.Store(&p.at)
 	w.tracer.commit(p, p.seq())
 	p.answer(w.partition, p.seq())
@@ -611,6 +647,7 @@ func (w *Writer) publish(b *commitBuilder, d *decider) error {
 	p.requests, p.at = d.decided, next
 	p.send(w.journal)
 	w.inFlight = append(w.inFlight, p)
+	w.metrics.inFlight.WithLabelValues(w.label()).Set(float64(len(w.inFlight)))
 	w.metrics.events.Observe(float64(b.count))
 	w.metrics.bytes.Observe(float64(b.size))
 	return nil
@@ -637,6 +674,8 @@ func (w *Writer) giveUp() {
 	}
 	for {
 		select {
+		case r := <-w.urgent:
+			r.finish(ErrStopping)
 		case r := <-w.queue:
 			r.finish(ErrStopping)
 		default:
@@ -675,31 +714,3 @@ func pause(ctx context.Context, d time.Duration) bool {
 
 // newID returns a UUIDv7: ids of one process sort by time.
 func newID() string { return uuid.Must(uuid.NewV7()).String() }
-
-// WriterMetrics are the metrics of all Writers of a process.
-type WriterMetrics struct {
-	events, bytes, append         prometheus.Histogram
-	conflicts, unknown, takeOvers prometheus.Counter
-	ownerMetrics
-}
-
-// NewWriterMetrics registers the metrics.
-func NewWriterMetrics(registry prometheus.Registerer) *WriterMetrics {
-	m := &WriterMetrics{
-		events: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "ledger_commit_events", Help: "Events per commit.", Buckets: prometheus.ExponentialBuckets(1, 2, 12)}),
-		bytes: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "ledger_commit_bytes", Help: "Size of a commit's body.", Buckets: prometheus.ExponentialBuckets(256, 2, 11)}),
-		append: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "ledger_append_seconds", Help: "Time from sending a commit until it is stored.", Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16)}),
-		conflicts: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "ledger_conflicts_total", Help: "Commits refused because another writer appended first."}),
-		unknown: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "ledger_unknown_outcomes_total", Help: "Appends whose outcome had to be found out."}),
-		takeOvers: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "ledger_take_overs_total", Help: "Times a writer took a partition over."}),
-	}
-	m.ownerMetrics = newOwnerMetrics(registry)
-	registry.MustRegister(m.events, m.bytes, m.append, m.conflicts, m.unknown, m.takeOvers)
-	return m
-}

@@ -75,6 +75,8 @@ type call struct {
 	actor  string
 	// part tells apart the commands that one request is split into.
 	part int
+	// urgent commands keep or free a seat.
+	urgent bool
 }
 
 // execute has the command done and sets Ledger-Position. The error is the one to return from the handler.
@@ -86,7 +88,7 @@ func (a *API) execute(w http.ResponseWriter, c call, prepare func(eventstore.Sco
 	ctx, cancel := context.WithTimeout(c.Context(), executeFor)
 	defer cancel()
 	result, err := a.ledger.Execute(ctx, eventstore.Request{
-		Tenant: c.tenant, Actor: c.actor, Traceparent: traceparentOf(c.Request), Idempotency: idempotency, Prepare: prepare,
+		Tenant: c.tenant, Actor: c.actor, Traceparent: traceparentOf(c.Request), Idempotency: idempotency, Urgent: c.urgent, Prepare: prepare,
 	})
 	if result.Position.Seq > 0 {
 		w.Header().Set("Ledger-Position", a.tokens.Token(result.Position))

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -442,4 +444,31 @@ func FuzzCommands(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A client that sends its body slowly, or never reads its answers, is nobody else's trouble.
+func TestSlowClientsHoldNobodyUp(t *testing.T) {
+	t.Parallel()
+	s := start(t, eventstoretest.NewStore(1))
+	server := httptest.NewServer(s.handler)
+	defer server.Close()
+	body := `{"id":"acme","name":"Acme"}`
+	request := "POST /api/v1/tenants HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + operatorKey + "\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n"
+	for i := range 50 {
+		c, err := net.Dial("tcp", server.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		sent := request + body[:len(body)-1] // and no more
+		if i%2 == 0 {
+			sent = strings.Repeat(request+body, 200) // and the answers are never read
+		}
+		if _, err := io.WriteString(c, sent); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r := s.call("POST", "/api/v1/tenants", operatorKey, `{"id":"beta","name":"Beta"}`); r.status != 201 {
+		t.Fatalf("%d %s", r.status, r.text)
+	}
 }

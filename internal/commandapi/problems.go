@@ -3,6 +3,7 @@ package commandapi
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 
 	"github.com/coditect-ai/license-ledger/domain"
@@ -60,7 +61,9 @@ func problemOf(err error) *serve.Problem {
 		return serve.NewProblem(http.StatusUnprocessableEntity, "idempotency_key_reused", "The Idempotency-Key was used for another request",
 			"This Idempotency-Key came before with another method, path or body. Use a new key for a new request.")
 	case errors.Is(err, eventstore.ErrOverloaded):
-		return unavailable("overloaded", "Too many requests at once", "Nothing was done. Try again in a moment.")
+		p := unavailable("overloaded", "Too many requests at once", "Nothing was done. Try again in a moment.")
+		p.RetryAfterSeconds = 1 + rand.IntN(3) // a full queue is worked off within a second or two; not all are to come back at once
+		return p
 	case errors.Is(err, eventstore.ErrStopping):
 		return unavailable("stopping", "The service is stopping", "Nothing was done. Try again in a moment.")
 	case errors.Is(err, eventstore.ErrElsewhere):

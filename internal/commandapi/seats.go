@@ -60,6 +60,7 @@ func (a *API) heartbeatSeats(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	c.urgent = true
 	return a.leases(w, c, key, leasesMax, func(l domain.LicenseID, ids []domain.LeaseID) domain.Command {
 		return domain.HeartbeatSeats{License: l, Leases: ids}
 	})
@@ -70,6 +71,7 @@ func (a *API) releaseSeats(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	c.urgent = true
 	return a.leases(w, c, key, releaseMax, func(l domain.LicenseID, ids []domain.LeaseID) domain.Command {
 		return domain.ReleaseSeats{License: l, Leases: ids}
 	})
