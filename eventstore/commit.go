@@ -2,12 +2,15 @@ package eventstore
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
+	"encoding"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -213,29 +216,12 @@ func (*WriterEpochStarted) EventSubject() string { return "" }
 
 const typeEpochStarted = "ai.coditect.writer.epoch_started.v1"
 
-// cloudEvent is an event as it is stored. The version is a string: a CloudEvents Integer ends at 2^31-1, which a busy
-// tenant passes within weeks, and then the official SDKs refuse the event.
-//
-// Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md
-type cloudEvent struct {
-	SpecVersion string          `json:"specversion"`
-	ID          string          `json:"id"`
-	Source      string          `json:"source"`
-	Type        string          `json:"type"`
-	Subject     string          `json:"subject,omitzero"`
-	Time        time.Time       `json:"time"`
-	Tenant      domain.TenantID `json:"tenant,omitzero"`
-	Version     uint64          `json:"version,omitzero,string"`
-	Prev        *Hash           `json:"prev,omitzero"`
-	Actor       string          `json:"actor"`
-	Command     string          `json:"command,omitzero"`
-	Traceparent string          `json:"traceparent,omitzero"`
-	Data        jsontext.Value  `json:"data"`
-}
-
 // appendEvent appends the event as it will be stored and returns the longer buffer. Raw is not read.
 //
-// It writes what json.Marshal would write of a cloudEvent, in one pass: the data is not read a second time.
+// The version is a string: a CloudEvents Integer ends at 2^31-1, which a busy tenant passes within weeks, and then the
+// official SDKs refuse the event. The order of the members is fixed: eventDecoder relies on the type before the data.
+//
+// Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md
 func appendEvent(buffer []byte, source string, e Event) ([]byte, error) {
 	data, err := json.Marshal(e.Data)
 	if err != nil {
@@ -275,7 +261,7 @@ func appendEvent(buffer []byte, source string, e Event) ([]byte, error) {
 // It refuses a body that is not a batch of events as this package writes them, whose slices do not stand together or do
 // not count up, or that holds an event type this program does not know: a program must not skip what it cannot read.
 func (c Commit) Decode() ([]Slice, error) {
-	d := jsontext.NewDecoder(bytes.NewReader(c.Body))
+	d := eventDecoder{Decoder: jsontext.NewDecoder(bytes.NewBuffer(c.Body))} // a bytes.Buffer is read in place
 	if tok, err := d.ReadToken(); err != nil || tok.Kind() != '[' {
 		return nil, errors.New("commit body is not a JSON array")
 	}
@@ -283,22 +269,19 @@ func (c Commit) Decode() ([]Slice, error) {
 	seen := map[domain.TenantID]bool{}
 	start := int64(0) // of the present slice
 	for i := 0; d.PeekKind() != ']'; i++ {
-		value, err := d.ReadValue()
+		before := d.last
+		e, began, err := d.event()
 		if err != nil {
 			return nil, fmt.Errorf("event %d: %w", i, err)
 		}
 		end := d.InputOffset()
-		raw := c.Body[end-int64(len(value)) : end]
-		e, err := decodeEvent(raw)
-		if err != nil {
-			return nil, fmt.Errorf("event %d: %w", i, err)
-		}
+		e.Raw = c.Body[began:end]
 		last := len(slices) - 1
-		if last >= 0 && !e.Time.Equal(slices[0].Events[0].Time) {
+		if last >= 0 && !e.Time.Equal(before.Time) {
 			return nil, fmt.Errorf("event %d: its time %s is not that of the commit", i, e.Time)
 		}
-		if e.Prev == nil && e.Tenant != "" && last >= 0 && slices[last].Tenant == e.Tenant {
-			if before := slices[last].Events[len(slices[last].Events)-1]; e.Version != before.Version+1 {
+		if e.Prev == nil && e.Tenant != "" && last >= 0 && before.Tenant == e.Tenant {
+			if e.Version != before.Version+1 {
 				return nil, fmt.Errorf("event %d: version %d of %s follows %d", i, e.Version, e.Tenant, before.Version)
 			}
 			slices[last].Events = append(slices[last].Events, e)
@@ -312,8 +295,8 @@ func (c Commit) Decode() ([]Slice, error) {
 			return nil, fmt.Errorf("event %d: the first event of a tenant's slice has prev, and no other", i)
 		}
 		seen[e.Tenant] = e.Tenant != ""
-		start = end - int64(len(raw))
-		slices = append(slices, Slice{Tenant: e.Tenant, Events: []Event{e}, Stored: raw})
+		start = began
+		slices = append(slices, Slice{Tenant: e.Tenant, Events: []Event{e}, Stored: e.Raw})
 	}
 	if _, err := d.ReadToken(); err != nil {
 		return nil, fmt.Errorf("commit body: %w", err)
@@ -327,31 +310,132 @@ func (c Commit) Decode() ([]Slice, error) {
 	return slices, nil
 }
 
-func decodeEvent(raw []byte) (Event, error) {
-	var ce cloudEvent
-	if err := json.Unmarshal(raw, &ce); err != nil {
-		return Event{}, err
+// eventDecoder reads the events of a commit, in one pass. What an event has in common with the one before it, it shares with
+// it: most of its attributes.
+type eventDecoder struct {
+	*jsontext.Decoder
+	last         Event // without Raw
+	source, time string
+}
+
+// event reads the next event and returns where it begins. Raw is left empty.
+func (d *eventDecoder) event() (e Event, began int64, err error) {
+	if tok, err := d.ReadToken(); err != nil {
+		return e, 0, err
+	} else if tok.Kind() != '{' {
+		return e, 0, fmt.Errorf("%s is no event", tok.Kind())
 	}
-	data := newEvent(ce.Type)
+	began = d.InputOffset() - 1
+	specVersion, version := "", ""
+	for d.PeekKind() != '}' {
+		name, err := d.ReadValue()
+		if err != nil {
+			return e, 0, err
+		}
+		switch string(name) {
+		case `"specversion"`:
+			specVersion, err = d.text("1.0")
+		case `"id"`:
+			e.ID, err = d.text("")
+		case `"source"`:
+			d.source, err = d.text(d.source)
+		case `"type"`:
+			e.Type, err = d.text(d.last.Type)
+		case `"subject"`:
+			e.Subject, err = d.text(d.last.Subject)
+		case `"time"`:
+			e.Time, err = d.instant()
+		case `"tenant"`:
+			var tenant string
+			tenant, err = d.text(string(d.last.Tenant))
+			e.Tenant = domain.TenantID(tenant)
+		case `"version"`:
+			if version, err = d.text(""); err == nil {
+				e.Version, err = strconv.ParseUint(version, 10, 64)
+			}
+		case `"prev"`:
+			e.Prev = new(Hash)
+			err = d.parse(e.Prev)
+		case `"actor"`:
+			e.Actor, err = d.text(d.last.Actor)
+		case `"command"`:
+			e.Command, err = d.text(d.last.Command)
+		case `"traceparent"`:
+			e.Traceparent, err = d.text(d.last.Traceparent)
+		case `"data"`:
+			// The type stands before it: so it is read right into what it is.
+			if e.Data = newEvent(e.Type); e.Data == nil {
+				return e, 0, fmt.Errorf("unknown event type %q; a newer program wrote it: upgrade this one", e.Type)
+			}
+			if err = json.UnmarshalDecode(d.Decoder, e.Data); err != nil {
+				err = fmt.Errorf("data of %s: %w", e.Type, err)
+			}
+		default:
+			err = d.SkipValue() // of a later version
+		}
+		if err != nil {
+			return e, 0, fmt.Errorf("%s: %w", d.StackPointer(), err)
+		}
+	}
+	if _, err := d.ReadToken(); err != nil {
+		return e, 0, err
+	}
+	d.last = e
 	switch {
-	case ce.SpecVersion != "1.0":
-		return Event{}, fmt.Errorf("specversion %q, not 1.0", ce.SpecVersion)
-	case data == nil:
-		return Event{}, fmt.Errorf("unknown event type %q; a newer program wrote it: upgrade this one", ce.Type)
-	case (ce.Tenant == "") != (ce.Type == typeEpochStarted):
-		return Event{}, fmt.Errorf("%s with tenant %q", ce.Type, ce.Tenant)
-	case ce.Time.Location() != time.UTC || ce.Time.Year() < 1 || !ce.Time.Equal(ce.Time.Truncate(time.Millisecond)):
-		return Event{}, fmt.Errorf("time %s is not UTC in whole milliseconds", ce.Time)
-	case (ce.Tenant == "") != (ce.Version == 0):
-		return Event{}, fmt.Errorf("version %d of tenant %q", ce.Version, ce.Tenant)
+	case specVersion != "1.0":
+		err = fmt.Errorf("specversion %q, not 1.0", specVersion)
+	case e.Data == nil:
+		err = fmt.Errorf("data of %s: missing", e.Type)
+	case (e.Tenant == "") != (e.Type == typeEpochStarted):
+		err = fmt.Errorf("%s with tenant %q", e.Type, e.Tenant)
+	case e.Time.Location() != time.UTC || e.Time.Year() < 1 || !e.Time.Equal(e.Time.Truncate(time.Millisecond)):
+		err = fmt.Errorf("time %s is not UTC in whole milliseconds", e.Time)
+	case (e.Tenant == "") != (e.Version == 0) || strings.HasPrefix(version, "0"):
+		err = fmt.Errorf("version %s of tenant %q", cmp.Or(version, "0"), e.Tenant)
 	}
-	if err := json.Unmarshal(ce.Data, data); err != nil {
-		return Event{}, fmt.Errorf("data of %s: %w", ce.Type, err)
+	return e, began, err
+}
+
+// text reads a string. If it equals like, that is what is returned, and nothing is allocated.
+func (d *eventDecoder) text(like string) (string, error) {
+	v, err := d.ReadValue()
+	if err != nil {
+		return "", err
 	}
-	return Event{
-		ID: ce.ID, Type: ce.Type, Subject: ce.Subject, Time: ce.Time, Tenant: ce.Tenant, Version: ce.Version, Prev: ce.Prev,
-		Actor: ce.Actor, Command: ce.Command, Traceparent: ce.Traceparent, Data: data, Raw: raw,
-	}, nil
+	if v.Kind() != '"' {
+		return "", fmt.Errorf("%s is not a string", v.Kind())
+	}
+	inner := v[1 : len(v)-1]
+	if bytes.IndexByte(inner, '\\') >= 0 {
+		if inner, err = jsontext.AppendUnquote(nil, v); err != nil {
+			return "", err
+		}
+	}
+	if string(inner) == like {
+		return like, nil
+	}
+	return string(inner), nil
+}
+
+// parse reads a string into what understands it.
+func (d *eventDecoder) parse(to encoding.TextUnmarshaler) error {
+	text, err := d.text("")
+	if err != nil {
+		return err
+	}
+	return to.UnmarshalText([]byte(text))
+}
+
+// instant reads a time: the same for all events of a commit.
+func (d *eventDecoder) instant() (time.Time, error) {
+	text, err := d.text(d.time)
+	if err != nil || (text == d.time && text != "") {
+		return d.last.Time, err
+	}
+	d.time = text
+	var at time.Time
+	err = at.UnmarshalText([]byte(text))
+	return at, err
 }
 
 func newEvent(eventType string) domain.Event {

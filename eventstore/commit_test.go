@@ -20,6 +20,7 @@ import (
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"pgregory.net/rapid"
 
 	"github.com/coditect-ai/license-ledger/domain"
@@ -316,6 +317,9 @@ func TestDecodeRefuses(t *testing.T) {
 		"no UTF-8":                       {commitOf(edit("operator", "\xff")), "UTF-8"},
 		"a version that is a number":     {commitOf(edit(`"version":"12"`, `"version":12`)), "version"},
 		"a negative version":             {commitOf(edit(`"version":"12"`, `"version":"-12"`)), "version"},
+		"a version with a zero in front": {commitOf(edit(`"version":"12"`, `"version":"012"`)), "version 012"},
+		"an actor that is a number":      {commitOf(edit(`"actor":"operator"`, `"actor":1234567890`)), "actor"},
+		"data before its type":           {commitOf(edit(`"type":`, `"data":{},"type":`)), "unknown event type"},
 		"a time that is none":            {commitOf(edit("2026-01-02T", "2026-13-02T")), "time"},
 		"a hash too short":               {commitOf(edit(suspended.Prev.String(), "AAAA")), "hash"},
 		"data of another shape":          {commitOf(edit(`"data":{`, `"data":{"reason":7,"x":{`+`}},"y":{`)), "data of"},
@@ -482,6 +486,23 @@ func meaning(all []Slice) []Slice {
 	return kept
 }
 
+// cloudEvent is the envelope as the codec knows it.
+type cloudEvent struct {
+	SpecVersion string          `json:"specversion"`
+	ID          string          `json:"id"`
+	Source      string          `json:"source"`
+	Type        string          `json:"type"`
+	Subject     string          `json:"subject,omitzero"`
+	Time        time.Time       `json:"time"`
+	Tenant      domain.TenantID `json:"tenant,omitzero"`
+	Version     uint64          `json:"version,omitzero,string"`
+	Prev        *Hash           `json:"prev,omitzero"`
+	Actor       string          `json:"actor"`
+	Command     string          `json:"command,omitzero"`
+	Traceparent string          `json:"traceparent,omitzero"`
+	Data        jsontext.Value  `json:"data"`
+}
+
 // The one pass writes what the codec would write of the envelope, whatever the texts.
 func TestAppendEventIsTheCodecs(t *testing.T) {
 	t.Parallel()
@@ -505,6 +526,44 @@ func TestAppendEventIsTheCodecs(t *testing.T) {
 		}
 		if err == nil && e.ID != "" && string(got) != "before"+string(want) {
 			t.Fatalf("got  %s\nwant before%s", got, want)
+		}
+	})
+}
+
+// What was written is read again, whatever the texts, and whatever an event has in common with the one before it.
+func TestDecodeIsTheReverseOfAppendEvent(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.SampledFrom([]string{"a", "b", "ab", `"`, `\`, `\\`, "\n", "\x00", "</script>", "世", "界"})
+		prev := Hash(rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, "prev"))
+		at := time.UnixMilli(rapid.Int64Range(0, 1<<41).Draw(t, "time")).UTC()
+		tenant, version := domain.TenantID(text.Draw(t, "tenant")), rapid.Uint64Range(1, 1<<63).Draw(t, "version")
+		var want []Event
+		var bodies [][]byte
+		for n := range uint64(rapid.IntRange(1, 4).Draw(t, "events")) {
+			reason := text.Draw(t, "reason")
+			e := Event{
+				ID: text.Draw(t, "id"), Type: "ai.coditect.tenant.suspended.v1", Subject: text.Draw(t, "subject"), Time: at,
+				Tenant: tenant, Version: version + n, Actor: text.Draw(t, "actor"), Command: text.Draw(t, "command"),
+				Traceparent: text.Draw(t, "traceparent"), Data: &domain.TenantSuspended{Reason: reason},
+			}
+			if rapid.Bool().Draw(t, "another type") {
+				e.Type, e.Data = "ai.coditect.tenant.reinstated.v1", &domain.TenantReinstated{Reason: reason}
+			}
+			if n == 0 {
+				e.Prev = &prev
+			}
+			raw, err := appendEvent(nil, "s", e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			e.Raw = raw
+			want, bodies = append(want, e), append(bodies, raw)
+		}
+		c := commitOf(bodies...)
+		got, err := c.Decode()
+		if err != nil || len(got) != 1 || !reflect.DeepEqual(got[0].Events, want) || !bytes.Equal(got[0].Stored, c.Body[1:len(c.Body)-1]) {
+			t.Fatalf("%s is read as\n%+v, %v\nwant\n%+v", c.Body, got, err, want)
 		}
 	})
 }
