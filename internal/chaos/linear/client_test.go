@@ -25,7 +25,7 @@ type load struct {
 	seats   int           // of each license
 	lease   time.Duration // of each license
 	perHist int           // operations until the next license; some more are under way then
-	skew    time.Duration // how far the ledger's clock may be ahead of this one
+	lasting bool          // no lease can run out; else clients keep some so long that they do
 	// issue makes a license and returns its key.
 	issue func(n int) string
 	// targets are the addresses where the API is, or was.
@@ -58,7 +58,7 @@ func (l *load) current() *sold {
 		l.sold = append(l.sold, &sold{
 			key: l.issue(n),
 			// domain.endedMin
-			history: NewHistory(fmt.Sprintf("%s/%s/license-%d", l.t.Name(), l.tenant, n), License{Seats: l.seats, Remembers: max(256, l.seats)}),
+			history: NewHistory(fmt.Sprintf("%s/%s/license-%d", l.t.Name(), l.tenant, n), License{Seats: l.seats, Remembers: max(256, l.seats), Lasting: l.lasting}),
 		})
 		n++
 	}
@@ -136,11 +136,16 @@ func (c *client) session() {
 		return
 	}
 	for c.chance(0.6) {
-		if c.chance(0.2) {
+		switch {
+		case c.chance(0.2):
 			if c.acquire("") == "" {
 				return
 			}
-		} else if !c.heartbeat(id) {
+			continue
+		case !c.lasting && c.chance(0.3):
+			time.Sleep(time.Duration(c.random.Int64N(int64(c.lease * 3 / 2))))
+		}
+		if !c.heartbeat(id) {
 			return
 		}
 	}
@@ -350,8 +355,8 @@ func (c *client) ask(call string, body map[string]any, key string) (ledgertest.A
 // pause lets the others go on.
 func (c *client) pause() { time.Sleep(time.Duration(c.random.Int64N(int64(40 * time.Millisecond)))) }
 
-// latest is the latest that the ledger's clock can show now, in milliseconds.
-func (c *client) latest() int64 { return time.Now().Add(c.skew).UnixMilli() }
+// latest is the latest that the ledger's clock can show now, in milliseconds: where it counts no clock jumps.
+func (c *client) latest() int64 { return time.Now().UnixMilli() }
 
 // millis reads a time of an answer.
 func (c *client) millis(a ledgertest.Answer, path string) int64 {

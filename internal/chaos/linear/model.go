@@ -72,6 +72,16 @@ type License struct {
 	Seats int
 	// Remembers is how many leases end until the ledger may have forgotten how one did.
 	Remembers int
+	// Lasting says that no lease can run out while the history lasts, whatever the clocks do.
+	Lasting bool
+}
+
+// due is the time that leases which may have run out are compared with.
+func (l License) due(clock int64) int64 {
+	if l.Lasting {
+		return 0
+	}
+	return clock
 }
 
 // Model returns the license as porcupine wants it. Inputs are Calls, outputs are Answers.
@@ -194,7 +204,7 @@ func (s *state) step(l License, c Call, a Answer) bool {
 			return false
 		}
 	case WasExpired:
-		if lease.status == mortal && lease.expires <= a.By {
+		if lease.status == mortal && lease.expires <= l.due(a.By) {
 			s.end(i, expired)
 		}
 		if lease.status != expired {
@@ -221,9 +231,9 @@ func (s *state) acquire(l License, c Call, a Answer) bool {
 		s.note(has, c, a)
 		return true
 	}
-	now := a.At
+	now := l.due(a.At)
 	if a.Outcome == Denied {
-		now = a.By
+		now = l.due(a.By)
 	}
 	if has >= 0 { // its lease must have run out, unseen
 		if s.named[has].status != mortal || s.named[has].expires > now {

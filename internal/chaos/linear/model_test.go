@@ -78,9 +78,8 @@ func readHistories(t *testing.T) []written {
 			continue
 		}
 		if verdict := fields[0]; verdict == "good" || verdict == "bad" {
-			all = append(all, written{
-				NewHistory(strings.Join(fields[2:], " "), License{Seats: number(t, n, strings.TrimPrefix(fields[1], "seats=")), Remembers: 3}), verdict, n,
-			})
+			l := License{Seats: number(t, n, strings.TrimPrefix(fields[1], "seats=")), Remembers: 3, Lasting: fields[2] == "lasting"}
+			all = append(all, written{NewHistory(strings.Join(fields[2:], " "), l), verdict, n})
 			continue
 		}
 		h := all[len(all)-1]
