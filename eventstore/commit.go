@@ -122,7 +122,7 @@ var ErrChainBroken = errors.New("journal chain broken")
 //
 // Errors: ErrChainBroken, with what was found, when sequence or hash do not follow from from.
 func ReadCommits(ctx context.Context, journal Log, from Checkpoint, f func(at Checkpoint, c Commit) error) error {
-	if err := from.verify(ctx, journal); err != nil {
+	if err := from.Verify(ctx, journal); err != nil {
 		return err
 	}
 	return journal.Read(ctx, from.Seq, func(seq uint64, r Record) error {
@@ -141,9 +141,9 @@ func ReadCommits(ctx context.Context, journal Log, from Checkpoint, f func(at Ch
 	})
 }
 
-// verify checks that the journal still has the commit at c. When no newer one follows, only that can tell that the log was
+// Verify checks that the journal still has the commit at c. When no newer one follows, only that can tell that the log was
 // swapped. Errors: ErrChainBroken.
-func (c Checkpoint) verify(ctx context.Context, journal Log) error {
+func (c Checkpoint) Verify(ctx context.Context, journal Log) error {
 	last, err := journal.Last(ctx)
 	if err != nil {
 		return err

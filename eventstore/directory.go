@@ -75,23 +75,19 @@ func (d *Directory) Load(ctx context.Context) error {
 	return d.loadTo(ctx, last)
 }
 
-// loadTo reads up to the record last, which is always there: to forget a person, their batch is appended anew without
-// them before the old record is deleted.
+// loadTo reads up to the record last.
 func (d *Directory) loadTo(ctx context.Context, last uint64) error {
 	seq := d.Seq()
 	if seq >= last {
 		return nil
 	}
-	err := d.log.Read(ctx, seq, func(seq uint64, r Record) error {
+	err := complete{d.log, last}.Read(ctx, seq, func(seq uint64, r Record) error {
 		names, err := DecodeNames(r)
 		if err != nil {
 			return fmt.Errorf("record %d: %w", seq, err)
 		}
 		if err := d.put(Place{seq, r.ID}, names); err != nil {
 			return fmt.Errorf("record %d: %w", seq, err)
-		}
-		if seq >= last {
-			return errReadEnough
 		}
 		return nil
 	})
@@ -100,9 +96,6 @@ func (d *Directory) loadTo(ctx context.Context, last uint64) error {
 	}
 	return fmt.Errorf("load directory: %w", err)
 }
-
-// errReadEnough ends a Read that has a known end.
-var errReadEnough = errors.New("read enough")
 
 // Seq returns the sequence of the last record that was read or added.
 func (d *Directory) Seq() uint64 {
@@ -144,6 +137,11 @@ func (d *Directory) Add(names []Name) error {
 func (d *Directory) put(at Place, names []Name) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	// Nothing deletes a record yet. A server with a damaged file leaves the record out and says nothing, so whoever comes to
+	// delete one, to forget a person, has to leave word of it in the log.
+	if at.Seq != d.last.Seq+1 {
+		return fmt.Errorf("%w: after record %d of the directory comes %d: names were lost; restore its stream's files from a backup", ErrChainBroken, d.last.Seq, at.Seq)
+	}
 	for _, n := range names {
 		if err := d.names.put(n); err != nil {
 			return err

@@ -176,9 +176,9 @@ func (o *ownership) setFollowed() {
 	o.followed = true
 }
 
-// ready returns nil when commands for the partition find their way: they are decided here, or this Writer could take over
-// at once from the owner that it knows.
-func (o *ownership) ready() error {
+// ready returns nil when commands for the partition find their way: they are decided here, by the process self, or this
+// Writer could take over at once from the owner that it knows.
+func (o *ownership) ready(self string) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
@@ -188,6 +188,8 @@ func (o *ownership) ready() error {
 		return errors.New("still reading its journal")
 	case o.now.Owner == "":
 		return errors.New("has no owner")
+	case o.now.Owner == self:
+		return errors.New("is being taken over")
 	}
 	return nil
 }

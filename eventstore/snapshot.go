@@ -163,7 +163,7 @@ func (s *snapshotter) begin(state *State) bool {
 	}
 	s.since = state.bytes
 	r := &snapshotRound{file: s.file, offset: s.size, left: state.changed, marks: snapshotMarks{
-		Begin: state.Checkpoint, BeginID: state.last.ID, Epoch: state.Epoch, EpochStart: state.EpochStart, Time: state.Time,
+		Begin: state.Checkpoint, BeginID: state.last.ID, Epoch: state.Epoch, EpochStart: state.EpochStart, Time: state.Time, Names: state.names,
 	}}
 	if s.file == nil || s.size > 2*s.live {
 		file, err := os.OpenFile(s.path+".new", os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)

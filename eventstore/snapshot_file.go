@@ -36,7 +36,7 @@ const (
 	snapshotHeaderLen = ledgerAt + 36 + 2
 )
 
-// snapshotMarks are what a trailer says. Epoch, EpochStart and Time are those at Begin.
+// snapshotMarks are what a trailer says. Epoch, EpochStart, Time and Names are those at Begin.
 type snapshotMarks struct {
 	Begin      Checkpoint `json:"begin"`
 	BeginID    string     `json:"begin_id"` // of the commit at Begin
@@ -44,6 +44,7 @@ type snapshotMarks struct {
 	Epoch      uint64     `json:"epoch"`
 	EpochStart time.Time  `json:"epoch_start"`
 	Time       time.Time  `json:"time"`
+	Names      uint64     `json:"names"` // State.names
 }
 
 func snapshotHeader(info LedgerInfo, p Partition) []byte {
@@ -80,7 +81,7 @@ func readSnapshot(file *os.File, header []byte) (*State, int64, error) {
 	}
 	state := NewState()
 	state.Checkpoint, state.last, state.seen = marks.Begin, Place{marks.Begin.Seq, marks.BeginID}, marks.End
-	state.Epoch, state.EpochStart, state.Time = marks.Epoch, marks.EpochStart, marks.Time
+	state.Epoch, state.EpochStart, state.Time, state.names = marks.Epoch, marks.EpochStart, marks.Time, marks.Names
 	var record []byte
 	for id, at := range tenants {
 		record = append(record[:0], make([]byte, at.length)...)

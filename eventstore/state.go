@@ -19,6 +19,7 @@ type State struct {
 	EpochStart time.Time // when that writer took over
 	Time       time.Time // of the last commit
 	last       Place     // the last commit
+	names      uint64    // how far the directory has to be read to know every pseudonym
 	tenants    map[domain.TenantID]*tenantState
 	due        dueHeap
 	seats      int   // active leases
@@ -46,26 +47,23 @@ type tenantState struct {
 func NewState() *State { return &State{tenants: map[domain.TenantID]*tenantState{}} }
 
 // FoldUpTo folds the commits of the journal up to and including sequence last, and calls seen, when not nil, with each.
-// The journal has to reach last, or it waits until it does.
+// The journal has to reach last.
 //
-// Errors: ErrChainBroken, also when the journal does not have what the snapshot saw.
+// Errors: ErrChainBroken, also when the journal does not have what the snapshot saw, or a commit of it cannot be read.
 func (s *State) FoldUpTo(ctx context.Context, journal Log, last uint64, seen func(Checkpoint, Commit)) error {
 	if last < s.seen.Seq {
 		return fmt.Errorf("%w: it ends at %d, but the snapshot saw commit %d: it was rolled back or replaced; restore the journal, "+
 			"or, if this loss is accepted, delete the snapshot", ErrChainBroken, last, s.seen.Seq)
 	}
 	if s.Checkpoint.Seq >= last {
-		return s.Checkpoint.verify(ctx, journal)
+		return s.Checkpoint.Verify(ctx, journal)
 	}
-	err := ReadCommits(ctx, journal, s.Checkpoint, func(at Checkpoint, c Commit) error {
+	err := ReadCommits(ctx, complete{journal, last}, s.Checkpoint, func(at Checkpoint, c Commit) error {
 		if err := s.Fold(at, c); err != nil {
 			return err
 		}
 		if seen != nil {
 			seen(at, c)
-		}
-		if at.Seq >= last {
-			return errReadEnough
 		}
 		return nil
 	})
@@ -108,7 +106,7 @@ func (s *State) Fold(at Checkpoint, c Commit) (err error) {
 	for _, slice := range slices {
 		s.events += int64(len(slice.Events))
 	}
-	s.Checkpoint, s.last = at, Place{at.Seq, c.ID}
+	s.Checkpoint, s.last, s.names = at, Place{at.Seq, c.ID}, max(s.names, c.Directory)
 	s.bytes += int64(len(c.Body))
 	if at.Seq == s.seen.Seq && at.Hash != s.seen.Hash {
 		return fmt.Errorf("%w: commit %d has the hash %s, but had %s when the snapshot saw it: another journal stands in its place; "+

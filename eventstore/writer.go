@@ -379,6 +379,10 @@ func (w *Writer) takeOver(ctx context.Context) error {
 		if err := w.directory.Load(ctx); err != nil {
 			return fmt.Errorf("take over: %w", err)
 		}
+		if known := w.directory.Seq(); known < w.state.names {
+			return fmt.Errorf("take over: %w: the directory of partition %d ends at %d, but commits need its names up to %d: they were lost; restore the journal's data from a backup",
+				ErrChainBroken, w.partition, known, w.state.names)
+		}
 		w.clock.start(w.state.Time)
 		err = w.startEpoch(ctx)
 		if err == nil {
@@ -422,12 +426,12 @@ func (w *Writer) replay(ctx context.Context, last uint64) error {
 func (w *Writer) checkWitness(ctx context.Context) error {
 	witness := *w.stored.Load()
 	for began := time.Now(); ; {
-		err := witness.verify(ctx, w.journal)
+		err := witness.Verify(ctx, w.journal)
 		if err == nil {
 			return nil
 		}
 		// A server that has just become the leader of a stream may still be about to apply its last commits.
-		if !errors.Is(err, ErrChainBroken) || time.Since(began) > appendTimeout || !pause(ctx, pollEvery) {
+		if w.alone || !errors.Is(err, ErrChainBroken) || time.Since(began) > appendTimeout || !pause(ctx, pollEvery) {
 			return fmt.Errorf("partition %d lost commits that its last owner knew to be stored up to %d (bucket %s, key %s): %w",
 				w.partition, witness.Seq, ownerBucket, ownerKey(w.partition), err)
 		}

@@ -73,7 +73,7 @@ func (ws *Writers) Ownership(tenant domain.TenantID) (Ownership, <-chan struct{}
 // Ready returns nil once every partition is served here, or followed while another process serves it.
 func (ws *Writers) Ready(context.Context) error {
 	for _, w := range ws.writers {
-		if err := w.ownership.ready(); err != nil {
+		if err := w.ownership.ready(w.process); err != nil {
 			return fmt.Errorf("partition %d: %w", w.partition, err)
 		}
 	}

@@ -36,6 +36,33 @@ const checkpointsAdvance = `
 	SET seq = $6, hash = $7, directory_seq = $8, commit_time = $9, updated_at = clock_timestamp()
 	FROM mine WHERE c.partition = $2 AND c.projection = mine.projection`
 
+// CheckJournal compares the checkpoints with the journal before anything is added to it: a journal that was rolled back, or
+// another one in its place, must not grow. The read models are an independent witness of how long it was.
+//
+// Errors: eventstore.ErrChainBroken, with what was found and what to do.
+func (r *Runner) CheckJournal(ctx context.Context) error {
+	return r.store.Info().All(func(p eventstore.Partition) error {
+		stands, err := r.loadCheckpoints(ctx, p)
+		if err != nil {
+			return err
+		}
+		names, err := r.store.Directory(p).Last(ctx)
+		if err != nil {
+			return err
+		}
+		for name, at := range stands {
+			if err := at.Verify(ctx, r.store.Journal(p)); err != nil {
+				return fmt.Errorf("partition %d, as the read model %s knows it: %w", p, name, err)
+			}
+			if names < at.directory {
+				return fmt.Errorf("%w: the directory of partition %d ends at %d, but the read model %s has read up to %d: names were lost; restore the journal's data from a backup",
+					eventstore.ErrChainBroken, p, names, name, at.directory)
+			}
+		}
+		return nil
+	})
+}
+
 // loadCheckpoints returns where each projection stands, by name. A new one stands at the beginning.
 func (r *Runner) loadCheckpoints(ctx context.Context, p eventstore.Partition) (map[string]checkpoint, error) {
 	names := make([]string, len(r.projections))

@@ -122,6 +122,9 @@ func (c *upCommand) Run(ctx context.Context, t terminal) (err error) {
 	runner := projections.NewRunner(projections.Options{
 		DB: db, Store: store, Publish: projections.NATSPublisher(nc), Log: frame.Log, Registerer: frame.Registry,
 	})
+	if err := runner.CheckJournal(starting); err != nil {
+		return fmt.Errorf("nothing was started, and nothing written: %w", err)
+	}
 	frame.Health.Require("writers", writers.Ready)
 	frame.Health.Require("projections", func(context.Context) error { return runner.Ready() })
 	frame.Health.Require("postgres", db.Ping)

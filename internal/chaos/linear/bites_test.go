@@ -1,0 +1,260 @@
+package linear
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// The histories of servers that are wrong on purpose are refused, and those of a right one are not, though it answers late,
+// or never, and does things long after nobody waits any more.
+func TestBites(t *testing.T) {
+	t.Parallel()
+	for _, flaw := range []string{
+		"",
+		"sells one seat too many",
+		"forgets a lease",
+		"answers before it stores",
+		"gives a holder two leases",
+		"accepts a heartbeat after the release",
+		"acknowledges a release and does not do it",
+		"denies while a seat is free",
+		"ends a lease early",
+		"does a keyed acquire twice",
+		"answers from a copy that is behind",
+	} {
+		t.Run(flaw, func(t *testing.T) {
+			t.Parallel()
+			f := &fake{flaw: flaw, seats: 6, random: rand.New(rand.NewPCG(1, 1))}
+			f.reset()
+			server := httptest.NewServer(f)
+			defer server.Close()
+			ctx, stop := context.WithCancel(t.Context())
+			l := &load{
+				t: t, tenant: "fake", seats: f.seats, lease: fakeLease, perHist: 1 << 30,
+				issue:   func(int) string { f.reset(); return "key" },
+				targets: func() []string { return []string{server.URL} },
+				rank: func(position string) int64 {
+					n, err := strconv.ParseInt(position, 10, 64)
+					if err != nil {
+						t.Error(err)
+					}
+					return n
+				},
+			}
+			l.current()
+			wait := l.run(ctx, 16, 1)
+			for l.sold[0].history.Len() < 2000 {
+				time.Sleep(time.Millisecond)
+			}
+			stop()
+			wait()
+			err := l.sold[0].history.Check(f.order, 100*time.Millisecond)
+			if flaw == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				t.Logf("%d operations, %d unknown", l.operations(), l.unknown.Load())
+				return
+			}
+			if err == nil {
+				t.Fatalf("%d operations of a server that %s were found linearizable", l.operations(), flaw)
+			}
+			text := err.Error()
+			if !strings.Contains(text, "not linearizable") {
+				t.Fatal(text)
+			}
+			t.Log(strings.SplitN(text, "\n", 2)[0])
+			if _, path, drawn := strings.Cut(text, "drawn in "); drawn {
+				if err := os.RemoveAll(filepath.Dir(path)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
+const fakeLease = time.Hour
+
+// fake is a license in memory behind the API, with at most one flaw.
+type fake struct {
+	flaw  string
+	seats int
+
+	mu     sync.Mutex
+	random *rand.Rand
+	now    *book
+	stored *book // what the one that answers before it stores falls back to
+	steps  int
+	order  Order
+}
+
+// book is what a license holds.
+type book struct {
+	holders map[string]string // lease by holder
+	leases  map[string]string // active, released, expired; by lease
+	keys    map[string]reply  // by Idempotency-Key
+}
+
+// reply is an answer of the fake.
+type reply struct {
+	status int
+	body   any
+	step   int
+}
+
+func (f *fake) reset() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.now = &book{map[string]string{}, map[string]string{}, map[string]reply{}}
+	f.stored = f.now.copy()
+	f.order = Order{map[string]int64{}, map[string]int64{}, map[string][]int64{}}
+}
+
+func (b *book) copy() *book {
+	c := &book{map[string]string{}, map[string]string{}, map[string]reply{}}
+	for k, v := range b.holders {
+		c.holders[k] = v
+	}
+	for k, v := range b.leases {
+		c.leases[k] = v
+	}
+	for k, v := range b.keys {
+		c.keys[k] = v
+	}
+	return c
+}
+
+// ServeHTTP answers; or does not, and does it now, later or never.
+func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	var body struct{ User, Lease string }
+	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+		panic(err)
+	}
+	do := func() reply {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return f.do(filepath.Base(r.URL.Path), body.User, body.Lease, r.Header.Get("Idempotency-Key"))
+	}
+	f.mu.Lock()
+	fate, delay := f.random.IntN(200), time.Duration(f.random.Int64N(int64(20*time.Millisecond)))
+	f.mu.Unlock()
+	switch fate {
+	case 0:
+		panic(http.ErrAbortHandler)
+	case 1:
+		do()
+		panic(http.ErrAbortHandler)
+	case 2, 3:
+		time.AfterFunc(delay, func() { do() })
+		panic(http.ErrAbortHandler)
+	}
+	if fate < 100 {
+		time.Sleep(delay / 10)
+	}
+	answer := do()
+	if fate%2 == 0 {
+		time.Sleep(delay / 10)
+	}
+	w.Header().Set("Ledger-Position", fmt.Sprint(answer.step))
+	w.WriteHeader(answer.status)
+	json.NewEncoder(w).Encode(answer.body)
+}
+
+// do is one call, done at once.
+func (f *fake) do(call, holder, id, key string) reply {
+	f.steps++
+	is := func(flaw string, every int) bool { return f.flaw == flaw && f.steps%every == 0 }
+	switch {
+	case is("answers before it stores", 300):
+		f.now = f.stored.copy()
+	case f.flaw == "answers from a copy that is behind" && f.steps%50 < 5:
+		old := f.now
+		f.now = f.stored
+		defer func() { f.now = old }()
+	case f.steps%10 == 0:
+		f.stored = f.now.copy()
+	}
+	b := f.now
+	switch {
+	case is("forgets a lease", 200):
+		for holder, id := range b.holders {
+			delete(b.holders, holder)
+			delete(b.leases, id)
+			break
+		}
+	case is("ends a lease early", 200):
+		for holder, id := range b.holders {
+			delete(b.holders, holder)
+			b.leases[id] = "expired"
+			break
+		}
+	}
+	if recorded, ok := b.keys[key]; ok && key != "" && f.flaw != "does a keyed acquire twice" {
+		return recorded
+	}
+	answer := f.decide(b, is, call, holder, id)
+	answer.step = f.steps
+	b.keys[key] = answer
+	return answer
+}
+
+func (f *fake) decide(b *book, is func(string, int) bool, call, holder, id string) reply {
+	problem := func(status int, code string) reply { return reply{status: status, body: map[string]any{"code": code}} }
+	lease := func(status int, id string) reply {
+		now := time.Now()
+		return reply{status: status, body: map[string]any{"lease": map[string]any{
+			"id": id, "acquired_at": now, "expires_at": now.Add(fakeLease).Add(time.Duration(f.steps) * time.Millisecond),
+		}}}
+	}
+	state := b.leases[id]
+	switch {
+	case call == "acquire":
+		held := b.holders[holder]
+		seats := f.seats
+		if is("sells one seat too many", 5) {
+			seats++
+		}
+		switch {
+		case held != "" && f.flaw != "gives a holder two leases":
+			return lease(http.StatusOK, held)
+		case len(b.holders) >= seats, is("denies while a seat is free", 50):
+			f.order.Denied[holder] = append(f.order.Denied[holder], int64(f.steps))
+			return problem(http.StatusConflict, "no_seat_available")
+		}
+		id := fmt.Sprintf("lse_%05d", f.steps)
+		b.holders[holder], b.leases[id] = id, "active"
+		f.order.Acquired[id] = int64(f.steps)
+		return lease(http.StatusCreated, id)
+	case state == "":
+		return problem(http.StatusNotFound, "lease_not_found")
+	case state == "expired":
+		return problem(http.StatusGone, "lease_expired")
+	case call == "heartbeat":
+		if state == "released" && f.flaw != "accepts a heartbeat after the release" {
+			return problem(http.StatusGone, "lease_released")
+		}
+		return lease(http.StatusOK, id)
+	}
+	if is("acknowledges a release and does not do it", 5) {
+		return lease(http.StatusOK, id)
+	}
+	for holder, held := range b.holders {
+		if held == id {
+			delete(b.holders, holder)
+			f.order.Released[id] = int64(f.steps)
+		}
+	}
+	b.leases[id] = "released"
+	return lease(http.StatusOK, id)
+}

@@ -1,0 +1,226 @@
+package linear
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+)
+
+// History is what clients did with one license, and what they heard. It is safe for concurrent use.
+type History struct {
+	Name    string
+	License License
+
+	began time.Time
+	mu    sync.Mutex
+	ops   []porcupine.Operation
+}
+
+// NewHistory returns an empty history.
+func NewHistory(name string, l License) *History {
+	return &History{Name: name, License: l, began: time.Now()}
+}
+
+// Add notes a call that was sent, or sent first, at from, and its answer now. What is lost has no end: that it may have
+// happened from then on is all there is to it.
+func (h *History) Add(client int, from time.Time, c Call, a Answer) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	op := porcupine.Operation{ClientId: client, Input: c, Output: a, Call: int64(from.Sub(h.began)), Return: int64(time.Since(h.began))}
+	if c.Kind == LostAcquire || c.Kind == LostRelease {
+		op.Return = op.Call
+	}
+	h.ops = append(h.ops, op)
+}
+
+// Len returns how many operations there are.
+func (h *History) Len() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.ops)
+}
+
+// Order is when a server says that things happened: the ranks, from 1 up, of acquires and releases by lease, and of denials by
+// holder. It is a hint for the search and nothing more: an order that explains every answer is an explanation, whoever
+// found it, and a history without one is refused, whatever the server says.
+type Order struct {
+	Acquired, Released map[string]int64
+	Denied             map[string][]int64 // ascending
+}
+
+// rank returns when an operation happened; 0 when the order does not say.
+func (o Order) rank(c Call, a Answer) int64 {
+	switch a.Outcome {
+	case Granted, Held:
+		return o.Acquired[a.Lease]
+	case Released:
+		return o.Released[c.Lease]
+	case Denied:
+		i, exact := slices.BinarySearch(o.Denied[c.Holder], a.Position)
+		if !exact {
+			i--
+		}
+		if i >= 0 {
+			return o.Denied[c.Holder][i]
+		}
+	}
+	return 0
+}
+
+// Check returns nil when the history is linearizable. Otherwise the error says which answer cannot be explained, and in
+// which file the history is drawn. Where the server's own order explains nothing, it searches for another one for as long
+// as search; a history that is not decided by then counts as wrong.
+func (h *History) Check(o Order, search time.Duration) error {
+	model, ops := h.License.Model(), h.operations()
+	told, err := follow(ops, o)
+	if err == nil && porcupine.CheckOperations(model, told) {
+		return nil
+	}
+	other := "no other order explains it"
+	switch porcupine.CheckOperationsTimeout(model, ops, search) {
+	case porcupine.Ok:
+		return nil
+	case porcupine.Unknown:
+		other = fmt.Sprintf("whether another order explains it was not decided within %v", search)
+	}
+	text := fmt.Sprintf("%s: not linearizable: its %d operations cannot be explained in the order of the server, and %s", h.Name, len(ops), other)
+	if err != nil {
+		return fmt.Errorf("%s: %w", text, err)
+	}
+	_, info := porcupine.CheckOperationsVerbose(model, told, 0)
+	text += "\n" + unexplained(told, info)
+	dir, err := os.MkdirTemp("", "linear-") // stays: it is what a person looks at next
+	if err == nil {
+		path := filepath.Join(dir, strings.ReplaceAll(h.Name, "/", "-")+".html")
+		err = porcupine.VisualizePath(model, info, path)
+		text += "\ndrawn in " + path
+	}
+	if err != nil {
+		text += fmt.Sprintf("\ncannot be drawn: %v", err)
+	}
+	return errors.New(text)
+}
+
+// follow puts each operation at one instant between its call and its answer, in the order o. Those that o does not rank
+// concern one lease, and so one client, which does one thing after the other: any instant is as good as another.
+//
+// An error names an answer that came before what the server says happened before it was even asked.
+func follow(ops []porcupine.Operation, o Order) ([]porcupine.Operation, error) {
+	const finer = 1000 // room for many in one nanosecond
+	told := make([]porcupine.Operation, len(ops))
+	type ranked struct {
+		rank int64
+		op   *porcupine.Operation
+	}
+	var order []ranked
+	for i, op := range ops {
+		told[i] = op
+		c := op.Input.(Call)
+		told[i].Metadata = op
+		if c.Kind == LostAcquire || c.Kind == LostRelease {
+			told[i].Call, told[i].Return = op.Call*finer, op.Call*finer
+			continue
+		}
+		told[i].Call, told[i].Return = op.Return*finer, op.Return*finer
+		if rank := o.rank(c, op.Output.(Answer)); rank != 0 {
+			order = append(order, ranked{rank, &told[i]})
+		}
+	}
+	slices.SortStableFunc(order, func(a, b ranked) int { return cmp.Compare(a.rank, b.rank) })
+	now, last := int64(-1), int64(0)
+	for _, r := range order {
+		was := r.op.Metadata.(porcupine.Operation)
+		if r.rank == last {
+			continue // a repetition: it is done already
+		}
+		now, last = max(now+1, was.Call*finer), r.rank
+		if now > was.Return*finer {
+			return nil, fmt.Errorf("it was answered before the server began what it says came first: %s", line(was))
+		}
+		r.op.Call, r.op.Return = now, now
+	}
+	return told, nil
+}
+
+// operations returns the history with what its end tells about its beginning: which answer is the last sign of a lease, and
+// which is the last to name it.
+func (h *History) operations() []porcupine.Operation {
+	h.mu.Lock()
+	ops := slices.Clone(h.ops)
+	h.mu.Unlock()
+	slices.SortStableFunc(ops, func(a, b porcupine.Operation) int { return cmp.Compare(a.Call, b.Call) })
+	lastSign, lastNamed, holderOf, ends := map[string]int{}, map[string]int{}, map[string]string{}, map[string]bool{}
+	for i, op := range ops {
+		c, a, id := op.Input.(Call), op.Output.(Answer), leaseOf(op)
+		lastNamed["lease "+id], lastNamed["holder "+c.Holder] = i, i
+		if a.Outcome == Granted || a.Outcome == Held {
+			holderOf[id] = c.Holder
+		}
+		switch a.Outcome {
+		case Granted, Held, Renewed:
+			lastSign[id] = i
+		case Released, None:
+			ends[id] = true
+		}
+	}
+	drop := map[int][]string{}
+	for id, holder := range holderOf {
+		i := max(lastNamed["lease "+id], lastNamed["holder "+holder])
+		drop[i] = append(drop[i], id)
+	}
+	for i := range ops {
+		c, a, id := ops[i].Input.(Call), ops[i].Output.(Answer), leaseOf(ops[i])
+		switch a.Drop = drop[i]; a.Outcome {
+		case Granted, Held, Renewed:
+			a.LastSign = !ends[id] && lastSign[id] == i
+			if !a.LastSign {
+				c.Ghost = 0 // while the lease lasts, another acquire of its holder takes no seat
+			}
+		}
+		ops[i].Input, ops[i].Output = c, a
+	}
+	return ops
+}
+
+// leaseOf returns the lease that an operation names; empty when it names none.
+func leaseOf(op porcupine.Operation) string {
+	return cmp.Or(op.Input.(Call).Lease, op.Output.(Answer).Lease)
+}
+
+// unexplained describes what the longest explanation leaves out, and what came before.
+func unexplained(ops []porcupine.Operation, info porcupine.LinearizationInfo) string {
+	var best []porcupine.Operation
+	for _, partition := range info.PartialLinearizationsOperations() {
+		for _, explained := range partition {
+			if len(explained) > len(best) {
+				best = explained
+			}
+		}
+	}
+	ops = slices.Clone(ops)
+	slices.SortStableFunc(ops, func(a, b porcupine.Operation) int { return cmp.Compare(a.Call, b.Call) })
+	var b strings.Builder
+	for i, op := range ops {
+		switch {
+		case i == len(best):
+			fmt.Fprintf(&b, "> %s\n", line(op.Metadata.(porcupine.Operation)))
+		case i > len(best)-20 && i < len(best)+5:
+			fmt.Fprintf(&b, "  %s\n", line(op.Metadata.(porcupine.Operation)))
+		}
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+// line describes an operation.
+func line(op porcupine.Operation) string {
+	return fmt.Sprintf("%9.4f s to %9.4f s  client %2d  %s", float64(op.Call)/1e9, float64(op.Return)/1e9, op.ClientId,
+		describe(op.Input.(Call), op.Output.(Answer)))
+}
