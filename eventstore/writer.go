@@ -160,6 +160,7 @@ type pendingCommit struct {
 	after    Place
 	record   Record
 	at       Checkpoint // once it is stored
+	events   int
 	outcome  <-chan error
 	sent     time.Time
 	requests []*request
@@ -668,7 +669,7 @@ func (w *Writer) publish(b *commitBuilder, d *decider) error {
 	}
 	p, next := b.seal(w.state, w.state.Epoch, w.directory.Seq())
 	w.state.moveTo(p, next, b.at)
-	p.requests, p.at = d.decided, next
+	p.requests, p.at, p.events = d.decided, next, b.count
 	p.send(w.journal)
 	w.inFlight = append(w.inFlight, p)
 	w.metrics.inFlight.WithLabelValues(w.label()).Set(float64(len(w.inFlight)))
