@@ -77,8 +77,9 @@ func journalOf(store eventstore.Store) *eventstoretest.Log {
 func (l *ledger) do(c domain.Command) (domain.Answer, error) { return l.keyed(c, nil) }
 
 func (l *ledger) keyed(c domain.Command, key *eventstore.Idempotency) (domain.Answer, error) {
+	_, beat := c.(domain.HeartbeatSeats)
 	result, err := l.writer.Execute(context.Background(), eventstore.Request{
-		Tenant: "acme", Actor: "test", Idempotency: key,
+		Tenant: "acme", Actor: "test", Idempotency: key, Urgent: beat,
 		Prepare: func(eventstore.Scope) (domain.Command, error) { return c, nil },
 	})
 	return result.Answer, err

@@ -8,6 +8,8 @@ import (
 
 	"github.com/gorilla/mux"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/coditect-ai/license-ledger/domain"
 	"github.com/coditect-ai/license-ledger/eventstore"
@@ -99,11 +101,19 @@ func (a *API) execute(w http.ResponseWriter, c call, prepare func(eventstore.Sco
 	}
 	if err != nil {
 		problem := problemOf(err)
-		a.commands.WithLabelValues(c.name, problem.Code).Inc()
+		a.note(c, problem.Code)
 		return domain.Answer{}, errorFor(problem, err)
 	}
-	a.commands.WithLabelValues(c.name, "done").Inc()
+	a.note(c, "done")
 	return result.Answer, nil
+}
+
+// note counts what became of a command, and writes it to the request's span.
+func (a *API) note(c call, outcome string) {
+	a.commands.WithLabelValues(c.name, outcome).Inc()
+	if span := trace.SpanFromContext(c.Context()); span.IsRecording() {
+		span.SetAttributes(attribute.String("ledger.command", c.name), attribute.String("ledger.outcome", outcome))
+	}
 }
 
 // operatorCall checks that the operator asks, and reads the request.
