@@ -36,7 +36,7 @@ func TestLicensesAndSeatCounts(t *testing.T) {
 	f.Issue("acme", "lic_2", 5)
 	f.Acquire("acme", "lic_1", "ada")
 	f.Commit()
-	f.Do("acme", domain.ResizeLicense{License: "lic_1", Seats: 1})
+	f.Do("acme", domain.ChangeLicense{License: "lic_1", Seats: new(1)})
 	f.Do("acme", domain.SuspendLicense{License: "lic_2"})
 	f.Acquire("acme", "lic_1", "bob") // denied: changes no count
 	f.Commit()

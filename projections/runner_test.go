@@ -55,7 +55,7 @@ func step(h *projectionstest.History, draw func(n int) int) {
 		h.Now = h.Now.Add(time.Duration(draw(400)) * time.Second)
 		h.Do(tenant, domain.ExpireSeats{Max: 100})
 	case 10:
-		h.Do(tenant, domain.ResizeLicense{License: license, Seats: draw(5)})
+		h.Do(tenant, domain.ChangeLicense{License: license, Seats: new(draw(5))})
 	case 11:
 		h.Do(tenant, domain.RevokeLicense{License: license})
 	case 12:

@@ -87,7 +87,7 @@ func (h *History) Create(id domain.TenantID, license domain.LicenseID, seats int
 func (h *History) Issue(id domain.TenantID, license domain.LicenseID, seats int) {
 	h.t.Helper()
 	h.Do(id, domain.IssueLicense{
-		License: license, Product: "cad", Seats: seats, LeaseSeconds: 300, Key: domain.LicenseKey{ID: domain.KeyID(license)},
+		License: license, Product: "cad", Seats: seats, Policy: domain.Policy{LeaseSeconds: 300}, Key: domain.LicenseKey{ID: domain.KeyID(license)},
 	})
 }
 
