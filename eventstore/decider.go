@@ -50,7 +50,7 @@ func (d *decider) decide(requests []*request) []*request {
 			continue
 		}
 		beat, isBeat := p.command.(domain.HeartbeatSeats)
-		if !isBeat || r.Idempotency != nil {
+		if !isBeat || r.Idempotency != nil || beat.Fence != 0 {
 			urgent = append(urgent, p)
 			continue
 		}
@@ -97,6 +97,8 @@ func (d *decider) prepare(r *request) (prepared, bool) {
 	}
 	scope := Scope{
 		Tenant:    d.writer.state.tenant(r.Tenant).Tenant,
+		Now:       d.moment.At,
+		Known:     func(kind NameKind, text string) domain.Pseudonym { return d.known(r.Tenant, kind, text) },
 		Pseudonym: func(kind NameKind, text string) domain.Pseudonym { return d.pseudonym(r.Tenant, kind, text) },
 	}
 	err := guard(func() (err error) {
@@ -112,6 +114,14 @@ func (d *decider) prepare(r *request) (prepared, bool) {
 // one decides one command, or repeats the answer that its Idempotency-Key got before.
 func (d *decider) one(p prepared) {
 	t := d.writer.state.tenant(p.Tenant)
+	if p.DryRun {
+		err := guard(func() (err error) {
+			p.result.Events, err = p.command.Decide(t.Tenant, d.moment)
+			return err
+		})
+		d.reply(p.request, domain.Answer{}, err)
+		return
+	}
 	command := newID()
 	if p.Idempotency != nil {
 		if recorded, ok := t.answers.get(p.Idempotency.Key, d.moment.At); ok {
@@ -226,6 +236,16 @@ func (d *decider) pseudonym(tenant domain.TenantID, kind NameKind, text string) 
 	if text == "" {
 		return ""
 	}
+	if known := d.known(tenant, kind, text); known != "" {
+		return known
+	}
+	p := newPseudonym(kind)
+	d.names = append(d.names, Name{Tenant: tenant, Pseudonym: p, Kind: kind, Text: text})
+	return p
+}
+
+// known returns what stands for a text, in the directory or in this commit; empty when nothing does.
+func (d *decider) known(tenant domain.TenantID, kind NameKind, text string) domain.Pseudonym {
 	if known := d.writer.directory.Pseudonym(tenant, kind, text); known != "" {
 		return known
 	}
@@ -234,9 +254,7 @@ func (d *decider) pseudonym(tenant domain.TenantID, kind NameKind, text string) 
 			return n.Pseudonym
 		}
 	}
-	p := newPseudonym(kind)
-	d.names = append(d.names, Name{Tenant: tenant, Pseudonym: p, Kind: kind, Text: text})
-	return p
+	return ""
 }
 
 // guard turns a panic of a decision, which has changed nothing yet, into an error: one caller's trouble must not end

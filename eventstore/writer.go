@@ -98,6 +98,8 @@ type Request struct {
 	// loses its seat, and releases, because they free one. A flood of acquires delays neither. Heartbeats that are urgent
 	// and of one license become one event.
 	Urgent bool
+	// DryRun only decides: nothing is stored, and no Idempotency-Key remembered.
+	DryRun bool
 	// Prepare checks who asks and returns the command. It runs on the Writer's goroutine, with the state the command will
 	// be decided on: it must be quick and change nothing. Its error is returned by Execute as it is.
 	Prepare func(Scope) (domain.Command, error)
@@ -106,14 +108,19 @@ type Request struct {
 // Scope is what Prepare sees.
 type Scope struct {
 	Tenant *domain.Tenant
+	// Now is the time of the decision.
+	Now time.Time
 	// Pseudonym returns what stands for a text, a new one if nothing does yet.
 	Pseudonym func(kind NameKind, text string) domain.Pseudonym
+	// Known returns what stands for a text; empty when nothing does.
+	Known func(kind NameKind, text string) domain.Pseudonym
 }
 
 // Result is the answer to a command, and the position from which on its effect can be read.
 type Result struct {
 	Answer   domain.Answer
 	Position Position
+	Events   []domain.Event // of a DryRun: what the command would leave
 }
 
 // request is a Request with the caller that waits.

@@ -43,7 +43,7 @@ func BenchmarkWriter(b *testing.B) {
 				}
 			}
 			do(false, domain.CreateTenant{Tenant: "acme", Name: "Acme"})
-			do(false, domain.IssueLicense{License: "lic", Product: "cad", Seats: 1 << 20, LeaseSeconds: 3600, Key: domain.LicenseKey{ID: "key"}})
+			do(false, domain.IssueLicense{License: "lic", Product: "cad", Seats: 1 << 20, Policy: domain.Policy{LeaseSeconds: 3600}, Key: domain.LicenseKey{ID: "key"}})
 			work := make(chan int)
 			var wg sync.WaitGroup
 			for range callers {

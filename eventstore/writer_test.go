@@ -98,7 +98,7 @@ func (l *ledger) must(c domain.Command) domain.Answer {
 func (l *ledger) license(seats, leaseSeconds int) {
 	l.t.Helper()
 	l.must(domain.CreateTenant{Tenant: "acme", Name: "Acme"})
-	l.must(domain.IssueLicense{License: "lic", Product: "cad", Seats: seats, LeaseSeconds: leaseSeconds, Key: domain.LicenseKey{ID: "key"}})
+	l.must(domain.IssueLicense{License: "lic", Product: "cad", Seats: seats, Policy: domain.Policy{LeaseSeconds: leaseSeconds}, Key: domain.LicenseKey{ID: "key"}})
 }
 
 func acquire(user string) domain.AcquireSeat {
@@ -502,7 +502,7 @@ func TestRepeatedKeyInOneBatchIsDoneOnce(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range 20 {
 			wg.Go(func() {
-				c := domain.IssueLicense{License: domain.LicenseID(fmt.Sprint("lic-", i)), Product: "p", Seats: 1, LeaseSeconds: 60, Key: domain.LicenseKey{ID: domain.KeyID(fmt.Sprint(i))}}
+				c := domain.IssueLicense{License: domain.LicenseID(fmt.Sprint("lic-", i)), Product: "p", Seats: 1, Policy: domain.Policy{LeaseSeconds: 60}, Key: domain.LicenseKey{ID: domain.KeyID(fmt.Sprint(i))}}
 				if _, err := l.keyed(c, &eventstore.Idempotency{Key: "once", Fingerprint: "f"}); err != nil {
 					t.Error(err)
 				}
