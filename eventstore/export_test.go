@@ -47,7 +47,7 @@ func NewReplicatedLog(t *testing.T, nc *nats.Conn, p int) Log {
 	if err != nil {
 		t.Fatal(fmt.Errorf("create %s: %w", cfg.Name, err))
 	}
-	log := &natsLog{js: js, stream: stream, subject: cfg.Subjects[0]}
+	log := &natsLog{js: js, stream: stream, subject: cfg.Subjects[0], replicas: cfg.Replicas}
 	// The servers tell each other of a new stream only after it is there. An append that must be refused shows that it
 	// can be reached.
 	for !errors.Is(<-log.Append(Place{Seq: 99, ID: "none"}, Record{ID: "none"}), ErrConflict) {

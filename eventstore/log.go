@@ -27,15 +27,18 @@ type Record struct {
 type Log interface {
 	// Append stores r behind the record at after, and only if that is the last one, whole or not at all. It returns at
 	// once; the outcome arrives on the channel, which has room for it. Appends are published in the order of the calls, so
-	// a caller may keep several in flight, each behind the one before.
+	// a caller may keep up to InFlightMax in flight, each behind the one before.
 	//
-	// The id counts as much as the sequence. Of several in flight the first may lose its place to another writer's record;
+	// With several in flight the id counts as much as the sequence: the first may lose its place to another writer's record;
 	// the sequence that the second expects is then there, but what it was decided on is not.
 	//
 	// Outcomes: nil, r is stored durably at after.Seq+1; ErrConflict, another record stands there, or one that was
 	// published before and may yet vanish: Get tells; any other error: r may or may not be stored. Appending the same
 	// record behind the same place again is safe: it is stored at most once.
 	Append(after Place, r Record) <-chan error
+
+	// InFlightMax is how many appends a caller may have in flight: 1 or more.
+	InFlightMax() int
 
 	// Read calls f with each record after sequence after, in order and without gaps, and waits for new ones until ctx
 	// ends. It returns the error of f, of ctx, or of the log; never nil.

@@ -60,7 +60,7 @@ func natsStore(t *testing.T, partitions int) *eventstore.NATSStore {
 	return store
 }
 
-// In a cluster the checks are made where the message is applied, on every replica: the same promises hold.
+// In a cluster the same promises hold, for one append at a time.
 func TestLogInACluster(t *testing.T) {
 	t.Parallel()
 	nc := cluster(t)

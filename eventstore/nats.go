@@ -31,8 +31,8 @@ const (
 func journalName(p Partition) string   { return fmt.Sprintf("LEDGER_%02d", p) }
 func directoryName(p Partition) string { return fmt.Sprintf("DIRECTORY_%02d", p) }
 
-// ErrNoLedger: this JetStream holds no ledger yet.
-var ErrNoLedger = errors.New("no ledger here yet; the command service creates it")
+// ErrNoLedger: this JetStream holds no ledger, or none that is complete yet.
+var ErrNoLedger = errors.New("there is no ledger here")
 
 // NATSOptions returns what a connection for a ledger needs beyond address and credentials: nothing may be published
 // behind the caller's back after a reconnect, because that would reorder commits in flight.
@@ -77,7 +77,7 @@ func OpenNATS(ctx context.Context, nc *nats.Conn) (*NATSStore, error) {
 			if id := stream.CachedInfo().Config.Metadata[metadataLedger]; id != info.ID {
 				return fmt.Errorf("stream %s belongs to the ledger %q, not to %s: it was swapped; restore the right one", name, id, info.ID)
 			}
-			log := &natsLog{js: js, stream: stream, subject: stream.CachedInfo().Config.Subjects[0]}
+			log := &natsLog{js: js, stream: stream, subject: stream.CachedInfo().Config.Subjects[0], replicas: stream.CachedInfo().Config.Replicas}
 			if name == journalName(p) {
 				s.journals = append(s.journals, log)
 			} else {
@@ -92,18 +92,23 @@ func OpenNATS(ctx context.Context, nc *nats.Conn) (*NATSStore, error) {
 	return s, nil
 }
 
-// CreateNATS opens the ledger of nc, or creates one. partitions counts only for a new one; replicas is 1 or, in a
+// JoinNATS opens the ledger of nc to write to it: with the records of who owns a partition. Errors: those of OpenNATS.
+func JoinNATS(ctx context.Context, nc *nats.Conn) (*NATSStore, error) {
+	s, err := OpenNATS(ctx, nc)
+	if err != nil {
+		return nil, err
+	}
+	return s, s.openOwners(ctx)
+}
+
+// CreateNATS joins the ledger of nc, or creates one. partitions counts only for a new one; replicas is 1 or, in a
 // cluster, 3.
 func CreateNATS(ctx context.Context, nc *nats.Conn, partitions, replicas int) (*NATSStore, error) {
 	if partitions < 1 || partitions > PartitionsMax {
 		return nil, fmt.Errorf("%d partitions: must be 1 to %d", partitions, PartitionsMax)
 	}
-	s, err := OpenNATS(ctx, nc)
-	if err == nil {
-		return s, s.openOwners(ctx)
-	}
-	if !errors.Is(err, ErrNoLedger) {
-		return nil, err
+	if s, err := JoinNATS(ctx, nc); !errors.Is(err, ErrNoLedger) {
+		return s, err
 	}
 	js, err := newJetStream(nc)
 	if err != nil {
@@ -117,10 +122,13 @@ func CreateNATS(ctx context.Context, nc *nats.Conn, partitions, replicas int) (*
 	// start goes on from there.
 	err = info.All(func(p Partition) error {
 		for _, cfg := range streamConfigs(info, p, replicas) {
-			err := createWhole(func() error {
-				_, err := js.CreateOrUpdateStream(ctx, cfg)
-				return err
-			})
+			_, err := js.CreateStream(ctx, cfg)
+			if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+				return fmt.Errorf("%w: the stream %s is of another one, which another process is making right now, or which was lost but for that", ErrNoLedger, cfg.Name)
+			}
+			if err == nil {
+				_, err = js.UpdateStream(ctx, cfg) // see createBucket
+			}
 			if err != nil {
 				return fmt.Errorf("create %s: %w", cfg.Name, err)
 			}
@@ -130,11 +138,7 @@ func CreateNATS(ctx context.Context, nc *nats.Conn, partitions, replicas int) (*
 	if err != nil {
 		return nil, err
 	}
-	var bucket jetstream.KeyValue
-	err = createWhole(func() (err error) {
-		bucket, err = js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: ledgerBucket, Replicas: replicas})
-		return err
-	})
+	bucket, err := createBucket(ctx, js, jetstream.KeyValueConfig{Bucket: ledgerBucket, Replicas: replicas})
 	if err != nil {
 		return nil, fmt.Errorf("create bucket %s: %w", ledgerBucket, err)
 	}
@@ -145,21 +149,19 @@ func CreateNATS(ctx context.Context, nc *nats.Conn, partitions, replicas int) (*
 	if _, err := bucket.Create(ctx, ledgerKey, record); err != nil && !errors.Is(err, jetstream.ErrKeyExists) {
 		return nil, fmt.Errorf("record the ledger: %w", err)
 	}
-	if s, err = OpenNATS(ctx, nc); err != nil {
-		return nil, err
-	}
-	return s, s.openOwners(ctx)
+	return JoinNATS(ctx, nc)
 }
 
-// createWhole creates a stream and then updates it, to what it is already. A power cut between the two files by which
-// nats-server describes a stream leaves meta.inf without meta.sum. The next start skips that stream; creating it again
-// finds meta.inf and writes neither, so it takes and acknowledges messages until a later start skips it with all of them.
-// An update writes both. Source: filestore.go:633 and 759, jetstream.go:1454 of nats-server 2.15.2.
-func createWhole(createOrUpdate func() error) error {
-	if err := createOrUpdate(); err != nil {
-		return err
+// createBucket creates a bucket, if it is not there, and then updates it to what it is already, as is done with every stream that
+// is created. A power cut between the two files by which nats-server describes a stream leaves meta.inf without meta.sum. The
+// next start skips that stream; creating it again finds meta.inf and writes neither, so it takes and acknowledges messages
+// until a later start skips it with all of them. An update writes both. Source: filestore.go:633 and 759, jetstream.go:1454
+// of nats-server 2.15.2.
+func createBucket(ctx context.Context, js jetstream.JetStream, cfg jetstream.KeyValueConfig) (jetstream.KeyValue, error) {
+	if _, err := js.CreateOrUpdateKeyValue(ctx, cfg); err != nil {
+		return nil, err
 	}
-	return createOrUpdate()
+	return js.CreateOrUpdateKeyValue(ctx, cfg)
 }
 
 // newInfo decides what a new ledger is. Streams left by an attempt that crashed keep their ledger id; streams with
@@ -231,6 +233,11 @@ func streamConfigs(info LedgerInfo, p Partition, replicas int) [2]jetstream.Stre
 		DenyPurge:  true,
 		Metadata:   map[string]string{metadataLedger: info.ID, metadataPartitions: strconv.Itoa(info.Partitions)},
 	}
+	if replicas > 1 {
+		// Under kills a replica of nats-server 2.15.2 can no longer read a block that it has compressed ("s2: corrupt input"),
+		// and stops following.
+		base.Compression = jetstream.NoCompression
+	}
 	journal, directory := base, base
 	journal.Name, journal.Subjects = journalName(p), []string{fmt.Sprintf("ledger.%02d", p)}
 	journal.Description = "Commits. Never deleted."
@@ -251,9 +258,21 @@ func (s *NATSStore) Directory(p Partition) Log { return s.directories[p] }
 
 // natsLog is one stream.
 type natsLog struct {
-	js      jetstream.JetStream
-	stream  jetstream.Stream
-	subject string
+	js       jetstream.JetStream
+	stream   jetstream.Stream
+	subject  string
+	replicas int
+}
+
+// InFlightMax implements Log: several on one replica, one on three. The id that fences several off is checked by each replica
+// against the last that it applied, and a replica that caught up with the others does not know that one: nats-server
+// 2.15.2 leaves it out in processCatchupMsg (jetstream_cluster.go:13894), refuses the next message (stream.go:7042), and stops
+// following until it is restarted ("critical write error"). With one in flight the sequence says it all.
+func (l *natsLog) InFlightMax() int {
+	if l.replicas > 1 {
+		return 1
+	}
+	return inFlightMax
 }
 
 // Append implements Log. Nats-Expected-Last-Sequence alone would not do: nats-server accepts a message whose sequence
@@ -271,7 +290,7 @@ func (l *natsLog) Append(after Place, r Record) <-chan error {
 		jetstream.WithExpectLastSequence(after.Seq),
 		jetstream.WithRetryAttempts(0), // a commit that the library sends again later would overtake those behind it
 	}
-	if after.Seq > 0 {
+	if after.Seq > 0 && l.InFlightMax() > 1 {
 		options = append(options, jetstream.WithExpectLastMsgID(after.ID))
 	}
 	ack, err := l.js.PublishMsgAsync(msg, options...)

@@ -60,7 +60,7 @@ type Writer struct {
 const (
 	// openMax is how many commands may be open in each of a Writer's two lanes; beyond that they are refused as overloaded.
 	openMax = 8192
-	// inFlightMax is how many commits may be on their way. Measured on one replica with an fsync per ack: 1, 4 and 8 in
+	// inFlightMax is how many commits may be on their way on a log that takes several. Measured on one replica with an fsync per ack: 1, 4 and 8 in
 	// flight give 2,700, 3,700 and 3,800 commits/s.
 	inFlightMax = 4
 	// commitFull is when a commit takes no further command, in bytes. The rest up to CommitMax is room for the largest
@@ -508,7 +508,7 @@ func (w *Writer) serve(ctx context.Context) error {
 	defer cancel()
 	for {
 		w.snapshots.advance(w.state, w.storedSeq())
-		free := len(w.inFlight) < inFlightMax
+		free := len(w.inFlight) < w.journal.InFlightMax()
 		if free && w.enoughQueued() {
 			if err := w.commit(w.takeQueued()); err != nil {
 				return err

@@ -123,6 +123,9 @@ func (l *Log) Fail(faults ...Fault) {
 	l.faults = append(l.faults, faults...)
 }
 
+// InFlightMax implements eventstore.Log.
+func (l *Log) InFlightMax() int { return 4 }
+
 // Append implements eventstore.Log.
 func (l *Log) Append(after eventstore.Place, r eventstore.Record) <-chan error {
 	l.mu.Lock()

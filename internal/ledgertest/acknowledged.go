@@ -3,6 +3,7 @@ package ledgertest
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync"
 	"testing"
 	"time"
@@ -47,6 +48,13 @@ func (a *Acknowledged) note(where *map[string]bool, lease string) {
 		*where = map[string]bool{}
 	}
 	(*where)[lease] = true
+}
+
+// Copy returns what was noted so far.
+func (a *Acknowledged) Copy() *Acknowledged {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return &Acknowledged{acquired: maps.Clone(a.acquired), released: maps.Clone(a.released), until: maps.Clone(a.until)}
 }
 
 // Heartbeats returns how many heartbeats were acknowledged.

@@ -89,7 +89,7 @@ func (c *cluster) service(name, natsAddr string) *program {
 	addr := ledgertest.FreeAddr(c.t)
 	return &program{base: "http://" + addr, launch: func() *ledgertest.Process {
 		return ledgertest.Launch(c.t, []string{
-			"LISTEN_ADDR=" + addr, "NATS_URL=nats://" + natsAddr, fmt.Sprint("LEDGER_PARTITIONS=", partitions),
+			"LISTEN_ADDR=" + addr, "LEDGER_CREATE=true", "NATS_URL=nats://" + natsAddr, fmt.Sprint("LEDGER_PARTITIONS=", partitions),
 			"LEDGER_SECRET_FILE=" + filepath.Join(c.dir, "ledger.secret"), "OPERATOR_KEY_FILE=" + filepath.Join(c.dir, "operator.key"),
 			// Small, so that most starts read one.
 			"LEDGER_SNAPSHOTS=" + filepath.Join(c.dir, name), "LEDGER_SNAPSHOT_EVERY=100000",

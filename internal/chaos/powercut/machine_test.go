@@ -92,7 +92,7 @@ func (m *machine) launch() {
 	}
 	m.launchNATS()
 	m.add(ledgertest.Launch(m.t, []string{
-		"LISTEN_ADDR=" + addr, "NATS_URL=nats://" + m.nats, fmt.Sprint("LEDGER_PARTITIONS=", partitions),
+		"LISTEN_ADDR=" + addr, "LEDGER_CREATE=true", "NATS_URL=nats://" + m.nats, fmt.Sprint("LEDGER_PARTITIONS=", partitions),
 		"LEDGER_SECRET_FILE=" + filepath.Join(m.home, "ledger.secret"), "OPERATOR_KEY_FILE=" + filepath.Join(m.home, "operator.key"),
 	}, "commandsvc"))
 }
