@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/coditect-ai/license-ledger/api"
@@ -86,9 +88,9 @@ func (c *upCommand) Run(ctx context.Context, t terminal) (err error) {
 		return err
 	}
 	defer nc.Close()
-	store, err := eventstore.CreateNATS(ctx, nc, c.Partitions, 1)
+	store, err := c.openLedger(ctx, nc)
 	if err != nil {
-		return err
+		return fmt.Errorf("nothing was started, and nothing written: %w", err)
 	}
 
 	starting, cancel := context.WithTimeout(ctx, time.Minute)
@@ -164,6 +166,23 @@ func (c *upCommand) Run(ctx context.Context, t terminal) (err error) {
 		fmt.Fprintln(t.out, "\nStopped. Everything acknowledged is in the journal.")
 	}
 	return err
+}
+
+// openLedger opens the ledger of the folder, or makes one in a folder that has never held one.
+func (c *upCommand) openLedger(ctx context.Context, nc *nats.Conn) (*eventstore.NATSStore, error) {
+	store, err := eventstore.JoinNATS(ctx, nc)
+	if !errors.Is(err, eventstore.ErrNoLedger) {
+		return store, err
+	}
+	// The journal comes first: what is made after it shows that there was one.
+	for _, later := range []string{"postgres", "snapshots"} {
+		if _, statErr := os.Stat(filepath.Join(c.Data, later)); !errors.Is(statErr, fs.ErrNotExist) {
+			return nil, errors.Join(statErr, fmt.Errorf("%w any more: %s has what was derived from a journal, but the journal itself is missing from %s. "+
+				"Put that folder back from a backup, see deploy/runbooks/journal-missing.md; to begin anew, use another --data folder",
+				err, filepath.Join(c.Data, later), filepath.Join(c.Data, "nats")))
+		}
+	}
+	return eventstore.CreateNATS(ctx, nc, c.Partitions, 1)
 }
 
 func (c *upCommand) operatorKeyFile() string { return filepath.Join(c.Data, "operator.key") }

@@ -88,7 +88,7 @@ func (p *pair) url(user string) string { return fmt.Sprintf("nats://%s@%s", user
 func (p *pair) start(i int) {
 	p.t.Helper()
 	p.process[i] = ledgertest.Launch(p.t, []string{
-		"LISTEN_ADDR=" + p.addr[i], "NATS_URL=" + p.url("commandsvc:a"), fmt.Sprint("LEDGER_PARTITIONS=", pairPartitions),
+		"LISTEN_ADDR=" + p.addr[i], "LEDGER_CREATE=true", "NATS_URL=" + p.url("commandsvc:a"), fmt.Sprint("LEDGER_PARTITIONS=", pairPartitions),
 		"LEDGER_SECRET_FILE=" + filepath.Join(p.dir, "ledger.secret"), "OPERATOR_KEY_FILE=" + filepath.Join(p.dir, "operator.key"),
 	}, "commandsvc")
 	p.process[i].AwaitReady("http://" + p.addr[i])

@@ -134,13 +134,13 @@ func (s *services) startNATS() {
 	}, func() string { return "" })
 }
 
-func (s *services) start(name string) *ledgertest.Process {
+func (s *services) start(name string, more ...string) *ledgertest.Process {
 	s.t.Helper()
-	return ledgertest.Launch(s.t, []string{
+	return ledgertest.Launch(s.t, append([]string{
 		"LISTEN_ADDR=" + s.addr[name], "NATS_URL=" + s.natsURL, "NATS_CREDENTIALS=" + s.credentials, "DATABASE_URL=" + s.postgres.URL(),
 		"LEDGER_SECRET_FILE=" + filepath.Join(s.dir, "ledger.secret"), "OPERATOR_KEY_FILE=" + filepath.Join(s.dir, "operator.key"),
-		"LEDGER_PARTITIONS=2",
-	}, name)
+		"LEDGER_PARTITIONS=2", "LEDGER_CREATE=true",
+	}, more...), name)
 }
 
 // ready waits until all three services are.

@@ -143,7 +143,13 @@ func AwaitLedger(ctx context.Context, log *slog.Logger, open func(context.Contex
 		if !isAway(err) {
 			return nil, err
 		}
-		log.Info("waiting for the ledger", "reason", err)
+		level, what := slog.LevelInfo, []any{"reason", err}
+		if errors.Is(err, eventstore.ErrNoLedger) {
+			level = slog.LevelWarn
+			what = append(what, "if_it_is_new", "start one commandsvc with LEDGER_CREATE=true, once",
+				"if_there_was_one", "do not create another: restore the journal, see deploy/runbooks/journal-missing.md")
+		}
+		log.Log(ctx, level, "waiting for the ledger", what...)
 		if !pause(ctx) {
 			return nil, ctx.Err()
 		}
