@@ -94,9 +94,21 @@ func (c *Caller) Do(ctx context.Context, call Call) (Answer, error) {
 			}
 		}
 		if ctx.Err() != nil || !sleep(ctx, max(backoff(attempt, pauseMin, pauseMax), retryAfter(last))) {
-			return Answer{}, unreachable("no answer from "+strings.Join(c.servers, ", "), errors.Join(last, context.Cause(ctx)))
+			return Answer{}, gaveUp(last, context.Cause(ctx))
 		}
 	}
+}
+
+// gaveUp returns the last error of an attempt, if there was one, and why there is no other attempt.
+func gaveUp(last, why error) *Error {
+	var e *Error
+	switch {
+	case !errors.As(last, &e):
+		return unreachable("no answer", why)
+	case e.cause == nil:
+		return &Error{Code: Unreachable, Detail: e.Detail, RetryAfter: e.RetryAfter, cause: why}
+	}
+	return &Error{Code: Unreachable, Detail: e.Detail, RetryAfter: e.RetryAfter, cause: fmt.Errorf("%w; %w", e.cause, why)}
 }
 
 // once sends the call once. Errors: *Error with the code of a refusal, or with Unreachable when the answer says neither yes

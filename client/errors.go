@@ -73,7 +73,7 @@ func (e *Error) Error() string {
 	}
 	text = strings.TrimSuffix(text, ".")
 	if e.Code == NoSeatAvailable {
-		text = fmt.Sprintf("all %d seats are in use", e.Seats)
+		text = fmt.Sprintf("%d of %d seats are in use", e.InUse, e.Seats)
 	}
 	if text == "" {
 		text = "refused"
@@ -90,7 +90,7 @@ func (e *Error) Is(target error) bool {
 	return ok && (code == e.Code || code == LeaseLost && e.isLoss())
 }
 
-// Unwrap returns what was seen last before e, such as a network error; nil when there is nothing.
+// Unwrap returns what led to e, such as a network error; nil when there is nothing.
 func (e *Error) Unwrap() error { return e.cause }
 
 // isLoss reports whether e says that a lease has ended. Codes to come are told by their status: only for an ended lease the

@@ -1,7 +1,9 @@
 package client
 
 import (
+	"cmp"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"os"
 	"os/user"
@@ -15,26 +17,32 @@ type Holder struct {
 	Process string // tells programs of one user on one machine apart; default: one value per Client, never the same again
 }
 
+// DefaultHolder returns the user and the machine this program runs on, without a process. Errors: the operating system does
+// not tell.
+func DefaultHolder() (Holder, error) {
+	name := os.Getenv("USER")
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		name = u.Username
+	}
+	if name == "" {
+		return Holder{}, errors.New("the operating system does not name its user: say who uses the seat")
+	}
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		return Holder{}, fmt.Errorf("the host has no name (%w): say which machine uses the seat", err)
+	}
+	return Holder{User: name, Machine: host}, nil
+}
+
 func (h Holder) complete(process string) (Holder, error) {
-	if h.User == "" {
-		h.User = os.Getenv("USER")
-		if u, err := user.Current(); err == nil && u.Username != "" {
-			h.User = u.Username
+	if h.User == "" || h.Machine == "" {
+		here, err := DefaultHolder()
+		if err != nil {
+			return h, err
 		}
-		if h.User == "" {
-			return h, fmt.Errorf("client: the operating system does not name its user; set Holder.User")
-		}
+		h.User, h.Machine = cmp.Or(h.User, here.User), cmp.Or(h.Machine, here.Machine)
 	}
-	if h.Machine == "" {
-		name, err := os.Hostname()
-		if err != nil || name == "" {
-			return h, fmt.Errorf("client: the host has no name; set Holder.Machine (%v)", err)
-		}
-		h.Machine = name
-	}
-	if h.Process == "" {
-		h.Process = process
-	}
+	h.Process = cmp.Or(h.Process, process)
 	return h, nil
 }
 

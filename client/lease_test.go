@@ -444,8 +444,8 @@ func TestClose(t *testing.T) {
 }
 
 func TestErrorsSayWhatHappened(t *testing.T) {
-	err := error(&Error{Code: NoSeatAvailable, Seats: 5, RetryAfter: time.Second})
-	if got := err.Error(); got != "all 5 seats are in use (no_seat_available)" {
+	err := error(&Error{Code: NoSeatAvailable, Seats: 5, InUse: 5, RetryAfter: time.Second})
+	if got := err.Error(); got != "5 of 5 seats are in use (no_seat_available)" {
 		t.Error(got)
 	}
 	if errors.Is(err, LeaseLost) || !errors.Is(err, NoSeatAvailable) {

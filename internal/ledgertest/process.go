@@ -39,6 +39,11 @@ func Main(m *testing.M) {
 	}())
 }
 
+// Command returns a command that runs one of the programs, not yet started.
+func Command(name string, args ...string) *exec.Cmd {
+	return exec.Command(filepath.Join(bin, name), args...)
+}
+
 // Patience bounds a wait that would hang; nothing waits for it to pass.
 const Patience = 60 * time.Second
 
@@ -53,7 +58,7 @@ type Process struct {
 // Launch starts one of the programs, or nats-server, with extra environment; it is killed when the test ends.
 func Launch(t testing.TB, env []string, name string, args ...string) *Process {
 	t.Helper()
-	p := &Process{t: t, cmd: exec.Command(filepath.Join(bin, name), args...), output: &buffer{}, done: make(chan struct{})}
+	p := &Process{t: t, cmd: Command(name, args...), output: &buffer{}, done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
 	p.cmd.Env = append(os.Environ(), env...)
 	if err := p.cmd.Start(); err != nil {
