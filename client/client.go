@@ -128,7 +128,7 @@ func (c *Client) acquire(ctx context.Context, h Holder) (*Lease, error) {
 
 // pollMax bounds the pause between two acquires of Wait: the server says when a lease runs out, and does not know who
 // releases before that.
-const pollMax = 10 * time.Second
+const pollMax = 5 * time.Second
 
 // Wait acquires as soon as a seat is free, or until ctx ends. Before each pause it calls waiting, unless that is nil, with
 // the reason: NoSeatAvailable, or Unreachable.

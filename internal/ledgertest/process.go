@@ -18,8 +18,9 @@ import (
 // bin is where Main builds the programs.
 var bin string
 
-// Main builds the programs, runs the tests of a package and ends the process: what a TestMain does.
-func Main(m *testing.M) {
+// Main builds the programs, or only those that are named, runs the tests of a package and ends the process: what a TestMain
+// does.
+func Main(m *testing.M, programs ...string) {
 	os.Exit(func() int {
 		dir, err := os.MkdirTemp("", "ledger-test-")
 		if err != nil {
@@ -28,9 +29,17 @@ func Main(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		bin = dir
-		const module = "github.com/coditect-ai/license-ledger/cmd/"
-		build := exec.Command("go", "build", "-o", dir+"/",
-			module+"ledger", module+"commandsvc", module+"projector", module+"querysvc", "github.com/nats-io/nats-server/v2")
+		if len(programs) == 0 {
+			programs = []string{"ledger", "commandsvc", "projector", "querysvc", "nats-server"}
+		}
+		build := exec.Command("go", "build", "-o", dir+"/")
+		for _, name := range programs {
+			from := "github.com/coditect-ai/license-ledger/cmd/" + name
+			if name == "nats-server" {
+				from = "github.com/nats-io/nats-server/v2"
+			}
+			build.Args = append(build.Args, from)
+		}
 		if out, err := build.CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
 			return 1

@@ -17,7 +17,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		os.Exit(program(os.Getenv(asProgram)))
 	}
-	ledgertest.Main(m)
+	ledgertest.Main(m, "ledger")
 }
 
 // asProgram makes this test binary a program to run with a seat, of a kind.
