@@ -111,16 +111,16 @@ func (c *runCommand) Run(ctx context.Context, t terminal) error {
 	}
 	seat := client.Holder{User: c.User, Machine: c.Machine, Process: c.Process}
 	lease, err := c.acquire(ctx, ledger, seat, say)
-	if err != nil {
-		if ctx.Err() != nil {
-			return &exit{exitSignal + int(syscall.SIGINT), nil}
-		}
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return interrupted
+	case err != nil:
 		return &exit{exitCodeOf(err), err}
 	}
 	program.Stdin, program.Stdout, program.Stderr = os.Stdin, os.Stdout, os.Stderr
 	program.Env = append(os.Environ(), "LEDGER_LEASE="+lease.ID(), "LEDGER_FENCE="+strconv.FormatInt(lease.Fence(), 10))
 	s := &supervisor{runCommand: c, ledger: ledger, lease: lease, program: program, say: say}
-	code, err := s.run()
+	code, err := s.run(ctx)
 	if closed := s.lease.Close(context.Background()); closed != nil {
 		say("the seat was not given back, it comes free at %s: %v", s.lease.Status().Until.Local().Format(time.TimeOnly), closed)
 	}
@@ -129,6 +129,9 @@ func (c *runCommand) Run(ctx context.Context, t terminal) error {
 	}
 	return &exit{code, err}
 }
+
+// interrupted: somebody did not want to wait for the program to start.
+var interrupted = &exit{exitSignal + int(syscall.SIGINT), nil}
 
 // acquire takes a seat, or waits for one if asked to.
 func (c *runCommand) acquire(ctx context.Context, ledger *client.Client, h client.Holder, say func(string, ...any)) (*client.Lease, error) {
@@ -176,8 +179,9 @@ type supervisor struct {
 	say     func(string, ...any)
 }
 
-// run returns when the program has ended: with its exit code, and with an error if that needs a word.
-func (s *supervisor) run() (code int, err error) {
+// run starts the program, unless ctx has ended, and returns when it has ended: with its exit code, and with an error if that
+// needs a word.
+func (s *supervisor) run(ctx context.Context) (code int, err error) {
 	job := newJob(s.program)
 	defer job.close()
 	signals := make(chan os.Signal, 64)
@@ -187,6 +191,12 @@ func (s *supervisor) run() (code int, err error) {
 		}
 	}
 	defer signal.Stop(signals)
+	// A warning that nobody reads any more is no reason to die and leave the program alone. Not ignored, but caught and
+	// dropped: what is ignored the program would inherit.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	if ctx.Err() != nil { // Ctrl-C before anybody else could hear it
+		return interrupted.code, nil
+	}
 	if err := s.program.Start(); err != nil {
 		return exitCannotRun, err
 	}
@@ -208,10 +218,10 @@ func (s *supervisor) run() (code int, err error) {
 		case <-lost:
 			lost = nil
 			if s.OnLost == "stop" {
-				s.say("%v; the program has %v to end", s.lease.Err(), s.Grace)
 				stopping, kill = true, time.After(s.Grace)
 				job.signal(syscall.SIGTERM)
 				job.signal(syscall.SIGCONT) // one that is stopped would not hear it
+				s.say("%v; the program has %v to end", s.lease.Err(), s.Grace)
 				continue
 			}
 			s.say("%v; the program goes on without a seat, and another is looked for", s.lease.Err())
@@ -220,8 +230,8 @@ func (s *supervisor) run() (code int, err error) {
 			s.say("there is a seat again")
 			s.lease, lost = lease, lease.Lost()
 		case <-kill:
-			s.say("the program did not end in %v, and is killed", s.Grace)
 			job.signal(syscall.SIGKILL)
+			s.say("the program did not end in %v, and is killed", s.Grace)
 		case err := <-ended:
 			var ended *exec.ExitError
 			switch {

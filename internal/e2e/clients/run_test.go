@@ -63,7 +63,10 @@ func begin(t *testing.T, l *ledgertest.Client, key, kind string, terminal bool, 
 		go io.Copy(r, r.term)
 	} else {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // away from the terminal of whoever runs the tests
-		cmd.Stdout, cmd.Stderr = r, r
+		cmd.Stdout = r
+		if cmd.Stderr == nil {
+			cmd.Stderr = r
+		}
 		if r.in, err = cmd.StdinPipe(); err != nil {
 			t.Fatal(err)
 		}
@@ -313,4 +316,31 @@ func TestRunLosesItsSeat(t *testing.T) {
 		t.Error("the program was told to stop")
 	}
 	await(t, "free", func() bool { return inUse(t, l) == "0" })
+}
+
+// What it says about a loss may go to a pipe that nobody reads any more.
+func TestRunWithoutAnybodyListening(t *testing.T) {
+	t.Parallel()
+	_, l := ledgertest.Up(t, t.TempDir())
+	_, key := l.License(t, "acme", 1, 2)
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := ledgertest.Command("ledger", "run", "--", self(t))
+	cmd.Stderr = write
+	r := begin(t, l, key, "polite", false, cmd)
+	read.Close()
+	write.Close()
+	r.program()
+	lease := regexp.MustCompile(`lse_\w+`).FindString(r.output())
+	l.Must(t, 200, "POST", "/api/v1/licenses/release", key, ledgertest.Lease(lease))
+	await(t, "another seat", func() bool { // after the warning
+		for _, item := range l.Get(t, "/api/v1/tenants/acme/seats?state=active", "").Items() {
+			return item["id"] != lease
+		}
+		return false
+	})
+	fmt.Fprintln(r.in, "exit 5")
+	r.exits(5)
 }

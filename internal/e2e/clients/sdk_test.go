@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -131,6 +132,41 @@ func acquireAll(t *testing.T, l *ledgertest.Client, w *watcher, key string, n in
 		t.FailNow()
 	}
 	return leases
+}
+
+// A program that needs all processors, and never lets go of its own locks, keeps its seat.
+func TestSDKInABusyProgram(t *testing.T) {
+	t.Parallel()
+	_, l := ledgertest.Up(t, t.TempDir())
+	_, key := l.License(t, "acme", 1, 6)
+	blocked := make(chan struct{})
+	defer close(blocked)
+	c, err := client.New(client.Config{Server: l.Commands, LicenseKey: key, OnChange: func(*client.Lease, client.Status) { <-blocked }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lease, err := c.Acquire(t.Context(), client.Holder{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var done atomic.Bool
+	var wg sync.WaitGroup
+	for range 4 * runtime.NumCPU() {
+		wg.Go(func() {
+			for n := 0; !done.Load(); n++ {
+			}
+		})
+	}
+	first := lease.Status().Until
+	await(t, "renewed twice", func() bool { return lease.Status().Until.After(first.Add(3*time.Second)) || lease.Err() != nil })
+	done.Store(true)
+	wg.Wait()
+	if err := lease.Err(); err != nil {
+		t.Error(err)
+	}
+	if err := lease.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
 }
 
 // awaitSeat acquires as somebody else until there is a seat.
