@@ -135,18 +135,25 @@ const pollMax = 5 * time.Second
 //
 // Errors: as of Acquire. When ctx ended, the reason for the last pause.
 func (c *Client) Wait(ctx context.Context, h Holder, waiting func(*Error)) (*Lease, error) {
+	var reason *Error
 	for {
 		lease, err := c.Acquire(ctx, h)
 		var e *Error
-		if !errors.As(err, &e) || (e.Code != NoSeatAvailable && e.Code != Unreachable) || ctx.Err() != nil {
+		switch {
+		case !errors.As(err, &e) || (e.Code != NoSeatAvailable && e.Code != Unreachable):
 			return lease, err
-		}
-		if waiting != nil {
-			waiting(e)
-		}
-		pause := min(max(e.RetryAfter, time.Second), pollMax)
-		if !sleep(ctx, pause*3/4+rand.N(pause/2)) {
+		case ctx.Err() != nil && reason != nil:
+			return nil, reason // and not that the last attempt was cut short
+		case ctx.Err() != nil:
 			return nil, err
+		}
+		reason = e
+		if waiting != nil {
+			waiting(reason)
+		}
+		pause := min(max(reason.RetryAfter, time.Second), pollMax)
+		if !sleep(ctx, pause*3/4+rand.N(pause/2)) {
+			return nil, reason
 		}
 	}
 }

@@ -83,6 +83,14 @@ func TestNoSeatAndWait(t *testing.T) {
 		if _, err := c.Wait(ctx, other, nil); !errors.Is(err, NoSeatAvailable) || ctx.Err() == nil {
 			t.Errorf("Wait ended with %v", err)
 		}
+		// Also when the end comes while an answer is on its way.
+		ctx, cancel = context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		_, err = c.Wait(ctx, other, func(*Error) { f.set(func() { f.network = hang }) })
+		if !errors.Is(err, NoSeatAvailable) || ctx.Err() == nil {
+			t.Errorf("Wait ended with %v", err)
+		}
+		f.set(func() { f.network = nil })
 		time.AfterFunc(time.Minute, func() { first.Close(context.Background()) })
 		polls := 0
 		l, err := c.Wait(t.Context(), other, func(e *Error) { polls++ })

@@ -308,6 +308,22 @@ func TestRunLosesItsSeat(t *testing.T) {
 	stubborn.await("did not end in 500ms, and is killed")
 	stubborn.await("ledger: the seat was lost: ")
 
+	// One that is stopped, as a frozen machine is, finds out when it goes on.
+	frozen := start(t, l, key, "polite", false, "--on-lost", "stop", "--", self(t))
+	lease := leaseOf(frozen)
+	frozen.cmd.Process.Signal(syscall.SIGSTOP)
+	await(t, "expired", func() bool {
+		for _, item := range l.Get(t, "/api/v1/tenants/acme/seats?state=expired", "").Items() {
+			if item["id"] == lease {
+				return true
+			}
+		}
+		return false
+	})
+	frozen.cmd.Process.Signal(syscall.SIGCONT)
+	frozen.exits(71)
+	frozen.await("(lease_expired)")
+
 	warned.await("(lease_released); the program goes on without a seat")
 	warned.await("there is a seat again")
 	fmt.Fprintln(warned.in, "exit 5")
