@@ -153,16 +153,18 @@ func TestAcquireAfterALoss(t *testing.T) {
 func TestSeveralServers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, c, _ := setup(t, func(config *Config) { config.Server = "http://one.test/, https://two.test" })
-		gone := "one.test"
-		f.network = func(_ context.Context, r request, _ bool) error {
-			if r.host == gone {
-				return errDown
+		without := func(gone string) func(context.Context, request, bool) error {
+			return func(_ context.Context, r request, _ bool) error {
+				if r.host == gone {
+					return errDown
+				}
+				return nil
 			}
-			return nil
 		}
+		f.network = without("one.test")
 		l := acquire(t, c)
 		time.Sleep(time.Minute)
-		f.set(func() { gone = "two.test" })
+		f.set(func() { f.network = without("two.test") })
 		time.Sleep(time.Minute)
 		if !l.Held() || l.Status().State != Held {
 			t.Errorf("%+v", l.Status())
