@@ -101,7 +101,7 @@ bench: ## Measure throughput, latency, memory and starts against peers; writes b
 	go run ./bench $(ARGS)
 
 chaos: ## The ledger under faults, the long form: power cuts, kills, pauses, lost connections (an hour)
-	CHAOS=long go test -tags chaos -timeout 90m -count=1 -v -p 1 ./internal/chaos/...
+	CHAOS=long go test -timeout 90m -count=1 -v -p 1 ./internal/chaos/...
 
 # --- Housekeeping ------------------------------------------------------------
 

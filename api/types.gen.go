@@ -25,6 +25,7 @@ func (e EventSpecversion) Valid() bool {
 // Defines values for LeaseState.
 const (
 	LeaseStateActive   LeaseState = "active"
+	LeaseStateEvicted  LeaseState = "evicted"
 	LeaseStateExpired  LeaseState = "expired"
 	LeaseStateReleased LeaseState = "released"
 	LeaseStateRevoked  LeaseState = "revoked"
@@ -34,6 +35,8 @@ const (
 func (e LeaseState) Valid() bool {
 	switch e {
 	case LeaseStateActive:
+		return true
+	case LeaseStateEvicted:
 		return true
 	case LeaseStateExpired:
 		return true
@@ -67,6 +70,66 @@ func (e LicenseStatus) Valid() bool {
 	}
 }
 
+// Defines values for OnShrink.
+const (
+	Drain       OnShrink = "drain"
+	EvictNewest OnShrink = "evict_newest"
+)
+
+// Valid indicates whether the value is a known member of the OnShrink enum.
+func (e OnShrink) Valid() bool {
+	switch e {
+	case Drain:
+		return true
+	case EvictNewest:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for Overage.
+const (
+	None      Overage = "none"
+	Percent   Overage = "percent"
+	Unlimited Overage = "unlimited"
+)
+
+// Valid indicates whether the value is a known member of the Overage enum.
+func (e Overage) Valid() bool {
+	switch e {
+	case None:
+		return true
+	case Percent:
+		return true
+	case Unlimited:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for SeatPer.
+const (
+	Machine SeatPer = "machine"
+	Process SeatPer = "process"
+	User    SeatPer = "user"
+)
+
+// Valid indicates whether the value is a known member of the SeatPer enum.
+func (e SeatPer) Valid() bool {
+	switch e {
+	case Machine:
+		return true
+	case Process:
+		return true
+	case User:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for TenantStatus.
 const (
 	TenantStatusActive    TenantStatus = "active"
@@ -87,6 +150,9 @@ func (e TenantStatus) Valid() bool {
 
 // AcquireRequest defines model for AcquireRequest.
 type AcquireRequest struct {
+	// Features What the license must entitle to, else 403 `feature_not_entitled`.
+	Features *[]string `json:"features,omitempty"`
+
 	// Machine A fingerprint that stays the same on one machine.
 	Machine string `json:"machine"`
 
@@ -97,9 +163,37 @@ type AcquireRequest struct {
 
 // AcquireResponse defines model for AcquireResponse.
 type AcquireResponse struct {
-	// HeartbeatSeconds Suggested time between heartbeats.
+	// Features Those that were asked for; all of the license when none were.
+	Features []string `json:"features"`
+
+	// HeartbeatSeconds Suggested time between heartbeats. Add or subtract up to a tenth at random, so that programs that started together do not stay so.
 	HeartbeatSeconds int   `json:"heartbeat_seconds"`
 	Lease            Lease `json:"lease"`
+}
+
+// ChangeLicenseRequest One or more; what is not named stays as it is. `renew` takes the end of the validity away.
+type ChangeLicenseRequest struct {
+	Features  *[]string `json:"features,omitempty"`
+	GraceDays *int      `json:"grace_days,omitempty"`
+
+	// HeartbeatSeconds 0: a third of the lease.
+	HeartbeatSeconds *int `json:"heartbeat_seconds,omitempty"`
+	LeaseSeconds     *int `json:"lease_seconds,omitempty"`
+	MaxPerMachine    *int `json:"max_per_machine,omitempty"`
+	MaxPerUser       *int `json:"max_per_user,omitempty"`
+
+	// OnShrink When fewer seats remain than are in use. `drain`: nobody is cut off, nobody gets a seat until enough are free. `evict_newest`: the seats taken last are lost at their next heartbeat, until the rest fit.
+	OnShrink *OnShrink `json:"on_shrink,omitempty"`
+
+	// Overage How far beyond `seats` the license can be used. Leases beyond are marked `overage`.
+	Overage        *Overage `json:"overage,omitempty"`
+	OveragePercent *int     `json:"overage_percent,omitempty"`
+	ReviveSeconds  *int     `json:"revive_seconds,omitempty"`
+
+	// SeatPer What takes one seat. Several leases of one machine, or user, share it until the last of them ends.
+	SeatPer  *SeatPer   `json:"seat_per,omitempty"`
+	Seats    *int       `json:"seats,omitempty"`
+	StartsAt *time.Time `json:"starts_at,omitempty"`
 }
 
 // CreateTenantRequest defines model for CreateTenantRequest.
@@ -107,6 +201,21 @@ type CreateTenantRequest struct {
 	// Id Lower-case letters, digits and inner hyphens.
 	Id   TenantId `json:"id"`
 	Name string   `json:"name"`
+}
+
+// DryRunEvent defines model for DryRunEvent.
+type DryRunEvent struct {
+	Data interface{} `json:"data"`
+
+	// Subject The license or lease; empty when it is about the tenant.
+	Subject string `json:"subject"`
+	Type    string `json:"type"`
+}
+
+// DryRunResponse What a command with `dry_run=true` would append; nothing was.
+type DryRunResponse struct {
+	DryRun bool          `json:"dry_run"`
+	Events []DryRunEvent `json:"events"`
 }
 
 // Event A CloudEvents 1.0 object as stored.
@@ -136,16 +245,46 @@ type Event struct {
 // EventSpecversion defines model for Event.Specversion.
 type EventSpecversion string
 
-// IssueLicenseRequest defines model for IssueLicenseRequest.
+// EvictLeaseResponse defines model for EvictLeaseResponse.
+type EvictLeaseResponse struct {
+	Lease Lease `json:"lease"`
+}
+
+// IssueLicenseRequest What is not named gets its default.
 type IssueLicenseRequest struct {
-	LeaseSeconds *int   `json:"lease_seconds,omitempty"`
-	Product      string `json:"product"`
-	Seats        int    `json:"seats"`
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+	Features  *[]string  `json:"features,omitempty"`
+	GraceDays *int       `json:"grace_days,omitempty"`
+
+	// HeartbeatSeconds 0: a third of the lease.
+	HeartbeatSeconds *int `json:"heartbeat_seconds,omitempty"`
+	LeaseSeconds     *int `json:"lease_seconds,omitempty"`
+	MaxPerMachine    *int `json:"max_per_machine,omitempty"`
+	MaxPerUser       *int `json:"max_per_user,omitempty"`
+
+	// OnShrink When fewer seats remain than are in use. `drain`: nobody is cut off, nobody gets a seat until enough are free. `evict_newest`: the seats taken last are lost at their next heartbeat, until the rest fit.
+	OnShrink *OnShrink `json:"on_shrink,omitempty"`
+
+	// Overage How far beyond `seats` the license can be used. Leases beyond are marked `overage`.
+	Overage        *Overage `json:"overage,omitempty"`
+	OveragePercent *int     `json:"overage_percent,omitempty"`
+	Product        string   `json:"product"`
+	ReviveSeconds  *int     `json:"revive_seconds,omitempty"`
+
+	// SeatPer What takes one seat. Several leases of one machine, or user, share it until the last of them ends.
+	SeatPer  *SeatPer   `json:"seat_per,omitempty"`
+	Seats    int        `json:"seats"`
+	StartsAt *time.Time `json:"starts_at,omitempty"`
+
+	// Trial Becomes a paid license by `convert`.
+	Trial *bool `json:"trial,omitempty"`
 }
 
 // IssueLicenseResponse defines model for IssueLicenseResponse.
 type IssueLicenseResponse struct {
-	Key     string  `json:"key"`
+	Key string `json:"key"`
+
+	// License docs/POLICIES.md has each rule with an example.
 	License License `json:"license"`
 }
 
@@ -160,10 +299,13 @@ type Lease struct {
 	ExpiresAt time.Time `json:"expires_at"`
 
 	// Fence Only grows per license; tells a late holder from the present one.
-	Fence   int64      `json:"fence"`
-	Id      string     `json:"id"`
-	License string     `json:"license"`
-	Machine string     `json:"machine"`
+	Fence   int64  `json:"fence"`
+	Id      string `json:"id"`
+	License string `json:"license"`
+	Machine string `json:"machine"`
+
+	// Overage It took a seat beyond those of the license; absent: no.
+	Overage *bool      `json:"overage,omitempty"`
 	Process *string    `json:"process,omitempty"`
 	State   LeaseState `json:"state"`
 
@@ -184,6 +326,8 @@ type LeaseState string
 
 // LeasesRequest Either `lease` or `leases`.
 type LeasesRequest struct {
+	// Fence With `lease` only: the fence that the lease must have, else 410 `fence_stale`.
+	Fence  *int64    `json:"fence,omitempty"`
 	Lease  *string   `json:"lease,omitempty"`
 	Leases *[]string `json:"leases,omitempty"`
 }
@@ -194,20 +338,56 @@ type LeasesResponse struct {
 	Results *[]LeaseResult `json:"results,omitempty"`
 }
 
-// License defines model for License.
+// License docs/POLICIES.md has each rule with an example.
 type License struct {
-	// HeartbeatSeconds A third of the lease.
-	HeartbeatSeconds int           `json:"heartbeat_seconds"`
-	Id               string        `json:"id"`
-	InUse            int           `json:"in_use"`
-	IssuedAt         time.Time     `json:"issued_at"`
-	LeaseSeconds     int           `json:"lease_seconds"`
-	Product          string        `json:"product"`
-	Seats            int           `json:"seats"`
-	Status           LicenseStatus `json:"status"`
+	// ExpiresAt No new seat from here on; absent: it has no end.
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+
+	// Features What the license entitles to, sorted.
+	Features []string `json:"features"`
+
+	// GraceDays Leases go on for so long after `expires_at`.
+	GraceDays int `json:"grace_days"`
+
+	// HeartbeatSeconds Suggested time between heartbeats.
+	HeartbeatSeconds int       `json:"heartbeat_seconds"`
+	Id               string    `json:"id"`
+	InUse            int       `json:"in_use"`
+	IssuedAt         time.Time `json:"issued_at"`
+
+	// LeaseSeconds How long a lease runs after its last heartbeat.
+	LeaseSeconds int `json:"lease_seconds"`
+
+	// MaxPerMachine Leases that one machine may have at once; 0: any number.
+	MaxPerMachine int `json:"max_per_machine"`
+
+	// MaxPerUser Leases that one user may have at once; 0: any number.
+	MaxPerUser int `json:"max_per_user"`
+
+	// OnShrink When fewer seats remain than are in use. `drain`: nobody is cut off, nobody gets a seat until enough are free. `evict_newest`: the seats taken last are lost at their next heartbeat, until the rest fit.
+	OnShrink OnShrink `json:"on_shrink"`
+
+	// Overage How far beyond `seats` the license can be used. Leases beyond are marked `overage`.
+	Overage Overage `json:"overage"`
+
+	// OveragePercent Of `seats`, rounded down; with `percent` only.
+	OveragePercent *int   `json:"overage_percent,omitempty"`
+	Product        string `json:"product"`
+
+	// ReviveSeconds How long after it ran out a heartbeat revives a lease, if an acquire would get a seat; 0: never.
+	ReviveSeconds int `json:"revive_seconds"`
+
+	// SeatPer What takes one seat. Several leases of one machine, or user, share it until the last of them ends.
+	SeatPer SeatPer `json:"seat_per"`
+	Seats   int     `json:"seats"`
+
+	// StartsAt No seat before; absent: always.
+	StartsAt *time.Time    `json:"starts_at,omitempty"`
+	Status   LicenseStatus `json:"status"`
 
 	// Tenant Lower-case letters, digits and inner hyphens.
 	Tenant TenantId `json:"tenant"`
+	Trial  bool     `json:"trial"`
 }
 
 // LicenseList defines model for LicenseList.
@@ -219,6 +399,7 @@ type LicenseList struct {
 
 // LicenseResponse defines model for LicenseResponse.
 type LicenseResponse struct {
+	// License docs/POLICIES.md has each rule with an example.
 	License License `json:"license"`
 }
 
@@ -258,6 +439,12 @@ type LiveSnapshot struct {
 	Time time.Time `json:"time"`
 }
 
+// OnShrink When fewer seats remain than are in use. `drain`: nobody is cut off, nobody gets a seat until enough are free. `evict_newest`: the seats taken last are lost at their next heartbeat, until the rest fit.
+type OnShrink string
+
+// Overage How far beyond `seats` the license can be used. Leases beyond are marked `overage`.
+type Overage string
+
 // Problem RFC 9457 problem details.
 type Problem struct {
 	Code   string  `json:"code"`
@@ -280,14 +467,39 @@ type ReasonRequest struct {
 	Reason *string `json:"reason,omitempty"`
 }
 
+// ReleaseHolderRequest Either `user` or `machine`.
+type ReleaseHolderRequest struct {
+	Machine *string `json:"machine,omitempty"`
+	User    *string `json:"user,omitempty"`
+}
+
+// ReleaseHolderResponse defines model for ReleaseHolderResponse.
+type ReleaseHolderResponse struct {
+	Released []Lease `json:"released"`
+}
+
 // RenameTenantRequest defines model for RenameTenantRequest.
 type RenameTenantRequest struct {
 	Name string `json:"name"`
 }
 
-// ResizeLicenseRequest defines model for ResizeLicenseRequest.
-type ResizeLicenseRequest struct {
-	Seats int `json:"seats"`
+// RenewLicenseRequest defines model for RenewLicenseRequest.
+type RenewLicenseRequest struct {
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+}
+
+// RotateKeyRequest defines model for RotateKeyRequest.
+type RotateKeyRequest struct {
+	OverlapSeconds int `json:"overlap_seconds"`
+}
+
+// RotateKeyResponse defines model for RotateKeyResponse.
+type RotateKeyResponse struct {
+	Key string `json:"key"`
+
+	// License docs/POLICIES.md has each rule with an example.
+	License     License   `json:"license"`
+	OldKeyUntil time.Time `json:"old_key_until"`
 }
 
 // SeatList defines model for SeatList.
@@ -298,6 +510,9 @@ type SeatList struct {
 	Position string  `json:"position"`
 	Seats    int     `json:"seats"`
 }
+
+// SeatPer What takes one seat. Several leases of one machine, or user, share it until the last of them ends.
+type SeatPer string
 
 // Tenant defines model for Tenant.
 type Tenant struct {
@@ -353,8 +568,14 @@ type Timeline struct {
 // Cursor defines model for Cursor.
 type Cursor = string
 
+// DryRun defines model for DryRun.
+type DryRun = bool
+
 // IdempotencyKey defines model for IdempotencyKey.
 type IdempotencyKey = string
+
+// LeasePath defines model for LeasePath.
+type LeasePath = string
 
 // LicensePath defines model for LicensePath.
 type LicensePath = string
@@ -406,6 +627,9 @@ type ListTenantsParams struct {
 
 // CreateTenantParams defines parameters for CreateTenant.
 type CreateTenantParams struct {
+	// DryRun Only say what would happen: 200 with a `DryRunResponse`, or the refusal.
+	DryRun *DryRun `form:"dry_run,omitempty" json:"dry_run,omitempty"`
+
 	// IdempotencyKey Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
@@ -418,6 +642,9 @@ type GetTenantParams struct {
 
 // RenameTenantParams defines parameters for RenameTenant.
 type RenameTenantParams struct {
+	// DryRun Only say what would happen: 200 with a `DryRunResponse`, or the refusal.
+	DryRun *DryRun `form:"dry_run,omitempty" json:"dry_run,omitempty"`
+
 	// IdempotencyKey Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
@@ -436,6 +663,9 @@ type ListLicensesParams struct {
 
 // IssueLicenseParams defines parameters for IssueLicense.
 type IssueLicenseParams struct {
+	// DryRun Only say what would happen: 200 with a `DryRunResponse`, or the refusal.
+	DryRun *DryRun `form:"dry_run,omitempty" json:"dry_run,omitempty"`
+
 	// IdempotencyKey Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
@@ -446,32 +676,92 @@ type GetLicenseParams struct {
 	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
 }
 
-// ResizeLicenseParams defines parameters for ResizeLicense.
-type ResizeLicenseParams struct {
+// ChangeLicenseParams defines parameters for ChangeLicense.
+type ChangeLicenseParams struct {
+	// DryRun Only say what would happen: 200 with a `DryRunResponse`, or the refusal.
+	DryRun *DryRun `form:"dry_run,omitempty" json:"dry_run,omitempty"`
+
+	// IdempotencyKey Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// ConvertTrialParams defines parameters for ConvertTrial.
+type ConvertTrialParams struct {
+	// DryRun Only say what would happen: 200 with a `DryRunResponse`, or the refusal.
+	DryRun *DryRun `form:"dry_run,omitempty" json:"dry_run,omitempty"`
+
+	// IdempotencyKey Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// EvictLeaseParams defines parameters for EvictLease.
+type EvictLeaseParams struct {
+	// DryRun Only say what would happen: 200 with a `DryRunResponse`, or the refusal.
+	DryRun *DryRun `form:"dry_run,omitempty" json:"dry_run,omitempty"`
+
 	// IdempotencyKey Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
 // ReinstateLicenseParams defines parameters for ReinstateLicense.
 type ReinstateLicenseParams struct {
+	// DryRun Only say what would happen: 200 with a `DryRunResponse`, or the refusal.
+	DryRun *DryRun `form:"dry_run,omitempty" json:"dry_run,omitempty"`
+
+	// IdempotencyKey Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// RenewLicenseParams defines parameters for RenewLicense.
+type RenewLicenseParams struct {
+	// DryRun Only say what would happen: 200 with a `DryRunResponse`, or the refusal.
+	DryRun *DryRun `form:"dry_run,omitempty" json:"dry_run,omitempty"`
+
 	// IdempotencyKey Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
 // RevokeLicenseParams defines parameters for RevokeLicense.
 type RevokeLicenseParams struct {
+	// DryRun Only say what would happen: 200 with a `DryRunResponse`, or the refusal.
+	DryRun *DryRun `form:"dry_run,omitempty" json:"dry_run,omitempty"`
+
+	// IdempotencyKey Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// RotateKeyParams defines parameters for RotateKey.
+type RotateKeyParams struct {
+	// DryRun Only say what would happen: 200 with a `DryRunResponse`, or the refusal.
+	DryRun *DryRun `form:"dry_run,omitempty" json:"dry_run,omitempty"`
+
 	// IdempotencyKey Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
 // SuspendLicenseParams defines parameters for SuspendLicense.
 type SuspendLicenseParams struct {
+	// DryRun Only say what would happen: 200 with a `DryRunResponse`, or the refusal.
+	DryRun *DryRun `form:"dry_run,omitempty" json:"dry_run,omitempty"`
+
 	// IdempotencyKey Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
 // ReinstateTenantParams defines parameters for ReinstateTenant.
 type ReinstateTenantParams struct {
+	// DryRun Only say what would happen: 200 with a `DryRunResponse`, or the refusal.
+	DryRun *DryRun `form:"dry_run,omitempty" json:"dry_run,omitempty"`
+
+	// IdempotencyKey Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// ReleaseHolderParams defines parameters for ReleaseHolder.
+type ReleaseHolderParams struct {
+	// DryRun Only say what would happen: 200 with a `DryRunResponse`, or the refusal.
+	DryRun *DryRun `form:"dry_run,omitempty" json:"dry_run,omitempty"`
+
 	// IdempotencyKey Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
@@ -496,6 +786,9 @@ type ListSeatsParams struct {
 
 // SuspendTenantParams defines parameters for SuspendTenant.
 type SuspendTenantParams struct {
+	// DryRun Only say what would happen: 200 with a `DryRunResponse`, or the refusal.
+	DryRun *DryRun `form:"dry_run,omitempty" json:"dry_run,omitempty"`
+
 	// IdempotencyKey Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
@@ -530,20 +823,32 @@ type RenameTenantJSONRequestBody = RenameTenantRequest
 // IssueLicenseJSONRequestBody defines body for IssueLicense for application/json ContentType.
 type IssueLicenseJSONRequestBody = IssueLicenseRequest
 
-// ResizeLicenseJSONRequestBody defines body for ResizeLicense for application/json ContentType.
-type ResizeLicenseJSONRequestBody = ResizeLicenseRequest
+// ChangeLicenseJSONRequestBody defines body for ChangeLicense for application/json ContentType.
+type ChangeLicenseJSONRequestBody = ChangeLicenseRequest
+
+// EvictLeaseJSONRequestBody defines body for EvictLease for application/json ContentType.
+type EvictLeaseJSONRequestBody = ReasonRequest
 
 // ReinstateLicenseJSONRequestBody defines body for ReinstateLicense for application/json ContentType.
 type ReinstateLicenseJSONRequestBody = ReasonRequest
 
+// RenewLicenseJSONRequestBody defines body for RenewLicense for application/json ContentType.
+type RenewLicenseJSONRequestBody = RenewLicenseRequest
+
 // RevokeLicenseJSONRequestBody defines body for RevokeLicense for application/json ContentType.
 type RevokeLicenseJSONRequestBody = ReasonRequest
+
+// RotateKeyJSONRequestBody defines body for RotateKey for application/json ContentType.
+type RotateKeyJSONRequestBody = RotateKeyRequest
 
 // SuspendLicenseJSONRequestBody defines body for SuspendLicense for application/json ContentType.
 type SuspendLicenseJSONRequestBody = ReasonRequest
 
 // ReinstateTenantJSONRequestBody defines body for ReinstateTenant for application/json ContentType.
 type ReinstateTenantJSONRequestBody = ReasonRequest
+
+// ReleaseHolderJSONRequestBody defines body for ReleaseHolder for application/json ContentType.
+type ReleaseHolderJSONRequestBody = ReleaseHolderRequest
 
 // SuspendTenantJSONRequestBody defines body for SuspendTenant for application/json ContentType.
 type SuspendTenantJSONRequestBody = ReasonRequest

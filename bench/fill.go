@@ -37,7 +37,7 @@ func fill(ctx context.Context, writers *eventstore.Writers, keys *identity.Licen
 				}
 				err = do(tenant, func(eventstore.Scope) (domain.Command, error) {
 					return domain.IssueLicense{
-						License: domain.LicenseID(licenseID(i, l)), Product: "cad", Seats: fills.Seats, LeaseSeconds: 3600,
+						License: domain.LicenseID(licenseID(i, l)), Product: "cad", Seats: fills.Seats, Policy: domain.Policy{LeaseSeconds: 3600},
 						Key: keys.Stored(tenant, domain.KeyID(keyID(i, l))),
 					}, nil
 				})

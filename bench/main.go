@@ -20,6 +20,8 @@ type config struct {
 	Scale       float64       `default:"1" help:"Scales licenses, tenants and leases; less for a quick look."`
 	Dir         string        `default:"" type:"path" help:"Folder for journals, on the disk to measure. Default: a temporary folder here."`
 	Out         string        `default:"bench" type:"path" help:"Folder for results.md and results.json."`
+	Only        string        `help:"Measure only rows whose name contains this, and write no results."`
+	Profile     string        `type:"path" help:"Folder for a CPU profile of the server in the first round of each row."`
 
 	Serve string `hidden:"" help:"Be a server: ledger, or redis with the socket of a Redis."`
 	serverConfig
@@ -59,6 +61,9 @@ func run(ctx context.Context, args []string) error {
 	r, err := measure(ctx, cfg)
 	if err != nil {
 		return err
+	}
+	if cfg.Only != "" {
+		return nil
 	}
 	return r.write(cfg)
 }

@@ -9,8 +9,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // The rows that are measured by load.
@@ -66,83 +70,83 @@ func measure(ctx context.Context, cfg config) (*results, error) {
 		}
 	}()
 	scaled := func(n int) int { return max(1, int(float64(n)*cfg.Scale)) }
-	start := func(name string, fills serverConfig) (*server, error) {
-		fmt.Printf("starting %s: %d tenants, %d licenses, %d leases …\n", name, fills.Tenants, fills.Tenants*fills.Licenses, fills.Tenants*fills.Licenses*fills.Leases)
-		s, err := startServer(ctx, "ledger", filepath.Join(cfg.Dir, name), fills)
-		if err == nil {
-			running = append(running, s)
+	start := func(name string, fills serverConfig) func() (*server, error) {
+		return sync.OnceValues(func() (*server, error) {
+			fmt.Printf("starting %s: %d tenants, %d licenses, %d leases …\n", name, fills.Tenants, fills.Tenants*fills.Licenses, fills.Tenants*fills.Licenses*fills.Leases)
+			s, err := startServer(ctx, "ledger", filepath.Join(cfg.Dir, name), fills)
+			if err == nil {
+				running = append(running, s)
+			}
+			return s, err
+		})
+	}
+	redis := func(appendfsync string, fills serverConfig, pipelined bool) func() (*server, error) {
+		return func() (*server, error) {
+			fills.Pipelined = pipelined
+			peer, redis, err := startPeer(ctx, filepath.Join(cfg.Dir, fmt.Sprint("redis-", appendfsync, pipelined)), appendfsync, fills)
+			if redis != nil {
+				running = append(running, redis)
+			}
+			if peer != nil {
+				running = append(running, peer)
+			}
+			return peer, err
 		}
-		return s, err
 	}
 	thousand := serverConfig{Tenants: scaled(50), Licenses: 20, Seats: 10_000}
-	ledger, err := start("thousand", thousand)
-	if err != nil {
-		return nil, err
-	}
-	hot, err := start("hot", serverConfig{Tenants: 1, Licenses: 1, Seats: 100_000, Leases: scaled(90_000)})
-	if err != nil {
-		return nil, err
-	}
-	batches, err := start("batches", serverConfig{Tenants: scaled(10), Licenses: 10, Seats: 2 * batch, Leases: batch})
-	if err != nil {
-		return nil, err
-	}
-	wide, err := start("wide", serverConfig{Tenants: scaled(50_000), Licenses: 1, Seats: 20 + cfg.Connections, Leases: 10})
-	if err != nil {
-		return nil, err
-	}
-	deep, err := start("deep", serverConfig{Tenants: 50, Licenses: 1, Seats: 20_000 + cfg.Connections, Leases: scaled(10_000)})
-	if err != nil {
-		return nil, err
-	}
-	w := newWorkload(ledger)
-	all := []measured{
-		{rowEcho, ledger, w.echo},
-		{rowMix, ledger, w.cycle(mixHeartbeats)},
-		{rowHot, hot, newWorkload(hot).cycle(mixHeartbeats)},
-		{rowAcquire, ledger, w.cycle(0)},
-		{rowBatches, batches, newWorkload(batches).batches()},
-		{rowWide, wide, newWorkload(wide).cycle(mixHeartbeats)},
-		{rowDeep, deep, newWorkload(deep).cycle(mixHeartbeats)},
-	}
+	ledger := start("thousand", thousand)
+	var all []measured
 	for _, p := range []struct {
-		row, appendfsync string
-		pipelined        bool
+		row   string
+		start func() (*server, error)
+		do    func(*workload) step
 	}{
-		{rowMixEverysec, "everysec", false}, {rowMixAlways, "always", false},
-		{rowPipeEverysec, "everysec", true}, {rowPipeAlways, "always", true},
+		{rowEcho, ledger, func(w *workload) step { return w.echo }},
+		{rowMix, ledger, mix},
+		{rowHot, start("hot", serverConfig{Tenants: 1, Licenses: 1, Seats: 100_000, Leases: scaled(90_000)}), mix},
+		{rowAcquire, ledger, func(w *workload) step { return w.cycle(0) }},
+		{rowBatches, start("batches", serverConfig{Tenants: scaled(10), Licenses: 10, Seats: 2 * batch, Leases: batch}), (*workload).batches},
+		{rowWide, start("wide", serverConfig{Tenants: scaled(50_000), Licenses: 1, Seats: 20 + cfg.Connections, Leases: 10}), mix},
+		{rowDeep, start("deep", serverConfig{Tenants: 50, Licenses: 1, Seats: 20_000 + cfg.Connections, Leases: scaled(10_000)}), mix},
+		{rowMixEverysec, redis("everysec", thousand, false), mix},
+		{rowMixAlways, redis("always", thousand, false), mix},
+		{rowPipeEverysec, redis("everysec", thousand, true), mix},
+		{rowPipeAlways, redis("always", thousand, true), mix},
 	} {
-		fills := thousand
-		fills.Pipelined = p.pipelined
-		peer, redis, err := startPeer(ctx, filepath.Join(cfg.Dir, fmt.Sprint("redis-", p.appendfsync, p.pipelined)), p.appendfsync, fills)
-		if redis != nil {
-			running = append(running, redis)
+		if !strings.Contains(p.row, cfg.Only) {
+			continue
 		}
-		if peer != nil {
-			running = append(running, peer)
-		}
+		server, err := p.start()
 		switch {
 		case errors.Is(err, errNoRedis):
 			r.Missing[p.row] = err.Error()
 		case err != nil:
 			return nil, err
 		default:
-			all = append(all, measured{p.row, peer, newWorkload(peer).cycle(mixHeartbeats)})
+			all = append(all, measured{p.row, server, p.do(newWorkload(server))})
 		}
 	}
 	for round := range cfg.Rounds {
 		for _, m := range all {
 			fmt.Printf("round %d of %d: %s …", round+1, cfg.Rounds, m.row)
+			var profiling errgroup.Group
+			if cfg.Profile != "" && round == 0 {
+				file := filepath.Join(cfg.Profile, strings.ReplaceAll(m.row, " ", "-")+".pprof")
+				profiling.Go(func() error { return m.server.profile(ctx, cfg.Duration, file) })
+			}
 			times, err := load(ctx, m.server.addr, cfg.Connections, cfg.Duration, m.do)
-			if err := r.add(m.row, times, cfg.Duration, err); err != nil {
+			if err := errors.Join(r.add(m.row, times, cfg.Duration, err), profiling.Wait()); err != nil {
 				return nil, err
 			}
 		}
 	}
+	if cfg.Only != "" {
+		return r, ctx.Err()
+	}
 	half := r.median(rowMix).PerSecond / 2
 	for round := range cfg.Rounds {
 		fmt.Printf("round %d of %d: %s, %.0f a second …", round+1, cfg.Rounds, rowPaced, half)
-		times, err := paced(ctx, ledger.addr, cfg.Connections, cfg.Duration, w.cycle(mixHeartbeats), half)
+		times, err := paced(ctx, all[0].server.addr, cfg.Connections, cfg.Duration, mix(newWorkload(all[0].server)), half)
 		if err := r.add(rowPaced, times, cfg.Duration, err); err != nil {
 			return nil, err
 		}
@@ -159,6 +163,9 @@ func measure(ctx context.Context, cfg config) (*results, error) {
 	}
 	return r, ctx.Err()
 }
+
+// mix is a short session, again and again.
+func mix(w *workload) step { return w.cycle(mixHeartbeats) }
 
 // startPeer starts a Redis and the server over it. Errors: errNoRedis.
 func startPeer(ctx context.Context, dir, appendfsync string, fills serverConfig) (*server, *redisServer, error) {

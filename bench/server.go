@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
+	"net/http/pprof"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -114,6 +116,25 @@ func (s *server) resident(settled bool) (int64, error) {
 	return bytes, err
 }
 
+// profile has the server write where it spends its time during d into a file, for `go tool pprof`.
+func (s *server) profile(ctx context.Context, d time.Duration, file string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s%s?seconds=%.0f", s.addr, profilePath, max(1, d.Seconds())), nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	out, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, response.Body)
+	return errors.Join(err, out.Close())
+}
+
 // The names of what a server is filled with.
 func tenantID(i int) string { return fmt.Sprint("tenant-", i) }
 
@@ -165,6 +186,7 @@ func serveLedger(ctx context.Context, dir string, fills serverConfig) error {
 	commandapi.New(writers, secret, operator, frame.Registry).Routes(frame.Router)
 	frame.Router.Handle(echoPath, serve.Handler(echo)).Methods(http.MethodPost)
 	frame.Router.HandleFunc(residentPath, resident)
+	frame.Router.HandleFunc(profilePath, pprof.Profile)
 	listener, err := process.Listen("127.0.0.1:0")
 	if err != nil {
 		return err
@@ -195,6 +217,7 @@ func serveLedger(ctx context.Context, dir string, fills serverConfig) error {
 const (
 	echoPath     = "/api/v1/licenses/echo"
 	residentPath = "/bench/resident"
+	profilePath  = "/bench/profile"
 )
 
 // echo is the peer: it reads and decodes the same body and answers a constant of the same shape.

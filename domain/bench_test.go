@@ -13,7 +13,7 @@ import (
 func full(leases int) (*domain.Tenant, []domain.LeaseID) {
 	tenant, ids := domain.NewTenant("acme"), make([]domain.LeaseID, leases)
 	tenant.Apply(day, &domain.TenantCreated{Tenant: "acme", Name: "Acme"})
-	tenant.Apply(day, &domain.LicenseIssued{License: "lic1", Seats: leases + 1, LeaseSeconds: 3600})
+	tenant.Apply(day, &domain.LicenseIssued{License: "lic1", Seats: leases + 1, Policy: domain.Policy{LeaseSeconds: 3600}})
 	for i := range ids {
 		ids[i] = domain.LeaseID(fmt.Sprintf("lse_%016d", i))
 		tenant.Apply(day, &domain.SeatAcquired{License: "lic1", Lease: ids[i], ExpiresAt: day.Add(time.Hour), Holder: domain.Holder{

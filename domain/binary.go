@@ -28,11 +28,15 @@ func (l *License) appendBinary(b []byte) []byte {
 	b = appendText(b, l.ID)
 	b = appendText(b, l.Product)
 	b = binary.AppendVarint(b, int64(l.Seats))
-	b = binary.AppendVarint(b, int64(l.LeaseSeconds))
+	b = l.Policy.appendBinary(b)
 	b = appendText(b, l.Status)
 	b = appendTime(b, l.IssuedAt)
 	b = appendText(b, l.Key.ID)
 	b = appendText(b, l.Key.Hash)
+	b = appendText(b, l.OldKey.ID)
+	b = appendText(b, l.OldKey.Hash)
+	b = appendTime(b, l.OldKeyUntil)
+	b = binary.AppendUvarint(b, l.evictFrom)
 	// Those in due are the active ones. The ended ones keep their order: the first is the next to be forgotten.
 	for _, leases := range [][]leaseNumber{l.leases.due.items, l.leases.ended} {
 		b = binary.AppendUvarint(b, uint64(len(leases)))
@@ -40,7 +44,49 @@ func (l *License) appendBinary(b []byte) []byte {
 			b = l.leases.record(n).appendBinary(b)
 		}
 	}
+	// How many leases each has is counted again; since when is not to be seen in the leases.
+	for _, tallies := range []map[Pseudonym]tally{l.users, l.machines} {
+		b = binary.AppendUvarint(b, uint64(len(tallies)))
+		for p, t := range tallies {
+			b = appendText(b, p)
+			b = binary.AppendUvarint(b, t.since)
+		}
+	}
 	return b
+}
+
+func (p *Policy) appendBinary(b []byte) []byte {
+	for _, n := range []int{p.LeaseSeconds, p.HeartbeatSeconds, p.OveragePercent, p.ReviveSeconds, p.MaxPerUser, p.MaxPerMachine, p.GraceDays} {
+		b = binary.AppendVarint(b, int64(n))
+	}
+	b = appendText(b, p.SeatPer)
+	b = appendText(b, p.Overage)
+	b = appendText(b, p.OnShrink)
+	b = appendTime(b, p.StartsAt)
+	b = appendTime(b, p.ExpiresAt)
+	b = appendBool(b, p.Trial)
+	b = binary.AppendUvarint(b, uint64(len(p.Features)))
+	for _, feature := range p.Features {
+		b = appendText(b, feature)
+	}
+	return b
+}
+
+func (d *binaryDecoder) policy() Policy {
+	var p Policy
+	for _, n := range []*int{&p.LeaseSeconds, &p.HeartbeatSeconds, &p.OveragePercent, &p.ReviveSeconds, &p.MaxPerUser, &p.MaxPerMachine, &p.GraceDays} {
+		*n = int(d.signed())
+	}
+	p.SeatPer = SeatPer(d.text())
+	p.Overage = Overage(d.text())
+	p.OnShrink = OnShrink(d.text())
+	p.StartsAt = d.time()
+	p.ExpiresAt = d.time()
+	p.Trial = d.byte() != 0
+	for range d.count() {
+		p.Features = append(p.Features, d.text())
+	}
+	return p
 }
 
 func (r *leaseRecord) appendBinary(b []byte) []byte {
@@ -49,6 +95,7 @@ func (r *leaseRecord) appendBinary(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(r.userLen))
 	b = binary.AppendUvarint(b, uint64(r.machineLen))
 	b = append(b, byte(r.state))
+	b = appendBool(b, r.overage)
 	b = binary.AppendUvarint(b, r.fence)
 	b = binary.AppendVarint(b, r.acquiredAt)
 	b = binary.AppendVarint(b, r.expiresAt)
@@ -83,26 +130,49 @@ func (t *Tenant) decodeLicense(d *binaryDecoder) {
 	l.ID = LicenseID(d.text())
 	l.Product = d.text()
 	l.Seats = int(d.signed())
-	l.LeaseSeconds = int(d.signed())
+	l.Policy = d.policy()
 	l.Status = LicenseStatus(d.text())
 	l.IssuedAt = d.time()
 	l.Key = LicenseKey{ID: KeyID(d.text()), Hash: []byte(d.text())}
-	l.InUse = d.count()
-	for range l.InUse {
+	if l.OldKey.ID = KeyID(d.text()); l.OldKey.ID != "" {
+		l.OldKey.Hash = []byte(d.text())
+	} else {
+		d.text()
+	}
+	l.OldKeyUntil = d.time()
+	l.evictFrom = d.unsigned()
+	active := d.count()
+	for range active {
 		d.lease(&l.leases)
 	}
 	for range d.count() {
 		d.lease(&l.leases)
 	}
-	if l.leases.due.len() != l.InUse {
+	if l.leases.due.len() != active {
 		d.fail(errors.New("an active lease among the ended ones"))
+	}
+	l.recount()
+	for _, tallies := range []map[Pseudonym]tally{l.users, l.machines} {
+		for range d.count() {
+			p, since := Pseudonym(d.text()), d.unsigned()
+			of, known := tallies[p]
+			if !known {
+				d.fail(errors.New("a count of leases that are not there"))
+				return
+			}
+			of.since = since
+			tallies[p] = of
+		}
 	}
 	if d.err != nil {
 		return
 	}
-	t.SeatsInUse += l.InUse
+	t.count(l)
 	t.licenses[l.ID] = l
 	t.keys[l.Key.ID] = l
+	if l.OldKey.ID != "" {
+		t.keys[l.OldKey.ID] = l
+	}
 	t.reschedule(l)
 }
 
@@ -122,6 +192,13 @@ func (s *leases) restore(r leaseRecord) {
 
 func appendText[T ~string | ~[]byte](b []byte, text T) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(text))), text...)
+}
+
+func appendBool(b []byte, yes bool) []byte {
+	if yes {
+		return append(b, 1)
+	}
+	return append(b, 0)
 }
 
 func appendTime(b []byte, at time.Time) []byte {
@@ -204,7 +281,7 @@ func (d *binaryDecoder) lease(s *leases) {
 	r := leaseRecord{
 		texts: d.text(),
 		idLen: uint16(d.unsigned()), userLen: uint16(d.unsigned()), machineLen: uint16(d.unsigned()),
-		state: stateByte(d.byte()), fence: d.unsigned(),
+		state: stateByte(d.byte()), overage: d.byte() != 0, fence: d.unsigned(),
 		acquiredAt: d.signed(), expiresAt: d.signed(), changesAt: d.signed(),
 	}
 	if int(r.idLen)+int(r.userLen)+int(r.machineLen) > len(r.texts) || r.state == 0 || int(r.state) >= len(leaseStates) {

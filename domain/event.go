@@ -31,10 +31,22 @@ func NewEvent(eventType string) Event {
 		return &LicenseReinstated{}
 	case "ai.coditect.license.revoked.v1":
 		return &LicenseRevoked{}
+	case "ai.coditect.license.policy_changed.v1":
+		return &PolicyChanged{}
+	case "ai.coditect.license.renewed.v1":
+		return &LicenseRenewed{}
+	case "ai.coditect.license.trial_converted.v1":
+		return &TrialConverted{}
+	case "ai.coditect.license.key_rotated.v1":
+		return &LicenseKeyRotated{}
 	case "ai.coditect.seat.acquired.v1":
 		return &SeatAcquired{}
 	case "ai.coditect.seat.heartbeat.v1":
 		return &SeatHeartbeat{}
+	case "ai.coditect.seat.revived.v1":
+		return &SeatRevived{}
+	case "ai.coditect.seat.evicted.v1":
+		return &SeatEvicted{}
 	case "ai.coditect.seat.released.v1":
 		return &SeatReleased{}
 	case "ai.coditect.seat.expired.v1":
@@ -70,7 +82,7 @@ type Answer struct {
 	Tenant  *TenantInfo    // tenant commands
 	License *LicenseInfo   // license commands, and the license of AcquireSeat
 	Lease   *Lease         // AcquireSeat
-	Leases  []LeaseOutcome // HeartbeatSeats and ReleaseSeats, in the order asked
+	Leases  []LeaseOutcome // HeartbeatSeats, ReleaseSeats and EvictLease, in the order asked; of ReleaseHolder those it released
 }
 
 // LeaseOutcome is what became of one lease of a HeartbeatSeats or ReleaseSeats.

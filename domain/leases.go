@@ -39,13 +39,17 @@ type leaseRecord struct {
 	inDue                      int32     // its place there
 	idLen, userLen, machineLen uint16    // the rest is the process
 	state                      stateByte // 0: the record is free
+	overage                    bool
 }
 
 type stateByte uint8
 
-var leaseStates = [...]LeaseState{"", LeaseStateActive, LeaseStateReleased, LeaseStateExpired, LeaseStateRevoked}
+var leaseStates = [...]LeaseState{"", LeaseStateActive, LeaseStateReleased, LeaseStateExpired, LeaseStateRevoked, LeaseStateEvicted}
 
-const stateActive stateByte = 1
+const (
+	stateActive  stateByte = 1
+	stateExpired stateByte = 3
+)
 
 func (r *leaseRecord) id() LeaseID { return LeaseID(r.texts[:r.idLen]) }
 
@@ -92,7 +96,7 @@ func (s *leases) get(n leaseNumber, license LicenseID) Lease {
 	r := s.record(n)
 	l := Lease{
 		ID: r.id(), License: license, Fence: r.fence, Holder: r.holder(), State: leaseStates[r.state],
-		AcquiredAt: instant(r.acquiredAt), ExpiresAt: instant(r.expiresAt),
+		Overage: r.overage, AcquiredAt: instant(r.acquiredAt), ExpiresAt: instant(r.expiresAt),
 	}
 	if r.state != stateActive {
 		l.EndedAt = instant(r.changesAt)
@@ -104,7 +108,7 @@ func (s *leases) get(n leaseNumber, license LicenseID) Lease {
 const textMax = math.MaxUint16
 
 // add keeps a lease that is active.
-func (s *leases) add(id LeaseID, h Holder, fence uint64, at, expiresAt time.Time) {
+func (s *leases) add(id LeaseID, h Holder, fence uint64, at, expiresAt time.Time, overage bool) {
 	if max(len(id), len(h.User), len(h.Machine)) > textMax {
 		broken("lease with an id or a pseudonym of more than %d bytes", textMax)
 	}
@@ -114,7 +118,7 @@ func (s *leases) add(id LeaseID, h Holder, fence uint64, at, expiresAt time.Time
 		texts: string(id) + string(h.User) + string(h.Machine) + string(h.Process),
 		idLen: uint16(len(id)), userLen: uint16(len(h.User)), machineLen: uint16(len(h.Machine)),
 		fence: fence, acquiredAt: millis(at), expiresAt: millis(expiresAt), changesAt: millis(expiresAt),
-		inDue: absent, state: stateActive,
+		inDue: absent, state: stateActive, overage: overage,
 	}
 	s.byID.Add(hashOfID(id), n)
 	s.byHolder.Add(hashOfHolder(h), n)
@@ -151,6 +155,20 @@ func (s *leases) end(n leaseNumber, state LeaseState, at time.Time, limit int) {
 	}
 }
 
+// revive makes a lease active again that had ended. It ended not long ago, so it is found near the end of those.
+func (s *leases) revive(n leaseNumber, expiresAt time.Time) {
+	for i, ended := range slices.Backward(s.ended) {
+		if ended == n {
+			s.ended = slices.Delete(s.ended, i, i+1)
+			break
+		}
+	}
+	r := s.record(n)
+	r.state, r.expiresAt, r.changesAt = stateActive, millis(expiresAt), millis(expiresAt)
+	s.byHolder.Add(hashOfHolder(r.holder()), n)
+	s.due.put(s, n)
+}
+
 func (s *leases) forget(n leaseNumber) {
 	r := s.record(n)
 	s.byID.Remove(hashOfID(r.id()), n)
@@ -175,6 +193,15 @@ func (s *leases) renew(n leaseNumber, expiresAt time.Time) bool {
 func (s *leases) postpone(n leaseNumber, due int64) {
 	s.record(n).changesAt = due
 	s.due.put(s, n)
+}
+
+// hasten moves the entries in the heap that were postponed beyond when the leases run out back to that.
+func (s *leases) hasten() {
+	for _, n := range slices.Clone(s.due.items) {
+		if r := s.record(n); r.changesAt > r.expiresAt {
+			s.postpone(n, r.expiresAt)
+		}
+	}
 }
 
 // inOrder returns the active leases in the order of their acquires.

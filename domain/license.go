@@ -4,11 +4,11 @@ import "time"
 
 // LicenseIssued gives the tenant a license.
 type LicenseIssued struct {
-	License      LicenseID  `json:"license"`
-	Product      string     `json:"product"`
-	Seats        int        `json:"seats"`
-	LeaseSeconds int        `json:"lease_seconds"`
-	Key          LicenseKey `json:"key"`
+	License LicenseID `json:"license"`
+	Product string    `json:"product"`
+	Seats   int       `json:"seats"`
+	Policy
+	Key LicenseKey `json:"key"`
 }
 
 // LicenseKey is what the ledger keeps of a license key: its public part and a keyed hash of its secret.
@@ -17,7 +17,15 @@ type LicenseKey struct {
 	Hash []byte `json:"hash"` // HMAC-SHA-256, 32 bytes, base64 in JSON
 }
 
-// LicenseResized changes the number of seats. Fewer than are in use cuts nobody off.
+// LicenseKeyRotated gives the license another key. The one before opens it until OldUntil.
+type LicenseKeyRotated struct {
+	License  LicenseID  `json:"license"`
+	Key      LicenseKey `json:"key"`
+	OldKey   KeyID      `json:"old_key"`
+	OldUntil time.Time  `json:"old_until"` // UTC, exclusive
+}
+
+// LicenseResized changes the number of seats. What happens when fewer remain than are in use, the policy says.
 type LicenseResized struct {
 	License LicenseID `json:"license"`
 	Seats   int       `json:"seats"`
@@ -48,12 +56,14 @@ func (*LicenseResized) EventType() string    { return "ai.coditect.license.resiz
 func (*LicenseSuspended) EventType() string  { return "ai.coditect.license.suspended.v1" }
 func (*LicenseReinstated) EventType() string { return "ai.coditect.license.reinstated.v1" }
 func (*LicenseRevoked) EventType() string    { return "ai.coditect.license.revoked.v1" }
+func (*LicenseKeyRotated) EventType() string { return "ai.coditect.license.key_rotated.v1" }
 
 func (e *LicenseIssued) EventSubject() string     { return string(e.License) }
 func (e *LicenseResized) EventSubject() string    { return string(e.License) }
 func (e *LicenseSuspended) EventSubject() string  { return string(e.License) }
 func (e *LicenseReinstated) EventSubject() string { return string(e.License) }
 func (e *LicenseRevoked) EventSubject() string    { return string(e.License) }
+func (e *LicenseKeyRotated) EventSubject() string { return string(e.License) }
 
 // LicenseStatus is active, suspended or, for good, revoked.
 type LicenseStatus string
@@ -67,24 +77,22 @@ const (
 
 // LicenseInfo is what is known of a license apart from its leases.
 type LicenseInfo struct {
-	ID           LicenseID
-	Tenant       TenantID
-	Product      string
-	Seats        int // how many leases may be active at once
-	InUse        int // how many are; more than Seats only after a resize below use
-	LeaseSeconds int // a lease ends this long after its last heartbeat
-	Status       LicenseStatus
-	IssuedAt     time.Time
-	Key          LicenseKey
+	ID      LicenseID
+	Tenant  TenantID
+	Product string
+	Seats   int // how many may be in use at once, without overage
+	InUse   int // how many are; beyond what the policy allows only after a change below use
+	Policy
+	Status   LicenseStatus
+	IssuedAt time.Time
+	Key      LicenseKey
+	// OldKey opens the license too, until OldKeyUntil; zero when there is none.
+	OldKey      LicenseKey
+	OldKeyUntil time.Time
 }
 
-// HeartbeatSeconds is the suggested time between heartbeats: a third of the lease, so that two may be lost; at least 1.
-func (l *LicenseInfo) HeartbeatSeconds() int { return max(1, l.LeaseSeconds/3) }
-
-func (l *LicenseInfo) lease() time.Duration { return time.Duration(l.LeaseSeconds) * time.Second }
-func (l *LicenseInfo) heartbeat() time.Duration {
-	return time.Duration(l.HeartbeatSeconds()) * time.Second
-}
+// Limit is how many seats may be in use at once, overage included.
+func (l *LicenseInfo) Limit() int { return l.limit(l.Seats) }
 
 // License is one license with its leases.
 type License struct {
@@ -92,6 +100,12 @@ type License struct {
 
 	leases leases
 	inDue  int32 // place in the tenant's due
+
+	// The active leases of each user and each machine; nil when the policy does not ask.
+	users, machines map[Pseudonym]tally
+	// evictFrom is the fence from which on seats were taken that no longer fitted when the license shrank; 0: none.
+	evictFrom uint64
+	counted   int // of InUse, in the tenant's SeatsInUse
 }
 
 // Lease returns a copy of a lease that is active or was not long ago; false when it is unknown.
@@ -122,12 +136,29 @@ func (t *Tenant) applyIssued(at time.Time, e *LicenseIssued) {
 	}
 	l := &License{
 		LicenseInfo: LicenseInfo{
-			ID: e.License, Tenant: t.ID, Product: e.Product, Seats: e.Seats, LeaseSeconds: e.LeaseSeconds,
+			ID: e.License, Tenant: t.ID, Product: e.Product, Seats: e.Seats, Policy: e.Policy,
 			Status: LicenseActive, IssuedAt: at, Key: e.Key,
 		},
 		inDue: absent,
 	}
+	l.recount()
 	t.licenses[e.License] = l
+	t.keys[e.Key.ID] = l
+}
+
+func (t *Tenant) applyResized(e *LicenseResized) {
+	l := t.mustLicense(e.License)
+	l.Seats = e.Seats
+	l.mark()
+}
+
+func (t *Tenant) applyKeyRotated(e *LicenseKeyRotated) {
+	l := t.mustLicense(e.License)
+	if t.keys[e.Key.ID] != nil {
+		broken("key %s of %s given out twice", e.Key.ID, t.ID)
+	}
+	delete(t.keys, l.OldKey.ID) // at most two open a license
+	l.OldKey, l.OldKeyUntil, l.Key = l.Key, e.OldUntil, e.Key
 	t.keys[e.Key.ID] = l
 }
 
@@ -149,13 +180,15 @@ func (t *Tenant) mustLicense(id LicenseID) *License {
 	return l
 }
 
-// IssueLicense gives the tenant a license. Refused: tenant_not_found.
+// IssueLicense gives the tenant a license.
+//
+// Refused, the first that applies: tenant_not_found, policy_invalid.
 type IssueLicense struct {
-	License      LicenseID // new
-	Product      string
-	Seats        int
-	LeaseSeconds int
-	Key          LicenseKey // new
+	License LicenseID // new
+	Product string
+	Seats   int
+	Policy
+	Key LicenseKey // new
 }
 
 // Decide implements Command.
@@ -163,33 +196,35 @@ func (c IssueLicense) Decide(t *Tenant, _ Moment) ([]Event, error) {
 	if err := t.mustExist(); err != nil {
 		return nil, err
 	}
-	return []Event{&LicenseIssued{
-		License: c.License, Product: c.Product, Seats: c.Seats, LeaseSeconds: c.LeaseSeconds, Key: c.Key,
-	}}, nil
+	if err := c.Policy.check(); err != nil {
+		return nil, err
+	}
+	return []Event{&LicenseIssued{License: c.License, Product: c.Product, Seats: c.Seats, Policy: c.Policy, Key: c.Key}}, nil
 }
 
 // Answer implements Command.
 func (c IssueLicense) Answer(t *Tenant, _ []Event) Answer { return licenseAnswer(t, c.License, true) }
 
-// ResizeLicense changes the number of seats; the present number leaves nothing.
+// RotateKey gives the license another key. The present one opens it for Overlap longer; one from before that no more.
 //
 // Refused, the first that applies: tenant_not_found, license_not_found, license_already_revoked.
-type ResizeLicense struct {
+type RotateKey struct {
 	License LicenseID
-	Seats   int
+	Key     LicenseKey    // new
+	Overlap time.Duration // 0: the present key is of no use any more
 }
 
 // Decide implements Command.
-func (c ResizeLicense) Decide(t *Tenant, _ Moment) ([]Event, error) {
+func (c RotateKey) Decide(t *Tenant, now Moment) ([]Event, error) {
 	l, err := t.changeable(c.License)
-	if err != nil || l.Seats == c.Seats {
+	if err != nil {
 		return nil, err
 	}
-	return []Event{&LicenseResized{License: c.License, Seats: c.Seats, Was: l.Seats}}, nil
+	return []Event{&LicenseKeyRotated{License: c.License, Key: c.Key, OldKey: l.Key.ID, OldUntil: now.At.Add(c.Overlap)}}, nil
 }
 
 // Answer implements Command.
-func (c ResizeLicense) Answer(t *Tenant, _ []Event) Answer { return licenseAnswer(t, c.License, false) }
+func (c RotateKey) Answer(t *Tenant, _ []Event) Answer { return licenseAnswer(t, c.License, true) }
 
 // SuspendLicense stops a license; a suspended one stays as it is.
 //

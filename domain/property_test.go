@@ -73,8 +73,9 @@ func (h *history) play(c domain.Command) {
 func (h *history) apply(c domain.Command, e domain.Event) {
 	if acquired, ok := e.(*domain.SeatAcquired); ok {
 		l := h.model.license(acquired.License)
-		if active := len(h.model.active(acquired.License)); active >= l.seats {
-			h.fatalf(c, "seat acquired while %d of %d are in use", active, l.seats)
+		running := h.model.active(acquired.License)
+		if code := l.refuses(running, acquired.Holder); code != "" {
+			h.fatalf(c, "seat acquired with %d of %d in use: %s", l.taken(running), l.limit(), code)
 		}
 		if fence := h.tenant.Version + 1; fence <= h.fences[l.id] {
 			h.fatalf(c, "fence %d after %d", fence, h.fences[l.id])
@@ -111,7 +112,7 @@ func (h *history) checkRecall(c domain.Command, events []domain.Event) {
 		return
 	}
 	switch c.(type) {
-	case domain.HeartbeatSeats, domain.ReleaseSeats, domain.ExpireSeats:
+	case domain.HeartbeatSeats, domain.ReleaseSeats, domain.ExpireSeats, domain.EvictLease, domain.ReleaseHolder:
 		return
 	}
 	want := c.Answer(h.tenant, events)
@@ -121,11 +122,15 @@ func (h *history) checkRecall(c domain.Command, events []domain.Event) {
 }
 
 // checkRepeat checks that a command repeated at once adds nothing. A refused acquire adds its denial, each time. A license
-// is issued once under an id, so that has no repeat, and expiring in parts goes on.
+// is issued and a key given out once under an id, so these have no repeat, and what is done in parts goes on.
 func (h *history) checkRepeat(c domain.Command, code domain.Code) {
 	switch c := c.(type) {
-	case domain.IssueLicense:
+	case domain.IssueLicense, domain.RotateKey:
 		return
+	case domain.ReleaseHolder:
+		if c.Max < 100 {
+			return
+		}
 	case domain.ExpireSeats:
 		if c.Max < 100 {
 			return
@@ -278,6 +283,9 @@ func (h *history) command() domain.Command {
 	}
 	h.ids++
 	id := fmt.Sprint(h.ids)
+	if h.model.license(license) != nil && rapid.IntRange(0, 7).Draw(t, "of the policy") == 0 {
+		return h.policyCommand(license, id, someLeases)
+	}
 	kind := rapid.IntRange(0, 49).Draw(t, "command")
 	switch {
 	case !h.model.exists && kind < 45:
@@ -285,23 +293,35 @@ func (h *history) command() domain.Command {
 	case h.model.license(license) == nil && kind < 47:
 		return domain.IssueLicense{
 			License: license, Product: "cad", Seats: rapid.IntRange(0, 3).Draw(t, "seats"),
-			LeaseSeconds: rapid.SampledFrom([]int{1, 3, 10, 30}).Draw(t, "lease"),
-			Key:          domain.LicenseKey{ID: domain.KeyID("key" + id), Hash: []byte{1}},
+			Policy: h.policy(true).Of(domain.Policy{Trial: rapid.Bool().Draw(t, "trial")}),
+			Key:    domain.LicenseKey{ID: domain.KeyID("key" + id), Hash: []byte{1}},
 		}
 	case kind < 20:
-		return domain.AcquireSeat{License: license, Lease: domain.LeaseID("l" + id), Holder: domain.Holder{
-			User:    rapid.SampledFrom([]domain.Pseudonym{"alice", "bob", "carol"}).Draw(t, "user"),
-			Machine: "desk",
-			Process: rapid.SampledFrom([]domain.Pseudonym{"", "", "p"}).Draw(t, "process"),
-		}}
+		return domain.AcquireSeat{
+			License: license, Lease: domain.LeaseID("l" + id),
+			Holder: domain.Holder{
+				User:    rapid.SampledFrom([]domain.Pseudonym{"alice", "bob", "carol"}).Draw(t, "user"),
+				Machine: rapid.SampledFrom([]domain.Pseudonym{"desk", "desk", "lab"}).Draw(t, "machine"),
+				Process: rapid.SampledFrom([]domain.Pseudonym{"", "", "p"}).Draw(t, "process"),
+			},
+			Features: rapid.SampledFrom([][]string{nil, nil, nil, {"cam"}, {"cam", "sim"}}).Draw(t, "features"),
+		}
 	case kind < 31:
-		return domain.HeartbeatSeats{License: license, Leases: someLeases()}
+		leases, fence := someLeases(), uint64(0)
+		if rapid.IntRange(0, 5).Draw(t, "with a fence") == 0 {
+			leases, fence = leases[:1], uint64(rapid.IntRange(1, 9).Draw(t, "fence"))
+		}
+		return domain.HeartbeatSeats{License: license, Leases: leases, Fence: fence}
 	case kind < 36:
-		return domain.ReleaseSeats{License: license, Leases: someLeases()}
+		leases, fence := someLeases(), uint64(0)
+		if rapid.IntRange(0, 5).Draw(t, "with a fence") == 0 {
+			leases, fence = leases[:1], uint64(rapid.IntRange(1, 9).Draw(t, "fence"))
+		}
+		return domain.ReleaseSeats{License: license, Leases: leases, Fence: fence}
 	case kind < 39:
 		return domain.ExpireSeats{Max: rapid.SampledFrom([]int{1, 2, 100}).Draw(t, "max")}
 	case kind < 42:
-		return domain.ResizeLicense{License: license, Seats: rapid.IntRange(0, 3).Draw(t, "seats")}
+		return domain.ChangeLicense{License: license, Seats: new(rapid.IntRange(0, 3).Draw(t, "seats"))}
 	case kind < 43:
 		return domain.SuspendLicense{License: license, Reason: "r"}
 	case kind < 45:
@@ -316,16 +336,87 @@ func (h *history) command() domain.Command {
 	return domain.RevokeLicense{License: license, Reason: "r"}
 }
 
+// policy draws a change of a policy, or a whole one.
+func (h *history) policy(whole bool) domain.PolicyChange {
+	t := h.t
+	var c domain.PolicyChange
+	some := func() bool { return rapid.IntRange(0, 3).Draw(t, "say") == 0 }
+	if whole || some() {
+		c.LeaseSeconds = new(rapid.SampledFrom([]int{1, 3, 10, 30}).Draw(t, "lease"))
+	}
+	if some() {
+		c.SeatPer = new(rapid.SampledFrom([]domain.SeatPer{domain.SeatPerProcess, domain.SeatPerMachine, domain.SeatPerUser}).Draw(t, "per"))
+	}
+	if some() {
+		c.Overage = new(rapid.SampledFrom([]domain.Overage{domain.OverageNone, domain.OveragePercent, domain.OverageUnlimited}).Draw(t, "overage"))
+		if *c.Overage == domain.OveragePercent {
+			c.OveragePercent = new(rapid.SampledFrom([]int{34, 50, 100}).Draw(t, "percent"))
+		}
+	}
+	if some() {
+		c.ReviveSeconds = new(rapid.SampledFrom([]int{0, 1, 10}).Draw(t, "revive"))
+	}
+	if some() {
+		c.MaxPerUser = new(rapid.IntRange(0, 2).Draw(t, "per user"))
+	}
+	if some() {
+		c.MaxPerMachine = new(rapid.IntRange(0, 2).Draw(t, "per machine"))
+	}
+	if some() {
+		c.Features = new(rapid.SampledFrom([][]string{nil, {"cam"}, {"sim", "cam"}}).Draw(t, "features"))
+	}
+	if some() {
+		c.OnShrink = new(rapid.SampledFrom([]domain.OnShrink{domain.ShrinkDrains, domain.ShrinkEvictsNewest}).Draw(t, "shrink"))
+	}
+	if rapid.IntRange(0, 11).Draw(t, "starts") == 0 {
+		c.StartsAt = new(day.Add(time.Duration(rapid.IntRange(0, 60).Draw(t, "at")) * time.Second))
+	}
+	if rapid.IntRange(0, 11).Draw(t, "expires") == 0 {
+		c.ExpiresAt = new(day.Add(time.Duration(rapid.IntRange(0, 200).Draw(t, "at")) * time.Second))
+	}
+	return c
+}
+
+func (h *history) policyCommand(license domain.LicenseID, id string, someLeases func() []domain.LeaseID) domain.Command {
+	t := h.t
+	switch rapid.IntRange(0, 9).Draw(t, "policy command") {
+	case 0:
+		c := domain.RenewLicense{License: license}
+		if rapid.Bool().Draw(t, "ends") {
+			c.ExpiresAt = day.Add(time.Duration(rapid.IntRange(0, 300).Draw(t, "at")) * time.Second)
+		}
+		return c
+	case 1:
+		return domain.ConvertTrial{License: license}
+	case 2:
+		return domain.RotateKey{License: license, Key: domain.LicenseKey{ID: domain.KeyID("key" + id), Hash: []byte{1}}, Overlap: time.Minute}
+	case 3:
+		return domain.EvictLease{License: license, Lease: someLeases()[0], Reason: "r"}
+	case 4:
+		c := domain.ReleaseHolder{Max: rapid.SampledFrom([]int{1, 100}).Draw(t, "max")}
+		if rapid.Bool().Draw(t, "of a user") {
+			c.User = "alice"
+		} else {
+			c.Machine = "lab"
+		}
+		return c
+	}
+	return domain.ChangeLicense{License: license, Policy: h.policy(false)}
+}
+
 // view is all that can be seen of a tenant, so that two can be compared. NextDue is left out: it may be early.
 type view struct {
-	Name     string
-	Status   domain.TenantStatus
-	Version  uint64
-	Licenses map[domain.LicenseID]licenseView
+	Name       string
+	Status     domain.TenantStatus
+	Version    uint64
+	SeatsInUse int
+	Licenses   map[domain.LicenseID]licenseView
 }
 
 type licenseView struct {
 	Seats, InUse int
+	Policy       string
+	Key, OldKey  domain.KeyID
 	Status       domain.LicenseStatus
 	Active       []domain.LeaseID // sorted
 	Leases       map[domain.LeaseID]leaseView
@@ -335,21 +426,22 @@ type leaseView struct {
 	Holder                       domain.Holder
 	State                        domain.LeaseState
 	Fence                        uint64
+	Overage                      bool
 	AcquiredAt, ExpiresAt, Ended time.Time
 }
 
 func (h *history) view(t *domain.Tenant) view {
-	v := view{Name: t.Name, Status: t.Status, Version: t.Version, Licenses: map[domain.LicenseID]licenseView{}}
+	v := view{Name: t.Name, Status: t.Status, Version: t.Version, SeatsInUse: t.SeatsInUse, Licenses: map[domain.LicenseID]licenseView{}}
 	t.Licenses(func(l *domain.License) {
-		if t.License(l.ID) != l || t.LicenseByKey(l.Key.ID) != l {
+		if t.License(l.ID) != l || t.LicenseByKey(l.Key.ID) != l || (l.OldKey.ID != "" && t.LicenseByKey(l.OldKey.ID) != l) {
 			h.t.Fatalf("license %s is not found by its id or its key", l.ID)
 		}
-		lv := licenseView{Seats: l.Seats, InUse: l.InUse, Status: l.Status, Leases: map[domain.LeaseID]leaseView{}}
+		lv := licenseView{Seats: l.Seats, InUse: l.InUse, Policy: policyText(l.Policy), Key: l.Key.ID, OldKey: l.OldKey.ID, Status: l.Status, Leases: map[domain.LeaseID]leaseView{}}
 		l.Leases(func(lease domain.Lease) { lv.Active = append(lv.Active, lease.ID) })
 		slices.Sort(lv.Active)
 		for _, m := range h.model.leases {
 			if lease, ok := l.Lease(m.id); ok {
-				lv.Leases[m.id] = leaseView{lease.Holder, lease.State, lease.Fence, lease.AcquiredAt, lease.ExpiresAt, lease.EndedAt}
+				lv.Leases[m.id] = leaseView{lease.Holder, lease.State, lease.Fence, lease.Overage, lease.AcquiredAt, lease.ExpiresAt, lease.EndedAt}
 			}
 		}
 		v.Licenses[l.ID] = lv
@@ -367,16 +459,117 @@ type model struct {
 }
 
 type modelLicense struct {
-	id     domain.LicenseID
-	seats  int
-	lease  time.Duration
-	status domain.LicenseStatus
+	id          domain.LicenseID
+	seats       int
+	policy      domain.Policy
+	status      domain.LicenseStatus
+	key, oldKey domain.KeyID
+	evictFrom   uint64 // seats taken from here on no longer fit; 0: all do
 }
 
 type modelLease struct {
 	id      domain.LeaseID
 	license domain.LicenseID
+	seat    uint64 // the fence of the lease that took its seat
 	leaseView
+}
+
+// seatOf is what the leases of one seat have in common.
+func (l *modelLicense) seatOf(h domain.Holder) any {
+	switch l.policy.SeatPer {
+	case domain.SeatPerUser:
+		return h.User
+	case domain.SeatPerMachine:
+		return h.Machine
+	}
+	return h
+}
+
+func (l *modelLicense) taken(running []*modelLease) int {
+	seats := map[any]bool{}
+	for _, lease := range running {
+		seats[l.seatOf(lease.Holder)] = true
+	}
+	return len(seats)
+}
+
+func (l *modelLicense) limit() int {
+	switch l.policy.Overage {
+	case domain.OveragePercent:
+		return l.seats + l.seats*l.policy.OveragePercent/100
+	case domain.OverageUnlimited:
+		return 1 << 60
+	}
+	return l.seats
+}
+
+func (l *modelLicense) shares(running []*modelLease, h domain.Holder) bool {
+	return slices.ContainsFunc(running, func(r *modelLease) bool { return l.seatOf(r.Holder) == l.seatOf(h) })
+}
+
+// refuses says why a holder gets no lease beside those that run.
+func (l *modelLicense) refuses(running []*modelLease, h domain.Holder) domain.Code {
+	users, machines := 0, 0
+	for _, r := range running {
+		if r.Holder.User == h.User {
+			users++
+		}
+		if r.Holder.Machine == h.Machine {
+			machines++
+		}
+	}
+	switch {
+	case l.policy.MaxPerUser > 0 && users >= l.policy.MaxPerUser:
+		return domain.UserLimitReached
+	case l.policy.MaxPerMachine > 0 && machines >= l.policy.MaxPerMachine:
+		return domain.MachineLimitReached
+	case !l.shares(running, h) && l.taken(running) >= l.limit():
+		return domain.NoSeatAvailable
+	}
+	return ""
+}
+
+func (l *modelLicense) notValid(now time.Time) (domain.Code, time.Time) {
+	switch {
+	case now.Before(l.policy.StartsAt):
+		return domain.LicenseNotStarted, l.policy.StartsAt
+	case !l.policy.ExpiresAt.IsZero() && !now.Before(l.policy.ExpiresAt):
+		return domain.LicenseExpired, l.policy.ExpiresAt
+	}
+	return "", time.Time{}
+}
+
+// until is how long a lease runs from now; grace is whole days, which these histories do not last.
+func (l *modelLicense) until(now time.Time) time.Time {
+	until := now.Add(time.Duration(l.policy.LeaseSeconds) * time.Second)
+	if end := l.policy.ExpiresAt; !end.IsZero() && l.policy.GraceDays == 0 && end.Before(until) {
+		return end
+	}
+	return until
+}
+
+// shrink notes which seats no longer fit.
+func (m *model) shrink(l *modelLicense) {
+	l.evictFrom = 0
+	var seats []uint64
+	for _, lease := range m.active(l.id) {
+		seats = append(seats, lease.seat)
+	}
+	slices.Sort(seats)
+	if seats = slices.Compact(seats); len(seats) > l.limit() {
+		l.evictFrom = seats[l.limit()]
+	}
+}
+
+// sit gives a lease the seat that it shares, or one of its own.
+func (m *model) sit(lease *modelLease) {
+	lease.seat = lease.Fence
+	l := m.license(lease.license)
+	for _, other := range m.active(l.id) {
+		if other != lease && l.seatOf(other.Holder) == l.seatOf(lease.Holder) {
+			lease.seat = other.seat
+		}
+	}
 }
 
 func (m *model) license(id domain.LicenseID) *modelLicense {
@@ -409,7 +602,7 @@ func (m *model) active(license domain.LicenseID) []*modelLease {
 
 // runsOut is the end of a lease, or a third of its length after the take-over.
 func (m *model) runsOut(l *modelLease, now domain.Moment) time.Time {
-	grace := now.Epoch.Add(max(time.Second, (m.license(l.license).lease / 3).Truncate(time.Second)))
+	grace := now.Epoch.Add(max(time.Second, time.Duration(m.license(l.license).policy.LeaseSeconds/3)*time.Second))
 	if grace.After(l.ExpiresAt) {
 		return grace
 	}
@@ -449,7 +642,10 @@ func (m *model) decide(c domain.Command, now domain.Moment) ([]domain.Event, dom
 	case domain.ReinstateTenant:
 		return one(m.suspended, &domain.TenantReinstated{Reason: c.Reason})
 	case domain.IssueLicense:
-		return one(true, &domain.LicenseIssued{License: c.License, Product: c.Product, Seats: c.Seats, LeaseSeconds: c.LeaseSeconds, Key: c.Key})
+		if contradicts(c.Policy) {
+			return nil, domain.PolicyInvalid
+		}
+		return one(true, &domain.LicenseIssued{License: c.License, Product: c.Product, Seats: c.Seats, Policy: c.Policy, Key: c.Key})
 	}
 	var events []domain.Event
 	overdue := m.overdue(now)
@@ -462,11 +658,26 @@ func (m *model) decide(c domain.Command, now domain.Moment) ([]domain.Event, dom
 	if isExpire {
 		return events, ""
 	}
+	if c, ok := c.(domain.ReleaseHolder); ok {
+		var leases []*modelLease
+		for _, l := range m.leases {
+			if l.State == domain.LeaseStateActive && (l.Holder.User == c.User || l.Holder.Machine == c.Machine) && now.At.Before(m.runsOut(l, now)) {
+				leases = append(leases, l)
+			}
+		}
+		slices.SortStableFunc(leases, func(a, b *modelLease) int {
+			return cmp.Or(cmp.Compare(a.license, b.license), cmp.Compare(a.Fence, b.Fence))
+		})
+		for _, l := range leases[:min(c.Max, len(leases))] {
+			events = append(events, &domain.SeatReleased{License: l.license, Lease: l.id})
+		}
+		return events, ""
+	}
 	license := m.license(licenseOf(c))
 	if license == nil {
 		return nil, domain.LicenseNotFound
 	}
-	if change, code, isChange := m.change(license, c); isChange {
+	if change, code, isChange := m.change(license, c, now); isChange {
 		return change, code
 	}
 	return m.seat(license, c, now, events)
@@ -476,12 +687,29 @@ func licenseOf(c domain.Command) domain.LicenseID {
 	return domain.LicenseID(reflect.ValueOf(c).FieldByName("License").String())
 }
 
-func (m *model) change(l *modelLicense, c domain.Command) ([]domain.Event, domain.Code, bool) {
+func (m *model) change(l *modelLicense, c domain.Command, now domain.Moment) ([]domain.Event, domain.Code, bool) {
 	var events []domain.Event
 	var code domain.Code
 	switch c := c.(type) {
-	case domain.ResizeLicense:
-		events, code = one(c.Seats != l.seats, &domain.LicenseResized{License: l.id, Seats: c.Seats, Was: l.seats})
+	case domain.ChangeLicense:
+		if policy := c.Policy.Of(l.policy); policyText(policy) != policyText(l.policy) {
+			if code = domain.PolicyInvalid; !contradicts(policy) {
+				events, code = one(true, &domain.PolicyChanged{License: l.id, Policy: policy, Was: l.policy})
+			}
+		}
+		if c.Seats != nil && code == "" && *c.Seats != l.seats {
+			events = append(events, &domain.LicenseResized{License: l.id, Seats: *c.Seats, Was: l.seats})
+		}
+	case domain.RenewLicense:
+		policy := l.policy
+		policy.ExpiresAt = c.ExpiresAt
+		if code = domain.PolicyInvalid; !contradicts(policy) || c.ExpiresAt.Equal(l.policy.ExpiresAt) {
+			events, code = one(!c.ExpiresAt.Equal(l.policy.ExpiresAt), &domain.LicenseRenewed{License: l.id, ExpiresAt: c.ExpiresAt, Was: l.policy.ExpiresAt})
+		}
+	case domain.ConvertTrial:
+		events, code = one(l.policy.Trial, &domain.TrialConverted{License: l.id})
+	case domain.RotateKey:
+		events, code = one(true, &domain.LicenseKeyRotated{License: l.id, Key: c.Key, OldKey: l.key, OldUntil: now.At.Add(c.Overlap)})
 	case domain.SuspendLicense:
 		events, code = one(l.status != domain.LicenseOnSuspense, &domain.LicenseSuspended{License: l.id, Reason: c.Reason})
 	case domain.ReinstateLicense:
@@ -496,6 +724,10 @@ func (m *model) change(l *modelLicense, c domain.Command) ([]domain.Event, domai
 		return nil, domain.LicenseUnchangeable, true
 	}
 	return events, code, true
+}
+
+func contradicts(p domain.Policy) bool {
+	return !p.StartsAt.IsZero() && !p.ExpiresAt.IsZero() && !p.ExpiresAt.After(p.StartsAt)
 }
 
 func one(happens bool, e domain.Event) ([]domain.Event, domain.Code) {
@@ -531,35 +763,99 @@ func (m *model) seat(l *modelLicense, c domain.Command, now domain.Moment, event
 		}
 		return found
 	}
+	isExpired := func(lease *modelLease) bool { // or does now
+		return lease.State == domain.LeaseStateExpired || (lease.State == domain.LeaseStateActive && !now.At.Before(m.runsOut(lease, now)))
+	}
 	switch c := c.(type) {
 	case domain.AcquireSeat:
 		held := slices.ContainsFunc(running, func(r *modelLease) bool { return r.Holder == c.Holder })
-		denied := &domain.SeatDenied{License: l.id, Holder: c.Holder, Reason: off, Seats: l.seats, InUse: len(running)}
-		switch {
-		case off == "" && held:
-			return nil, ""
-		case off == "" && len(running) < l.seats:
-			return append(events, &domain.SeatAcquired{License: l.id, Lease: c.Lease, Holder: c.Holder, ExpiresAt: now.At.Add(l.lease)}), ""
-		case off == "":
-			wait := l.lease
+		denied := &domain.SeatDenied{License: l.id, Holder: c.Holder, Reason: off, Seats: l.seats, InUse: l.taken(running)}
+		if off == "" {
+			for _, f := range c.Features {
+				if denied.Feature == "" && !slices.Contains(l.policy.Features, f) {
+					denied.Reason, denied.Feature = domain.FeatureNotEntitled, f
+				}
+			}
+		}
+		if denied.Reason == "" {
+			if held {
+				return nil, ""
+			}
+			denied.Reason, denied.ValidAt = l.notValid(now.At)
+		}
+		if denied.Reason == "" {
+			denied.Reason = l.refuses(running, c.Holder)
+		}
+		switch denied.Reason {
+		case "":
+			overage := !l.shares(running, c.Holder) && l.taken(running) >= l.seats
+			return append(events, &domain.SeatAcquired{
+				License: l.id, Lease: c.Lease, Holder: c.Holder, ExpiresAt: l.until(now.At), Overage: overage, Features: c.Features,
+			}), ""
+		case domain.UserLimitReached:
+			denied.Limit = l.policy.MaxPerUser
+		case domain.MachineLimitReached:
+			denied.Limit = l.policy.MaxPerMachine
+		case domain.NoSeatAvailable:
+			wait := time.Duration(l.policy.LeaseSeconds) * time.Second
 			for _, lease := range running {
 				wait = min(wait, m.runsOut(lease, now).Sub(now.At))
 			}
-			denied.Reason, denied.RetryAfterSeconds = domain.NoSeatAvailable, int((wait + time.Second - 1).Truncate(time.Second).Seconds())
+			denied.RetryAfterSeconds = max(1, int((wait + time.Second - 1).Truncate(time.Second).Seconds()))
 		}
 		return append(events, denied), denied.Reason
 	case domain.HeartbeatSeats:
 		if off != "" && off != domain.LicenseIsGone {
 			return nil, off
 		}
-		end := now.At.Add(l.lease)
-		ids := slices.DeleteFunc(named(c.Leases), func(id domain.LeaseID) bool { return m.lease(l.id, id).ExpiresAt.Equal(end) })
-		if len(ids) > 0 {
-			events = append(events, &domain.SeatHeartbeat{License: l.id, Leases: ids, ExpiresAt: end})
+		end := l.until(now.At)
+		var evicted, revived, renewed, seen []domain.LeaseID
+		for _, id := range c.Leases {
+			lease := m.lease(l.id, id)
+			if lease == nil || slices.Contains(seen, id) || (c.Fence != 0 && c.Fence != lease.Fence) {
+				continue
+			}
+			seen = append(seen, id)
+			if slices.Contains(running, lease) {
+				switch {
+				case l.policy.OnShrink == domain.ShrinkEvictsNewest && l.evictFrom != 0 && lease.seat >= l.evictFrom && l.taken(running) > l.limit():
+					evicted = append(evicted, id)
+					running = slices.DeleteFunc(running, func(r *modelLease) bool { return r == lease })
+				case !lease.ExpiresAt.Equal(end) && end.After(now.At):
+					renewed = append(renewed, id)
+				}
+				continue
+			}
+			ended := lease.Ended
+			if lease.State == domain.LeaseStateActive {
+				ended = now.At
+			}
+			late := now.At.Sub(ended) > time.Duration(l.policy.ReviveSeconds)*time.Second
+			over, _ := l.notValid(now.At)
+			holds := slices.ContainsFunc(running, func(r *modelLease) bool { return r.Holder == lease.Holder })
+			if l.policy.ReviveSeconds > 0 && isExpired(lease) && !late && over == "" && !holds && l.refuses(running, lease.Holder) == "" {
+				revived = append(revived, id)
+				running = append(running, lease)
+			}
+		}
+		if len(evicted) > 0 {
+			events = append(events, &domain.SeatEvicted{License: l.id, Leases: evicted, Cause: domain.EvictedByShrink})
+		}
+		if len(revived) > 0 {
+			events = append(events, &domain.SeatRevived{License: l.id, Leases: revived, ExpiresAt: end})
+		}
+		if len(renewed) > 0 {
+			events = append(events, &domain.SeatHeartbeat{License: l.id, Leases: renewed, ExpiresAt: end})
+		}
+	case domain.EvictLease:
+		if ids := named([]domain.LeaseID{c.Lease}); len(ids) > 0 {
+			events = append(events, &domain.SeatEvicted{License: l.id, Leases: ids, Cause: domain.EvictedByOperator, Reason: c.Reason})
 		}
 	case domain.ReleaseSeats:
 		for _, id := range named(c.Leases) {
-			events = append(events, &domain.SeatReleased{License: l.id, Lease: id})
+			if c.Fence == 0 || m.lease(l.id, id).Fence == c.Fence {
+				events = append(events, &domain.SeatReleased{License: l.id, Lease: id})
+			}
 		}
 	}
 	return events, ""
@@ -578,9 +874,29 @@ func (m *model) apply(at time.Time, event domain.Event) {
 	case *domain.TenantReinstated:
 		m.suspended = false
 	case *domain.LicenseIssued:
-		m.licenses = append(m.licenses, &modelLicense{e.License, e.Seats, time.Duration(e.LeaseSeconds) * time.Second, domain.LicenseActive})
+		m.licenses = append(m.licenses, &modelLicense{id: e.License, seats: e.Seats, policy: e.Policy, status: domain.LicenseActive, key: e.Key.ID})
 	case *domain.LicenseResized:
 		m.license(e.License).seats = e.Seats
+		m.shrink(m.license(e.License))
+	case *domain.PolicyChanged:
+		l := m.license(e.License)
+		l.policy = e.Policy
+		for _, lease := range m.active(l.id) { // they are in the order of their fences
+			lease.seat = lease.Fence
+			for _, other := range m.active(l.id) {
+				if l.seatOf(other.Holder) == l.seatOf(lease.Holder) {
+					lease.seat = min(lease.seat, other.Fence)
+				}
+			}
+		}
+		m.shrink(l)
+	case *domain.LicenseRenewed:
+		m.license(e.License).policy.ExpiresAt = e.ExpiresAt
+	case *domain.TrialConverted:
+		m.license(e.License).policy.Trial = false
+	case *domain.LicenseKeyRotated:
+		l := m.license(e.License)
+		l.key, l.oldKey = e.Key.ID, l.key
 	case *domain.LicenseSuspended:
 		m.license(e.License).status = domain.LicenseOnSuspense
 	case *domain.LicenseReinstated:
@@ -591,9 +907,21 @@ func (m *model) apply(at time.Time, event domain.Event) {
 		}
 		m.license(e.License).status = domain.LicenseOver
 	case *domain.SeatAcquired:
-		m.leases = append(m.leases, &modelLease{e.Lease, e.License, leaseView{
-			Holder: e.Holder, State: domain.LeaseStateActive, Fence: m.version, AcquiredAt: at, ExpiresAt: e.ExpiresAt,
-		}})
+		lease := &modelLease{id: e.Lease, license: e.License, leaseView: leaseView{
+			Holder: e.Holder, State: domain.LeaseStateActive, Fence: m.version, Overage: e.Overage, AcquiredAt: at, ExpiresAt: e.ExpiresAt,
+		}}
+		m.leases = append(m.leases, lease)
+		m.sit(lease)
+	case *domain.SeatRevived:
+		for _, id := range e.Leases {
+			lease := m.lease(e.License, id)
+			lease.State, lease.ExpiresAt, lease.Ended = domain.LeaseStateActive, e.ExpiresAt, time.Time{}
+			m.sit(lease)
+		}
+	case *domain.SeatEvicted:
+		for _, id := range e.Leases {
+			end(m.lease(e.License, id), domain.LeaseStateEvicted)
+		}
 	case *domain.SeatHeartbeat:
 		for _, id := range e.Leases {
 			m.lease(e.License, id).ExpiresAt = e.ExpiresAt
@@ -614,7 +942,7 @@ func (m *model) view() view {
 		v.Status = domain.TenantOnSuspense
 	}
 	for _, l := range m.licenses {
-		lv := licenseView{Seats: l.seats, Status: l.status, Leases: map[domain.LeaseID]leaseView{}}
+		lv := licenseView{Seats: l.seats, Policy: policyText(l.policy), Key: l.key, OldKey: l.oldKey, Status: l.status, Leases: map[domain.LeaseID]leaseView{}}
 		for _, lease := range m.leases {
 			if lease.license == l.id {
 				lv.Leases[lease.id] = lease.leaseView
@@ -624,7 +952,8 @@ func (m *model) view() view {
 			lv.Active = append(lv.Active, lease.id)
 		}
 		slices.Sort(lv.Active)
-		lv.InUse = len(lv.Active)
+		lv.InUse = l.taken(m.active(l.id))
+		v.SeatsInUse += lv.InUse
 		v.Licenses[l.id] = lv
 	}
 	return v
@@ -649,7 +978,7 @@ func TestReplayRemembersTheSameLeases(t *testing.T) {
 		}
 		id := func(i int) domain.LeaseID { return domain.LeaseID(fmt.Sprint("l", i)) }
 		apply(&domain.TenantCreated{Tenant: "acme"})
-		apply(&domain.LicenseIssued{License: "lic1", Seats: seats, LeaseSeconds: 1000})
+		apply(&domain.LicenseIssued{License: "lic1", Seats: seats, Policy: domain.Policy{LeaseSeconds: 1000}})
 		for i := range seats {
 			now.At = now.At.Add(time.Second)
 			do(domain.AcquireSeat{License: "lic1", Lease: id(i), Holder: domain.Holder{User: domain.Pseudonym(id(i))}})
@@ -658,7 +987,7 @@ func TestReplayRemembersTheSameLeases(t *testing.T) {
 		for _, i := range rapid.SliceOfN(rapid.IntRange(0, seats-1), 0, seats).Draw(t, "renewed") {
 			do(domain.HeartbeatSeats{License: "lic1", Leases: []domain.LeaseID{id(i)}})
 		}
-		do(domain.ResizeLicense{License: "lic1", Seats: 0})
+		do(domain.ChangeLicense{License: "lic1", Seats: new(0)})
 		now.At = now.At.Add(time.Duration(rapid.IntRange(0, 140).Draw(t, "later")) * time.Second)
 		do(domain.AcquireSeat{License: "lic1", Lease: "more", Holder: domain.Holder{User: "more"}})
 		do(domain.RevokeLicense{License: "lic1"})
@@ -679,7 +1008,7 @@ func TestLeasesExpireInOrder(t *testing.T) {
 		const seats = 40
 		tenant, now := domain.NewTenant("acme"), domain.Moment{At: day}
 		tenant.Apply(day, &domain.TenantCreated{Tenant: "acme"})
-		tenant.Apply(day, &domain.LicenseIssued{License: "lic1", Seats: seats, LeaseSeconds: 1000})
+		tenant.Apply(day, &domain.LicenseIssued{License: "lic1", Seats: seats, Policy: domain.Policy{LeaseSeconds: 1000}})
 		end := map[domain.LeaseID]int{}
 		for _, i := range rapid.Permutation(numbers(seats)).Draw(t, "ends") {
 			id := domain.LeaseID(fmt.Sprint("l", i))

@@ -13,6 +13,14 @@ func Recall(t *Tenant, events []Event) (Answer, *Rejection, bool) {
 		return licenseAnswer(t, e.License, true), nil, true
 	case *LicenseResized:
 		return licenseAnswer(t, e.License, false), nil, true
+	case *PolicyChanged:
+		return licenseAnswer(t, e.License, false), nil, true
+	case *LicenseRenewed:
+		return licenseAnswer(t, e.License, false), nil, true
+	case *TrialConverted:
+		return licenseAnswer(t, e.License, false), nil, true
+	case *LicenseKeyRotated:
+		return licenseAnswer(t, e.License, true), nil, true
 	case *LicenseSuspended:
 		return licenseAnswer(t, e.License, false), nil, true
 	case *LicenseReinstated:

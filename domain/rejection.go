@@ -18,6 +18,16 @@ const (
 	LeaseExpired    Code = "lease_expired"
 	LeaseReleased   Code = "lease_released"
 	LeaseRevoked    Code = "lease_revoked"
+	LeaseEvicted    Code = "lease_evicted"
+	// FenceIsStale refuses a call that names a lease with the fence of another.
+	FenceIsStale Code = "fence_stale"
+
+	FeatureNotEntitled  Code = "feature_not_entitled"
+	LicenseNotStarted   Code = "license_not_started"
+	LicenseExpired      Code = "license_expired"
+	UserLimitReached    Code = "user_limit_reached"
+	MachineLimitReached Code = "machine_limit_reached"
+	PolicyInvalid       Code = "policy_invalid"
 	// LicenseUnchangeable refuses to change a revoked license, where LicenseIsGone refuses to use one.
 	LicenseUnchangeable Code = "license_already_revoked"
 )

@@ -1,13 +1,19 @@
 package domain
 
-import "time"
+import (
+	"maps"
+	"slices"
+	"time"
+)
 
 // SeatAcquired records that Holder may use one seat of License until ExpiresAt.
 type SeatAcquired struct {
 	License LicenseID `json:"license"`
 	Lease   LeaseID   `json:"lease"`
 	Holder
-	ExpiresAt time.Time `json:"expires_at"` // UTC, exclusive: at this instant the seat is free
+	ExpiresAt time.Time `json:"expires_at"`        // UTC, exclusive: at this instant the seat is free
+	Overage   bool      `json:"overage,omitzero"`  // it took a seat beyond those of the license
+	Features  []string  `json:"features,omitzero"` // those that were asked for
 }
 
 // SeatHeartbeat renews leases of one license until ExpiresAt: all that were renewed in one commit.
@@ -17,7 +23,31 @@ type SeatHeartbeat struct {
 	ExpiresAt time.Time `json:"expires_at"`
 }
 
-// SeatReleased records that the holder gave the seat back.
+// SeatRevived records that leases that had run out go on until ExpiresAt, because of a heartbeat that came late.
+type SeatRevived struct {
+	License   LicenseID `json:"license"`
+	Leases    []LeaseID `json:"leases"`
+	ExpiresAt time.Time `json:"expires_at"`
+}
+
+// SeatEvicted ends leases whose holders did not give them back.
+type SeatEvicted struct {
+	License LicenseID     `json:"license"`
+	Leases  []LeaseID     `json:"leases"`
+	Cause   EvictionCause `json:"cause"`
+	Reason  string        `json:"reason,omitempty"`
+}
+
+// EvictionCause says what ended a lease against the will of its holder.
+type EvictionCause string
+
+// The causes of an eviction.
+const (
+	EvictedByOperator EvictionCause = "operator"
+	EvictedByShrink   EvictionCause = "license_shrunk"
+)
+
+// SeatReleased records that the seat was given back.
 type SeatReleased struct {
 	License LicenseID `json:"license"`
 	Lease   LeaseID   `json:"lease"`
@@ -37,16 +67,24 @@ type SeatDenied struct {
 	Seats             int  `json:"seats"`
 	InUse             int  `json:"in_use"`
 	RetryAfterSeconds int  `json:"retry_after_seconds,omitzero"` // of no_seat_available
+
+	Feature string    `json:"feature,omitzero"`  // of feature_not_entitled: the first that is not
+	Limit   int       `json:"limit,omitzero"`    // of user_limit_reached and machine_limit_reached
+	ValidAt time.Time `json:"valid_at,omitzero"` // of license_not_started and license_expired: when it starts, or ended
 }
 
 func (*SeatAcquired) EventType() string  { return "ai.coditect.seat.acquired.v1" }
 func (*SeatHeartbeat) EventType() string { return "ai.coditect.seat.heartbeat.v1" }
+func (*SeatRevived) EventType() string   { return "ai.coditect.seat.revived.v1" }
+func (*SeatEvicted) EventType() string   { return "ai.coditect.seat.evicted.v1" }
 func (*SeatReleased) EventType() string  { return "ai.coditect.seat.released.v1" }
 func (*SeatExpired) EventType() string   { return "ai.coditect.seat.expired.v1" }
 func (*SeatDenied) EventType() string    { return "ai.coditect.seat.denied.v1" }
 
 func (e *SeatAcquired) EventSubject() string  { return string(e.Lease) }
 func (e *SeatHeartbeat) EventSubject() string { return string(e.License) }
+func (e *SeatRevived) EventSubject() string   { return string(e.License) }
+func (e *SeatEvicted) EventSubject() string   { return string(e.License) }
 func (e *SeatReleased) EventSubject() string  { return string(e.Lease) }
 func (e *SeatExpired) EventSubject() string   { return string(e.Lease) }
 func (e *SeatDenied) EventSubject() string    { return string(e.License) }
@@ -67,6 +105,7 @@ const (
 	LeaseStateReleased LeaseState = "released"
 	LeaseStateExpired  LeaseState = "expired"
 	LeaseStateRevoked  LeaseState = "revoked"
+	LeaseStateEvicted  LeaseState = "evicted"
 )
 
 // Lease is one holder's hold on one seat, from acquire to its end.
@@ -76,6 +115,7 @@ type Lease struct {
 	Fence      uint64 // the tenant's version at its acquire: only grows per license
 	Holder     Holder
 	State      LeaseState
+	Overage    bool // it took a seat beyond those of the license
 	AcquiredAt time.Time
 	ExpiresAt  time.Time // exclusive
 	EndedAt    time.Time // zero while active
@@ -90,6 +130,8 @@ func (l *Lease) rejection() *Rejection {
 		return rejectf(LeaseReleased, "The lease was released; acquire a new seat.")
 	case LeaseStateRevoked:
 		return rejectf(LeaseRevoked, "The license was revoked.")
+	case LeaseStateEvicted:
+		return rejectf(LeaseEvicted, "The seat was taken back; save your work, and acquire a new one.")
 	case LeaseStateActive:
 	}
 	return nil
@@ -97,17 +139,42 @@ func (l *Lease) rejection() *Rejection {
 
 func (t *Tenant) applyAcquired(at time.Time, e *SeatAcquired) {
 	l := t.mustLicense(e.License)
-	if l.InUse >= l.Seats {
-		broken("seat %d of %d acquired on %s", l.InUse+1, l.Seats, l.ID)
-	}
 	_, known := l.leases.find(e.Lease)
-	if _, holds := l.leases.heldBy(e.Holder); known || holds {
-		broken("lease %s, or a second one of its holder, acquired on %s", e.Lease, l.ID)
+	if known {
+		broken("lease %s acquired again on %s", e.Lease, e.License)
 	}
-	l.leases.add(e.Lease, e.Holder, t.Version, at, e.ExpiresAt)
-	l.InUse++
-	t.SeatsInUse++
+	l.mustAdmit(e.Holder)
+	l.leases.add(e.Lease, e.Holder, t.Version, at, e.ExpiresAt, e.Overage)
+	l.enter(e.Holder, t.Version)
+	t.count(l)
 	t.reschedule(l)
+}
+
+func (t *Tenant) applyRevived(e *SeatRevived) {
+	l := t.mustLicense(e.License)
+	for _, id := range e.Leases {
+		n, ok := l.leases.find(id)
+		if !ok || l.leases.record(n).state != stateExpired {
+			broken("lease %s revived, which had not run out on %s", id, e.License)
+		}
+		h := l.leases.record(n).holder()
+		l.mustAdmit(h)
+		l.leases.revive(n, e.ExpiresAt)
+		l.enter(h, l.leases.record(n).fence)
+		t.count(l)
+		t.reschedule(l)
+	}
+}
+
+// mustAdmit holds the promise of all promises: there is a free seat for whoever gets one, and no holder gets two.
+func (l *License) mustAdmit(h Holder) {
+	if _, holds := l.leases.heldBy(h); holds {
+		broken("second lease of a holder on %s", l.ID)
+	}
+	o := occupancy{license: l, inUse: l.InUse}
+	if !o.has(h) && o.inUse >= l.Limit() {
+		broken("seat %d of %d taken on %s", l.InUse+1, l.Limit(), l.ID)
+	}
 }
 
 func (t *Tenant) applyHeartbeat(e *SeatHeartbeat) {
@@ -129,10 +196,11 @@ func (t *Tenant) endLease(at time.Time, license LicenseID, id LeaseID, state Lea
 	if !ok {
 		broken("%s of %s, which is not an active lease of %s", state, id, license)
 	}
+	h := l.leases.record(n).holder()
 	// How many are remembered depends on state alone: every replay remembers the same.
 	l.leases.end(n, state, at, max(endedMin, l.Seats))
-	l.InUse--
-	t.SeatsInUse--
+	l.leave(h)
+	t.count(l)
 	t.reschedule(l)
 }
 
@@ -144,11 +212,13 @@ const endedMin = 256
 // events.
 //
 // Refused, the first that applies: tenant_not_found, license_not_found; and, recorded as SeatDenied: tenant_suspended,
-// license_revoked, license_suspended, no_seat_available.
+// license_revoked, license_suspended, feature_not_entitled; and, unless the holder has a lease already,
+// license_not_started, license_expired, user_limit_reached, machine_limit_reached, no_seat_available.
 type AcquireSeat struct {
-	License LicenseID
-	Lease   LeaseID // new; used when a seat is granted
-	Holder  Holder
+	License  LicenseID
+	Lease    LeaseID // new; used when a seat is granted
+	Holder   Holder
+	Features []string // that the license must entitle to; may be empty
 }
 
 // Decide implements Command.
@@ -159,22 +229,36 @@ func (c AcquireSeat) Decide(t *Tenant, now Moment) ([]Event, error) {
 	}
 	events := t.expire(now, noLimit)
 	expired := expiredOf(events, l.ID)
-	inUse := l.InUse - len(expired)
-	denied := &SeatDenied{License: c.License, Holder: c.Holder, Reason: t.notInForce(l), Seats: l.Seats, InUse: inUse}
+	occupied := l.without(expired)
+	denied := &SeatDenied{License: c.License, Holder: c.Holder, Reason: t.notInForce(l), Seats: l.Seats, InUse: occupied.inUse}
+	if denied.Reason == "" {
+		if denied.Feature = l.lacks(c.Features); denied.Feature != "" {
+			denied.Reason = FeatureNotEntitled
+		}
+	}
 	if denied.Reason == "" {
 		if held, ok := l.leases.heldBy(c.Holder); ok && !expired[l.leases.record(held).id()] {
 			// Not even what ran out elsewhere: from such events nobody could tell later which lease the answer named.
 			return nil, nil
 		}
-		if inUse >= l.Seats {
-			denied.Reason, denied.RetryAfterSeconds = NoSeatAvailable, t.retryAfterSeconds(l, now, expired)
+		if denied.Reason, denied.ValidAt = l.notValid(now.At); denied.Reason == "" {
+			denied.Reason = occupied.refuses(c.Holder)
+		}
+		switch denied.Reason {
+		case UserLimitReached:
+			denied.Limit = l.MaxPerUser
+		case MachineLimitReached:
+			denied.Limit = l.MaxPerMachine
+		case NoSeatAvailable:
+			denied.RetryAfterSeconds = t.retryAfterSeconds(l, now, expired)
 		}
 	}
 	if denied.Reason != "" {
 		return append(events, denied), denied.rejection()
 	}
 	return append(events, &SeatAcquired{
-		License: c.License, Lease: c.Lease, Holder: c.Holder, ExpiresAt: now.At.Add(l.lease()),
+		License: c.License, Lease: c.Lease, Holder: c.Holder, ExpiresAt: l.runsUntil(now.At),
+		Overage: !occupied.has(c.Holder) && occupied.inUse >= l.Seats, Features: c.Features,
 	}), nil
 }
 
@@ -194,14 +278,18 @@ func acquireAnswer(l *License, n leaseNumber, created bool) Answer {
 	return Answer{Created: created, Lease: &lease, License: &license}
 }
 
-// HeartbeatSeats renews leases. Each is answered by itself: lease_not_found, lease_expired, lease_released and
-// lease_revoked refuse one lease, not the others.
+// HeartbeatSeats renews leases. Each is answered by itself: lease_not_found, fence_stale, lease_expired, lease_released,
+// lease_evicted and lease_revoked refuse one lease, not the others.
+//
+// A lease that ran out not long ago goes on, if the policy says so and an acquire of its holder would get a seat now. One
+// whose seat no longer fits ends, if the policy says so.
 //
 // Refused as a whole, the first that applies: tenant_not_found, license_not_found, tenant_suspended,
 // license_suspended. On a revoked license each lease is answered lease_revoked.
 type HeartbeatSeats struct {
 	License LicenseID
 	Leases  []LeaseID // 1 or more; one named twice is renewed once
+	Fence   uint64    // that the lease must have; 0: any. For one lease
 }
 
 // Decide implements Command.
@@ -215,24 +303,89 @@ func (c HeartbeatSeats) Decide(t *Tenant, now Moment) ([]Event, error) {
 	}
 	events := t.expire(now, noLimit)
 	expired := expiredOf(events, l.ID)
-	beat := &SeatHeartbeat{License: c.License, ExpiresAt: now.At.Add(l.lease())}
+	until := l.runsUntil(now.At)
+	beat := &SeatHeartbeat{License: c.License, ExpiresAt: until}
+	revived := &SeatRevived{License: c.License, ExpiresAt: until}
+	evicted := &SeatEvicted{License: c.License, Cause: EvictedByShrink}
+	occupied := l.without(expired)
 	for _, id := range distinct(c.Leases) {
-		n, ok := l.leases.active(id)
-		// A second heartbeat in the same commit moves nothing, so it leaves nothing.
-		if !ok || expired[id] || l.leases.record(n).expiresAt == millis(beat.ExpiresAt) {
+		n, ok := l.leases.find(id)
+		if !ok {
 			continue
 		}
-		beat.Leases = append(beat.Leases, id)
+		switch r := l.leases.record(n); {
+		case c.Fence != 0 && r.fence != c.Fence:
+		case r.state == stateActive && !expired[id]:
+			switch {
+			case l.evicts(r, &occupied):
+				evicted.Leases = append(evicted.Leases, id)
+				occupied.leave(r.holder())
+			// A second heartbeat in the same commit moves nothing, so it leaves nothing; and a license that has ended since
+			// takes back nothing that was promised.
+			case r.expiresAt != millis(until) && until.After(now.At):
+				beat.Leases = append(beat.Leases, id)
+			}
+		case l.revives(r, expired, revived.Leases, &occupied, now):
+			revived.Leases = append(revived.Leases, id)
+			occupied.enter(r.holder())
+		}
 	}
-	if len(beat.Leases) == 0 {
-		return events, nil
+	if len(evicted.Leases) > 0 {
+		events = append(events, evicted)
 	}
-	return append(events, beat), nil
+	if len(revived.Leases) > 0 {
+		events = append(events, revived)
+	}
+	if len(beat.Leases) > 0 {
+		events = append(events, beat)
+	}
+	return events, nil
+}
+
+// evicts reports whether the seat of an active lease is one that no longer fits.
+func (l *License) evicts(r *leaseRecord, occupied *occupancy) bool {
+	return l.OnShrink == ShrinkEvictsNewest && l.evictFrom != 0 && occupied.inUse > l.Limit() && l.takenSince(r) >= l.evictFrom
+}
+
+// revives reports whether a lease that has ended, or runs out now, goes on by a heartbeat. Those in revived are about to.
+func (l *License) revives(r *leaseRecord, expired map[LeaseID]bool, revived []LeaseID, occupied *occupancy, now Moment) bool {
+	ended := instant(r.changesAt)
+	switch {
+	case l.ReviveSeconds == 0:
+		return false
+	case expired[r.id()]:
+		ended = now.At
+	case r.state != stateExpired:
+		return false
+	}
+	if now.At.Sub(ended) > time.Duration(l.ReviveSeconds)*time.Second {
+		return false
+	}
+	if code, _ := l.notValid(now.At); code != "" || occupied.refuses(r.holder()) != "" {
+		return false
+	}
+	if held, ok := l.leases.heldBy(r.holder()); ok && !expired[l.leases.record(held).id()] {
+		return false
+	}
+	return !slices.ContainsFunc(revived, func(id LeaseID) bool {
+		n, _ := l.leases.find(id)
+		return l.leases.record(n).holder() == r.holder()
+	})
 }
 
 // Answer implements Command.
 func (c HeartbeatSeats) Answer(t *Tenant, _ []Event) Answer {
-	return outcomes(t.licenses[c.License], c.Leases, LeaseStateActive)
+	return fenced(outcomes(t.licenses[c.License], c.Leases, LeaseStateActive), c.Fence)
+}
+
+// fenced refuses, in the answer, the lease that has another fence than the caller named.
+func fenced(a Answer, fence uint64) Answer {
+	for i, o := range a.Leases {
+		if fence != 0 && o.Lease != nil && o.Lease.Fence != fence {
+			a.Leases[i].Rejected = rejectf(FenceIsStale, "The lease %s has another fence than %d: this call is of another holder, or another time.", o.ID, fence)
+		}
+	}
+	return a
 }
 
 // ReleaseSeats gives seats back. Each lease is answered by itself; one that was released before is released. Allowed
@@ -242,6 +395,7 @@ func (c HeartbeatSeats) Answer(t *Tenant, _ []Event) Answer {
 type ReleaseSeats struct {
 	License LicenseID
 	Leases  []LeaseID // 1 or more
+	Fence   uint64    // that the lease must have; 0: any. For one lease
 }
 
 // Decide implements Command.
@@ -253,7 +407,7 @@ func (c ReleaseSeats) Decide(t *Tenant, now Moment) ([]Event, error) {
 	events := t.expire(now, noLimit)
 	expired := expiredOf(events, l.ID)
 	for _, id := range distinct(c.Leases) {
-		if _, ok := l.leases.active(id); ok && !expired[id] {
+		if n, ok := l.leases.active(id); ok && !expired[id] && (c.Fence == 0 || l.leases.record(n).fence == c.Fence) {
 			events = append(events, &SeatReleased{License: c.License, Lease: id})
 		}
 	}
@@ -262,7 +416,83 @@ func (c ReleaseSeats) Decide(t *Tenant, now Moment) ([]Event, error) {
 
 // Answer implements Command.
 func (c ReleaseSeats) Answer(t *Tenant, _ []Event) Answer {
-	return outcomes(t.licenses[c.License], c.Leases, LeaseStateReleased)
+	return fenced(outcomes(t.licenses[c.License], c.Leases, LeaseStateReleased), c.Fence)
+}
+
+// EvictLease takes one seat back. A lease that has ended stays as it is, and is answered as that.
+//
+// Refused, the first that applies: tenant_not_found, license_not_found, lease_not_found in the outcome.
+type EvictLease struct {
+	License LicenseID
+	Lease   LeaseID
+	Reason  string
+}
+
+// Decide implements Command.
+func (c EvictLease) Decide(t *Tenant, now Moment) ([]Event, error) {
+	l, err := t.findLicense(c.License)
+	if err != nil {
+		return nil, err
+	}
+	events := t.expire(now, noLimit)
+	if _, ok := l.leases.active(c.Lease); ok && !expiredOf(events, l.ID)[c.Lease] {
+		events = append(events, &SeatEvicted{License: c.License, Leases: []LeaseID{c.Lease}, Cause: EvictedByOperator, Reason: c.Reason})
+	}
+	return events, nil
+}
+
+// Answer implements Command.
+func (c EvictLease) Answer(t *Tenant, _ []Event) Answer {
+	a := outcomes(t.licenses[c.License], []LeaseID{c.Lease}, LeaseStateEvicted)
+	if a.Leases[0].Lease != nil {
+		a.Leases[0].Rejected = nil
+	}
+	return a
+}
+
+// ReleaseHolder gives back the seats of a user, or of a machine, on all licenses: at most Max, those of the first licenses.
+// It is repeated until it leaves nothing.
+//
+// Refused: tenant_not_found.
+type ReleaseHolder struct {
+	User, Machine Pseudonym // one of them; the other is empty
+	Max           int
+}
+
+// Decide implements Command.
+func (c ReleaseHolder) Decide(t *Tenant, now Moment) ([]Event, error) {
+	if err := t.mustExist(); err != nil {
+		return nil, err
+	}
+	events := t.expire(now, noLimit)
+	released := 0
+	for _, id := range slices.Sorted(maps.Keys(t.licenses)) {
+		l := t.licenses[id]
+		expired := expiredOf(events, id)
+		for _, n := range l.leases.inOrder() {
+			h, lease := l.leases.record(n).holder(), l.leases.record(n).id()
+			if (h.User != c.User && h.Machine != c.Machine) || expired[lease] {
+				continue
+			}
+			if released == c.Max {
+				return events, nil
+			}
+			events = append(events, &SeatReleased{License: id, Lease: lease})
+			released++
+		}
+	}
+	return events, nil
+}
+
+// Answer implements Command.
+func (c ReleaseHolder) Answer(t *Tenant, events []Event) Answer {
+	var a Answer
+	for _, event := range events {
+		if e, ok := event.(*SeatReleased); ok {
+			a.Leases = append(a.Leases, outcomes(t.licenses[e.License], []LeaseID{e.Lease}, LeaseStateReleased).Leases...)
+		}
+	}
+	return a
 }
 
 // ExpireSeats ends leases that ran out, oldest deadline first, at most Max of them. Every seat command that leaves events
@@ -340,6 +570,17 @@ func (t *Tenant) notInForce(l *License) Code {
 	return ""
 }
 
+// notValid says why no seat can be acquired at a time: the license has not started, or is over; and when that was, or is.
+func (l *License) notValid(now time.Time) (Code, time.Time) {
+	switch {
+	case now.Before(l.StartsAt):
+		return LicenseNotStarted, l.StartsAt
+	case !l.Policy.ExpiresAt.IsZero() && !now.Before(l.Policy.ExpiresAt):
+		return LicenseExpired, l.Policy.ExpiresAt
+	}
+	return "", time.Time{}
+}
+
 // refusal is the rejection for a code of notInForce.
 func refusal(code Code) *Rejection {
 	switch code {
@@ -353,12 +594,23 @@ func refusal(code Code) *Rejection {
 
 // rejection is what the one who was denied is told.
 func (e *SeatDenied) rejection() *Rejection {
-	if e.Reason != NoSeatAvailable {
-		return refusal(e.Reason)
+	switch e.Reason {
+	case FeatureNotEntitled:
+		return rejectf(e.Reason, "The license does not include the feature %q; ask your administrator.", e.Feature)
+	case LicenseNotStarted:
+		return rejectf(e.Reason, "The license is valid from %s.", e.ValidAt.Format(time.RFC3339))
+	case LicenseExpired:
+		return rejectf(e.Reason, "The license was valid until %s; ask your administrator to renew it.", e.ValidAt.Format(time.RFC3339))
+	case UserLimitReached:
+		return rejectf(e.Reason, "This user has %d leases already, which is the most; release one.", e.Limit)
+	case MachineLimitReached:
+		return rejectf(e.Reason, "This machine has %d leases already, which is the most; release one.", e.Limit)
+	case NoSeatAvailable:
+		r := rejectf(NoSeatAvailable, "All %d seats are in use.", e.Seats)
+		r.Seats, r.InUse, r.RetryAfterSeconds = e.Seats, e.InUse, e.RetryAfterSeconds
+		return r
 	}
-	r := rejectf(NoSeatAvailable, "All %d seats are in use.", e.Seats)
-	r.Seats, r.InUse, r.RetryAfterSeconds = e.Seats, e.InUse, e.RetryAfterSeconds
-	return r
+	return refusal(e.Reason)
 }
 
 // retryAfterSeconds is when the next lease runs out unless its holder heartbeats: at least 1, at most a whole lease.

@@ -145,15 +145,66 @@ func (s *stage) given(w *words) {
 		s.tenant.Apply(at, &domain.TenantCreated{Tenant: "acme", Name: "Acme"})
 	}
 	c := s.issue(w)
-	s.tenant.Apply(at, &domain.LicenseIssued{License: c.License, Product: c.Product, Seats: c.Seats, LeaseSeconds: c.LeaseSeconds, Key: c.Key})
+	s.tenant.Apply(at, &domain.LicenseIssued{License: c.License, Product: c.Product, Seats: c.Seats, Policy: c.Policy, Key: c.Key})
 }
 
 func (s *stage) issue(w *words) domain.IssueLicense {
 	id := domain.LicenseID(w.nextOr("lic1"))
 	return domain.IssueLicense{
-		License: id, Product: "cad", Seats: s.number(w.value("seats")), LeaseSeconds: int(s.length(w.value("lease")).Seconds()),
+		License: id, Product: "cad", Seats: s.number(w.value("seats")), Policy: s.policy(w).Of(domain.Policy{Trial: w.value("trial") != ""}),
 		Key: domain.LicenseKey{ID: domain.KeyID("key-" + id), Hash: []byte("hash")},
 	}
+}
+
+// policy reads what is said of a policy: lease=10m per=machine overage=10 revive=1m per_user=2 features=cam+sim starts=09:00
+// expires=1d00:00 grace=1 shrink=evict_newest.
+func (s *stage) policy(w *words) domain.PolicyChange {
+	s.t.Helper()
+	var c domain.PolicyChange
+	seconds := func(text string) *int { return new(int(s.length(text).Seconds())) }
+	number := func(text string) *int { return new(s.number(text)) }
+	moment := func(text string) *time.Time {
+		if text == "never" {
+			return &time.Time{}
+		}
+		return new(s.clock(text))
+	}
+	for key, text := range w.values {
+		switch key {
+		case "lease":
+			c.LeaseSeconds = seconds(text)
+		case "beat":
+			c.HeartbeatSeconds = seconds(text)
+		case "per":
+			c.SeatPer = new(domain.SeatPer(strings.TrimPrefix(text, "process")))
+		case "overage":
+			if _, err := strconv.Atoi(text); err == nil {
+				c.Overage, c.OveragePercent = new(domain.OveragePercent), number(text)
+			} else {
+				c.Overage = new(domain.Overage(strings.TrimPrefix(text, "none")))
+			}
+		case "revive":
+			c.ReviveSeconds = seconds(text)
+		case "per_user":
+			c.MaxPerUser = number(text)
+		case "per_machine":
+			c.MaxPerMachine = number(text)
+		case "features":
+			c.Features = new(strings.Split(text, "+"))
+		case "starts":
+			c.StartsAt = moment(text)
+		case "expires":
+			c.ExpiresAt = moment(text)
+		case "grace":
+			c.GraceDays = number(text)
+		case "shrink":
+			c.OnShrink = new(domain.OnShrink(strings.TrimPrefix(text, "drain")))
+		case "seats", "trial":
+		default:
+			s.fatalf("  a policy has no %s", key)
+		}
+	}
+	return c
 }
 
 // do plays a command, or an acquire of each of several holders, and returns what it gave.
@@ -174,8 +225,30 @@ func (s *stage) do(w *words) []string {
 		return s.execute(domain.ReinstateTenant{Reason: w.value("reason")})
 	case "IssueLicense":
 		return s.execute(s.issue(w))
-	case "ResizeLicense":
-		return s.execute(domain.ResizeLicense{License: license(), Seats: s.number(w.value("seats"))})
+	case "ChangeLicense":
+		c := domain.ChangeLicense{License: license(), Policy: s.policy(w)}
+		if seats := w.value("seats"); seats != "" {
+			c.Seats = new(s.number(seats))
+		}
+		return s.execute(c)
+	case "RenewLicense":
+		c := domain.RenewLicense{License: license()}
+		if until := w.value("expires"); until != "never" {
+			c.ExpiresAt = s.clock(until)
+		}
+		return s.execute(c)
+	case "ConvertTrial":
+		return s.execute(domain.ConvertTrial{License: license()})
+	case "RotateKey":
+		return s.execute(domain.RotateKey{
+			License: license(), Overlap: s.length(w.value("overlap")), Key: domain.LicenseKey{ID: domain.KeyID(w.value("key")), Hash: []byte("hash")},
+		})
+	case "EvictLease":
+		return s.execute(domain.EvictLease{License: on, Lease: domain.LeaseID(w.next()), Reason: w.value("reason")})
+	case "ReleaseHolder":
+		return s.execute(domain.ReleaseHolder{
+			User: domain.Pseudonym(w.value("user")), Machine: domain.Pseudonym(w.value("machine")), Max: s.number(w.value("max")),
+		})
 	case "SuspendLicense":
 		return s.execute(domain.SuspendLicense{License: license(), Reason: w.value("reason")})
 	case "ReinstateLicense":
@@ -186,13 +259,17 @@ func (s *stage) do(w *words) []string {
 		var got []string
 		for _, holder := range w.rest() {
 			next := domain.LeaseID(fmt.Sprint("l", s.acquired+1))
-			got = append(got, s.execute(domain.AcquireSeat{License: on, Lease: next, Holder: parseHolder(holder)})...)
+			c := domain.AcquireSeat{License: on, Lease: next, Holder: parseHolder(holder)}
+			if features := w.value("features"); features != "" {
+				c.Features = strings.Split(features, "+")
+			}
+			got = append(got, s.execute(c)...)
 		}
 		return fewer(got)
 	case "HeartbeatSeats":
-		return s.execute(domain.HeartbeatSeats{License: on, Leases: leaseIDs(w.rest())})
+		return s.execute(domain.HeartbeatSeats{License: on, Leases: leaseIDs(w.rest()), Fence: s.fence(w)})
 	case "ReleaseSeats":
-		return s.execute(domain.ReleaseSeats{License: on, Leases: leaseIDs(w.rest())})
+		return s.execute(domain.ReleaseSeats{License: on, Leases: leaseIDs(w.rest()), Fence: s.fence(w)})
 	case "ExpireSeats":
 		return s.execute(domain.ExpireSeats{Max: s.number(w.value("max"))})
 	}
@@ -268,18 +345,28 @@ func (s *stage) state(name string) string {
 		return "never"
 	}
 	if l := s.tenant.License(domain.LicenseID(name)); l != nil {
-		return fmt.Sprintf("%s seats=%d in_use=%d", l.Status, l.Seats, l.InUse)
+		return fmt.Sprintf("%s seats=%d in_use=%d key=%s%s", l.Status, l.Seats, l.InUse, l.Key.ID, optional(" old_key=", string(l.OldKey.ID))) + policyText(l.Policy)
 	}
 	text := "unknown"
 	s.tenant.Licenses(func(l *domain.License) {
 		if lease, ok := l.Lease(domain.LeaseID(name)); ok {
 			text = fmt.Sprintf("%s %s until %s fence=%d", lease.State, holderText(lease.Holder), clockText(lease.ExpiresAt), lease.Fence)
+			if lease.Overage {
+				text += " overage"
+			}
 			if !lease.EndedAt.IsZero() {
 				text += " ended=" + clockText(lease.EndedAt)
 			}
 		}
 	})
 	return text
+}
+
+func (s *stage) fence(w *words) uint64 {
+	if text := w.value("fence"); text != "" {
+		return uint64(s.number(text))
+	}
+	return 0
 }
 
 func (s *stage) number(text string) int {
@@ -304,9 +391,14 @@ var day = time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)
 
 func (s *stage) clock(text string) time.Time {
 	s.t.Helper()
+	days := 0
+	clock := text
+	if n, rest, ok := strings.Cut(text, "d"); ok { // 1d09:00 is the next day
+		days, clock = s.number(n), rest
+	}
 	for _, layout := range []string{"15:04", "15:04:05"} {
-		if at, err := time.Parse(layout, text); err == nil {
-			return day.Add(at.Sub(time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC)))
+		if at, err := time.Parse(layout, clock); err == nil {
+			return day.AddDate(0, 0, days).Add(at.Sub(time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC)))
 		}
 	}
 	s.fatalf("  %q is neither a time of day nor given nor state", text)
@@ -314,6 +406,9 @@ func (s *stage) clock(text string) time.Time {
 }
 
 func clockText(at time.Time) string {
+	if days := int(at.Sub(day).Hours() / 24); days > 0 {
+		return fmt.Sprintf("%dd%s", days, clockText(at.AddDate(0, 0, -days)))
+	}
 	if at.Truncate(time.Minute).Equal(at) {
 		return at.Format("15:04")
 	}
@@ -331,7 +426,15 @@ func eventText(event domain.Event) string {
 	case *domain.TenantReinstated:
 		return "TenantReinstated" + optional(" reason=", e.Reason)
 	case *domain.LicenseIssued:
-		return fmt.Sprintf("LicenseIssued %s %s seats=%d lease=%s key=%s", e.License, e.Product, e.Seats, lengthText(e.LeaseSeconds), e.Key.ID)
+		return fmt.Sprintf("LicenseIssued %s %s seats=%d%s key=%s", e.License, e.Product, e.Seats, policyText(e.Policy), e.Key.ID)
+	case *domain.PolicyChanged:
+		return fmt.Sprintf("PolicyChanged %s%s was%s", e.License, policyText(e.Policy), policyText(e.Was))
+	case *domain.LicenseRenewed:
+		return fmt.Sprintf("LicenseRenewed %s expires=%s was=%s", e.License, endText(e.ExpiresAt), endText(e.Was))
+	case *domain.TrialConverted:
+		return fmt.Sprintf("TrialConverted %s", e.License)
+	case *domain.LicenseKeyRotated:
+		return fmt.Sprintf("LicenseKeyRotated %s key=%s old_key=%s until %s", e.License, e.Key.ID, e.OldKey, clockText(e.OldUntil))
 	case *domain.LicenseResized:
 		return fmt.Sprintf("LicenseResized %s seats=%d was=%d", e.License, e.Seats, e.Was)
 	case *domain.LicenseSuspended:
@@ -341,22 +444,79 @@ func eventText(event domain.Event) string {
 	case *domain.LicenseRevoked:
 		return fmt.Sprintf("LicenseRevoked %s%s", e.License, optional(" reason=", e.Reason))
 	case *domain.SeatAcquired:
-		return fmt.Sprintf("SeatAcquired %s %s until %s on %s", e.Lease, holderText(e.Holder), clockText(e.ExpiresAt), e.License)
-	case *domain.SeatHeartbeat:
-		var leases []string
-		for _, id := range e.Leases {
-			leases = append(leases, string(id))
+		text := fmt.Sprintf("SeatAcquired %s %s until %s", e.Lease, holderText(e.Holder), clockText(e.ExpiresAt))
+		if e.Overage {
+			text += " overage"
 		}
-		return fmt.Sprintf("SeatHeartbeat %s until %s on %s", strings.Join(leases, "+"), clockText(e.ExpiresAt), e.License)
+		return text + optional(" features=", strings.Join(e.Features, "+")) + " on " + string(e.License)
+	case *domain.SeatHeartbeat:
+		return fmt.Sprintf("SeatHeartbeat %s until %s on %s", leasesText(e.Leases), clockText(e.ExpiresAt), e.License)
+	case *domain.SeatRevived:
+		return fmt.Sprintf("SeatRevived %s until %s on %s", leasesText(e.Leases), clockText(e.ExpiresAt), e.License)
+	case *domain.SeatEvicted:
+		return fmt.Sprintf("SeatEvicted %s by %s%s on %s", leasesText(e.Leases), e.Cause, optional(" reason=", e.Reason), e.License)
 	case *domain.SeatReleased:
 		return fmt.Sprintf("SeatReleased %s on %s", e.Lease, e.License)
 	case *domain.SeatExpired:
 		return fmt.Sprintf("SeatExpired %s on %s", e.Lease, e.License)
 	case *domain.SeatDenied:
-		return fmt.Sprintf("SeatDenied %s %s seats=%d in_use=%d%s on %s",
-			holderText(e.Holder), e.Reason, e.Seats, e.InUse, optional(" retry=", lengthText(e.RetryAfterSeconds)), e.License)
+		text := fmt.Sprintf("SeatDenied %s %s seats=%d in_use=%d%s", holderText(e.Holder), e.Reason, e.Seats, e.InUse, optional(" retry=", lengthText(e.RetryAfterSeconds)))
+		if e.Limit > 0 {
+			text += fmt.Sprint(" limit=", e.Limit)
+		}
+		if !e.ValidAt.IsZero() {
+			text += " valid=" + clockText(e.ValidAt)
+		}
+		return text + optional(" feature=", e.Feature) + " on " + string(e.License)
 	}
 	return fmt.Sprintf("%T", event)
+}
+
+func leasesText(ids []domain.LeaseID) string {
+	var texts []string
+	for _, id := range ids {
+		texts = append(texts, string(id))
+	}
+	return strings.Join(texts, "+")
+}
+
+// policyText writes what is not the default, with a space before each.
+func policyText(p domain.Policy) string {
+	text := " lease=" + lengthText(p.LeaseSeconds)
+	number := func(name string, n int) {
+		if n != 0 {
+			text += fmt.Sprintf(" %s=%d", name, n)
+		}
+	}
+	text += optional(" beat=", lengthText(p.HeartbeatSeconds)) + optional(" per=", string(p.SeatPer))
+	if p.Overage == domain.OveragePercent {
+		number("overage", p.OveragePercent)
+	} else {
+		text += optional(" overage=", string(p.Overage))
+	}
+	text += optional(" revive=", lengthText(p.ReviveSeconds))
+	number("per_user", p.MaxPerUser)
+	number("per_machine", p.MaxPerMachine)
+	text += optional(" features=", strings.Join(p.Features, "+"))
+	if !p.StartsAt.IsZero() {
+		text += " starts=" + clockText(p.StartsAt)
+	}
+	if !p.ExpiresAt.IsZero() {
+		text += " expires=" + clockText(p.ExpiresAt)
+	}
+	number("grace", p.GraceDays)
+	text += optional(" shrink=", string(p.OnShrink))
+	if p.Trial {
+		text += " trial"
+	}
+	return text
+}
+
+func endText(at time.Time) string {
+	if at.IsZero() {
+		return "never"
+	}
+	return clockText(at)
 }
 
 // free says how full a license is, of no_seat_available.

@@ -60,7 +60,7 @@ type Tenant struct {
 	TenantInfo
 	// Version counts the events applied: 1, 2, 3, … without gaps.
 	Version uint64
-	// SeatsInUse counts the active leases of all licenses.
+	// SeatsInUse counts the seats in use of all licenses.
 	SeatsInUse int
 
 	licenses map[LicenseID]*License
@@ -125,7 +125,15 @@ func (t *Tenant) Apply(at time.Time, event Event) {
 	case *LicenseIssued:
 		t.applyIssued(at, e)
 	case *LicenseResized:
-		t.mustLicense(e.License).Seats = e.Seats
+		t.applyResized(e)
+	case *PolicyChanged:
+		t.applyPolicy(e.License, e.Policy)
+	case *LicenseRenewed:
+		t.mustLicense(e.License).Policy.ExpiresAt = e.ExpiresAt
+	case *TrialConverted:
+		t.mustLicense(e.License).Trial = false
+	case *LicenseKeyRotated:
+		t.applyKeyRotated(e)
 	case *LicenseSuspended:
 		t.mustLicense(e.License).Status = LicenseOnSuspense
 	case *LicenseReinstated:
@@ -136,6 +144,12 @@ func (t *Tenant) Apply(at time.Time, event Event) {
 		t.applyAcquired(at, e)
 	case *SeatHeartbeat:
 		t.applyHeartbeat(e)
+	case *SeatRevived:
+		t.applyRevived(e)
+	case *SeatEvicted:
+		for _, id := range e.Leases {
+			t.endLease(at, e.License, id, LeaseStateEvicted)
+		}
 	case *SeatReleased:
 		t.endLease(at, e.License, e.Lease, LeaseStateReleased)
 	case *SeatExpired:

@@ -12,8 +12,8 @@ import (
 func TestApplyPanicsOnWhatCannotBe(t *testing.T) {
 	t.Parallel()
 	created := &domain.TenantCreated{Tenant: "acme", Name: "Acme"}
-	issued := &domain.LicenseIssued{License: "lic1", Seats: 1, LeaseSeconds: 600, Key: domain.LicenseKey{ID: "key1"}}
-	wide := &domain.LicenseIssued{License: "lic1", Seats: 9, LeaseSeconds: 600, Key: domain.LicenseKey{ID: "key1"}}
+	issued := &domain.LicenseIssued{License: "lic1", Seats: 1, Policy: domain.Policy{LeaseSeconds: 600}, Key: domain.LicenseKey{ID: "key1"}}
+	wide := &domain.LicenseIssued{License: "lic1", Seats: 9, Policy: domain.Policy{LeaseSeconds: 600}, Key: domain.LicenseKey{ID: "key1"}}
 	acquired := func(lease domain.LeaseID, user domain.Pseudonym) domain.Event {
 		return &domain.SeatAcquired{License: "lic1", Lease: lease, Holder: domain.Holder{User: user}, ExpiresAt: day.Add(time.Minute)}
 	}
@@ -64,7 +64,7 @@ func TestHeartbeatMayShortenALease(t *testing.T) {
 	t.Parallel()
 	tenant := domain.NewTenant("acme")
 	tenant.Apply(day, &domain.TenantCreated{Tenant: "acme"})
-	tenant.Apply(day, &domain.LicenseIssued{License: "lic1", Seats: 2, LeaseSeconds: 600})
+	tenant.Apply(day, &domain.LicenseIssued{License: "lic1", Seats: 2, Policy: domain.Policy{LeaseSeconds: 600}})
 	for _, id := range []domain.LeaseID{"l1", "l2"} {
 		tenant.Apply(day, &domain.SeatAcquired{License: "lic1", Lease: id, Holder: domain.Holder{User: domain.Pseudonym(id)}, ExpiresAt: day.Add(600 * time.Second)})
 	}
@@ -96,7 +96,7 @@ func TestValidTenantID(t *testing.T) {
 func TestHeartbeatIsAThirdOfTheLease(t *testing.T) {
 	t.Parallel()
 	for lease, want := range map[int]int{1: 1, 2: 1, 3: 1, 5: 1, 6: 2, 30: 10, 300: 100} {
-		if got := (&domain.LicenseInfo{LeaseSeconds: lease}).HeartbeatSeconds(); got != want {
+		if got := (&domain.Policy{LeaseSeconds: lease}).SuggestedHeartbeat(); got != want {
 			t.Errorf("lease of %d s: heartbeat every %d s, want %d", lease, got, want)
 		}
 	}
@@ -106,7 +106,7 @@ func TestHeartbeatIsAThirdOfTheLease(t *testing.T) {
 func FuzzUnmarshalTenant(f *testing.F) {
 	tenant := domain.NewTenant("acme")
 	tenant.Apply(day, &domain.TenantCreated{Tenant: "acme", Name: "Acme"})
-	tenant.Apply(day, &domain.LicenseIssued{License: "lic1", Seats: 2, LeaseSeconds: 600, Key: domain.LicenseKey{ID: "key1", Hash: []byte{1}}})
+	tenant.Apply(day, &domain.LicenseIssued{License: "lic1", Seats: 2, Policy: domain.Policy{LeaseSeconds: 600}, Key: domain.LicenseKey{ID: "key1", Hash: []byte{1}}})
 	for _, id := range []domain.LeaseID{"l1", "l2"} {
 		tenant.Apply(day, &domain.SeatAcquired{License: "lic1", Lease: id, Holder: domain.Holder{User: domain.Pseudonym(id)}, ExpiresAt: day.Add(time.Minute)})
 	}

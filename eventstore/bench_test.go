@@ -17,7 +17,7 @@ func typicalCommit(tb testing.TB) Commit {
 		beat := &domain.SeatHeartbeat{License: "lic_0123456789abcdef", ExpiresAt: at.Add(time.Hour)}
 		events := []domain.Event{
 			&domain.TenantCreated{Tenant: t.ID, Name: "Acme"},
-			&domain.LicenseIssued{License: beat.License, Product: "cad", Seats: 1000, LeaseSeconds: 3600, Key: domain.LicenseKey{ID: "key", Hash: make([]byte, 32)}},
+			&domain.LicenseIssued{License: beat.License, Product: "cad", Seats: 1000, Policy: domain.Policy{LeaseSeconds: 3600}, Key: domain.LicenseKey{ID: "key", Hash: make([]byte, 32)}},
 		}
 		for n := range 20 {
 			lease := domain.LeaseID(fmt.Sprintf("lse_%016d", n))

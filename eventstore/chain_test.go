@@ -37,7 +37,7 @@ func aJournal(t *testing.T, mark string) []eventstore.Record {
 		}
 		for _, tenant := range tenants {
 			execute(tenant, domain.CreateTenant{Tenant: tenant, Name: string(tenant)})
-			execute(tenant, domain.IssueLicense{License: "lic", Product: "cad", Seats: 9, LeaseSeconds: 60, Key: domain.LicenseKey{ID: "key"}})
+			execute(tenant, domain.IssueLicense{License: "lic", Product: "cad", Seats: 9, Policy: domain.Policy{LeaseSeconds: 60}, Key: domain.LicenseKey{ID: "key"}})
 		}
 		for round := range 2 {
 			journal.Fail(eventstoretest.Held)

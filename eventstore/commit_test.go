@@ -34,23 +34,61 @@ const exampleSource = "/ledgers/000000000001"
 func examples() []domain.Event {
 	end := time.Date(2026, 1, 2, 3, 14, 5, 678_000_000, time.UTC)
 	holder := domain.Holder{User: "user_7c1e", Machine: "machine_03af", Process: "process_99b0"}
+	key := domain.LicenseKey{ID: "key_1", Hash: bytes.Repeat([]byte{0xfb}, 32)}
+	policy := domain.Policy{
+		LeaseSeconds: 600, HeartbeatSeconds: 120, SeatPer: domain.SeatPerMachine, Overage: domain.OveragePercent, OveragePercent: 10,
+		ReviveSeconds: 60, MaxPerUser: 2, MaxPerMachine: 3, Features: []string{"cam", "sim"},
+		StartsAt: end.AddDate(-1, 0, 0), ExpiresAt: end.AddDate(1, 0, 0), GraceDays: 7, OnShrink: domain.ShrinkEvictsNewest, Trial: true,
+	}
 	return []domain.Event{
 		&WriterEpochStarted{Epoch: 7, Writer: "writer-1"},
 		&domain.TenantCreated{Tenant: "acme", Name: "Acme \"Zürich\" <&>"},
 		&domain.TenantRenamed{Name: "Umbrella", Was: "Acme"},
 		&domain.TenantSuspended{Reason: "unpaid"},
 		&domain.TenantReinstated{Reason: "paid"},
-		&domain.LicenseIssued{License: "lic_1", Product: "cad", Seats: 5, LeaseSeconds: 300, Key: domain.LicenseKey{ID: "key_1", Hash: bytes.Repeat([]byte{0xfb}, 32)}},
+		&domain.LicenseIssued{License: "lic_1", Product: "cad", Seats: 5, Policy: policy, Key: key},
+		&domain.PolicyChanged{License: "lic_1", Policy: policy, Was: domain.Policy{LeaseSeconds: 300}},
+		&domain.LicenseRenewed{License: "lic_1", ExpiresAt: end, Was: end.AddDate(-1, 0, 0)},
+		&domain.TrialConverted{License: "lic_1"},
+		&domain.LicenseKeyRotated{License: "lic_1", Key: key, OldKey: "key_0", OldUntil: end},
 		&domain.LicenseResized{License: "lic_1", Seats: 7, Was: 5},
 		&domain.LicenseSuspended{License: "lic_1", Reason: "abuse"},
 		&domain.LicenseReinstated{License: "lic_1", Reason: "resolved"},
 		&domain.LicenseRevoked{License: "lic_1", Reason: "fraud"},
-		&domain.SeatAcquired{License: "lic_1", Lease: "lse_1", Holder: holder, ExpiresAt: end},
+		&domain.SeatAcquired{License: "lic_1", Lease: "lse_1", Holder: holder, ExpiresAt: end, Overage: true, Features: []string{"cam"}},
+		&domain.SeatRevived{License: "lic_1", Leases: []domain.LeaseID{"lse_1"}, ExpiresAt: end},
+		&domain.SeatEvicted{License: "lic_1", Leases: []domain.LeaseID{"lse_1"}, Cause: domain.EvictedByOperator, Reason: "left"},
 		&domain.SeatHeartbeat{License: "lic_1", Leases: []domain.LeaseID{"lse_1", "lse_2"}, ExpiresAt: end},
 		&domain.SeatReleased{License: "lic_1", Lease: "lse_1"},
 		&domain.SeatExpired{License: "lic_1", Lease: "lse_1"},
+		&domain.SeatDenied{
+			License: "lic_1", Holder: holder, Reason: domain.NoSeatAvailable, Seats: 5, InUse: 5, RetryAfterSeconds: 42,
+			Feature: "cam", Limit: 2, ValidAt: end,
+		},
+	}
+}
+
+// olderExamples are events as they were stored before fields were added: their golden files are those without a number.
+func olderExamples() []domain.Event {
+	end := time.Date(2026, 1, 2, 3, 14, 5, 678_000_000, time.UTC)
+	holder := domain.Holder{User: "user_7c1e", Machine: "machine_03af", Process: "process_99b0"}
+	return []domain.Event{
+		&domain.LicenseIssued{
+			License: "lic_1", Product: "cad", Seats: 5, Policy: domain.Policy{LeaseSeconds: 300},
+			Key: domain.LicenseKey{ID: "key_1", Hash: bytes.Repeat([]byte{0xfb}, 32)},
+		},
+		&domain.SeatAcquired{License: "lic_1", Lease: "lse_1", Holder: holder, ExpiresAt: end},
 		&domain.SeatDenied{License: "lic_1", Holder: holder, Reason: domain.NoSeatAvailable, Seats: 5, InUse: 5, RetryAfterSeconds: 42},
 	}
+}
+
+// goldenFile is where an example is stored.
+func goldenFile(data domain.Event, older bool) string {
+	name := data.EventType()
+	if !older && slices.ContainsFunc(olderExamples(), func(e domain.Event) bool { return e.EventType() == name }) {
+		name += ".2"
+	}
+	return filepath.Join("testdata/events", name+".json")
 }
 
 // exampleEvent is data as it would stand first in its tenant's slice.
@@ -84,11 +122,11 @@ func commitOf(events ...[]byte) Commit {
 // What was stored once must be read the same for ever, and what is written must not change unnoticed.
 func TestGoldenEvents(t *testing.T) {
 	t.Parallel()
-	for _, data := range examples() {
+	for i, data := range slices.Concat(examples(), olderExamples()) {
 		e := exampleEvent(data)
-		t.Run(e.Type, func(t *testing.T) {
+		file := goldenFile(data, i >= len(examples()))
+		t.Run(filepath.Base(file), func(t *testing.T) {
 			t.Parallel()
-			file := filepath.Join("testdata/events", e.Type+".json")
 			stored, err := os.ReadFile(file)
 			if os.IsNotExist(err) && *update {
 				stored = append(encode(t, e), '\n')
@@ -134,8 +172,8 @@ func TestEveryEventTypeHasAGoldenFile(t *testing.T) {
 		}
 	}
 	files, err := filepath.Glob("testdata/events/*.json")
-	if err != nil || len(files) != len(known) {
-		t.Errorf("%d golden files for %d event types, %v", len(files), len(known), err)
+	if err != nil || len(files) != len(known)+len(olderExamples()) {
+		t.Errorf("%d golden files for %d event types and %d older forms, %v", len(files), len(known), len(olderExamples()), err)
 	}
 }
 

@@ -25,9 +25,12 @@ type prepared struct {
 	command domain.Command
 }
 
-// decide decides requests and returns those that did not fit in the commit. Heartbeats come first: those of one license
-// become one event, and a client that waits for an answer has none of the others on its way. Then come the other urgent
-// ones: what they release, the rest may acquire.
+// decide decides requests and returns those that did not fit in the commit. Urgent ones come first, and among them
+// heartbeats: those of one license become one event, and a client that waits for an answer has none of the others on its
+// way. Then come the other urgent ones: what they release, the rest may acquire.
+//
+// The rest is looked at only while there is room: when thousands wait, looking at them all for each commit would make the
+// Writer slowest when it is needed most.
 func (d *decider) decide(requests []*request) []*request {
 	type licenseOf struct {
 		tenant  domain.TenantID
@@ -35,19 +38,20 @@ func (d *decider) decide(requests []*request) []*request {
 	}
 	beats := map[licenseOf][]prepared{}
 	var order []licenseOf
-	var urgent, others []prepared
+	var urgent []prepared
+	var others, left []*request
 	for _, r := range requests {
+		if !r.Urgent {
+			others = append(others, r)
+			continue
+		}
 		p, ok := d.prepare(r)
 		if !ok {
 			continue
 		}
 		beat, isBeat := p.command.(domain.HeartbeatSeats)
-		if !isBeat || r.Idempotency != nil {
-			if r.Urgent {
-				urgent = append(urgent, p)
-			} else {
-				others = append(others, p)
-			}
+		if !isBeat || r.Idempotency != nil || beat.Fence != 0 {
+			urgent = append(urgent, p)
 			continue
 		}
 		of := licenseOf{r.Tenant, beat.License}
@@ -56,19 +60,29 @@ func (d *decider) decide(requests []*request) []*request {
 		}
 		beats[of] = append(beats[of], p)
 	}
-	var left []*request
 	for _, of := range order {
 		left = append(left, d.heartbeats(of.license, beats[of])...)
 	}
-	for _, p := range append(urgent, others...) {
-		if d.builder.size >= commitFull {
+	for _, p := range urgent {
+		if d.full() {
 			left = append(left, p.request)
 			continue
 		}
 		d.one(p)
 	}
+	for i, r := range others {
+		if d.full() {
+			return append(left, others[i:]...)
+		}
+		if p, ok := d.prepare(r); ok {
+			d.one(p)
+		}
+	}
 	return left
 }
+
+// full reports whether the commit takes no further command.
+func (d *decider) full() bool { return d.builder.size >= commitFull }
 
 // prepare returns the command of a request, or answers the request.
 func (d *decider) prepare(r *request) (prepared, bool) {
@@ -83,6 +97,8 @@ func (d *decider) prepare(r *request) (prepared, bool) {
 	}
 	scope := Scope{
 		Tenant:    d.writer.state.tenant(r.Tenant).Tenant,
+		Now:       d.moment.At,
+		Known:     func(kind NameKind, text string) domain.Pseudonym { return d.known(r.Tenant, kind, text) },
 		Pseudonym: func(kind NameKind, text string) domain.Pseudonym { return d.pseudonym(r.Tenant, kind, text) },
 	}
 	err := guard(func() (err error) {
@@ -98,6 +114,14 @@ func (d *decider) prepare(r *request) (prepared, bool) {
 // one decides one command, or repeats the answer that its Idempotency-Key got before.
 func (d *decider) one(p prepared) {
 	t := d.writer.state.tenant(p.Tenant)
+	if p.DryRun {
+		err := guard(func() (err error) {
+			p.result.Events, err = p.command.Decide(t.Tenant, d.moment)
+			return err
+		})
+		d.reply(p.request, domain.Answer{}, err)
+		return
+	}
 	command := newID()
 	if p.Idempotency != nil {
 		if recorded, ok := t.answers.get(p.Idempotency.Key, d.moment.At); ok {
@@ -142,7 +166,7 @@ func (d *decider) repeat(p prepared, t *tenantState, recorded recordedAnswer) {
 // which the commit has no room.
 func (d *decider) heartbeats(license domain.LicenseID, all []prepared) []*request {
 	t := d.writer.state.tenant(all[0].Tenant)
-	for len(all) > 0 && d.builder.size < commitFull {
+	for len(all) > 0 && !d.full() {
 		merged := domain.HeartbeatSeats{License: license}
 		n := 0
 		for n < len(all) && len(merged.Leases) < heartbeatMax {
@@ -212,6 +236,16 @@ func (d *decider) pseudonym(tenant domain.TenantID, kind NameKind, text string) 
 	if text == "" {
 		return ""
 	}
+	if known := d.known(tenant, kind, text); known != "" {
+		return known
+	}
+	p := newPseudonym(kind)
+	d.names = append(d.names, Name{Tenant: tenant, Pseudonym: p, Kind: kind, Text: text})
+	return p
+}
+
+// known returns what stands for a text, in the directory or in this commit; empty when nothing does.
+func (d *decider) known(tenant domain.TenantID, kind NameKind, text string) domain.Pseudonym {
 	if known := d.writer.directory.Pseudonym(tenant, kind, text); known != "" {
 		return known
 	}
@@ -220,9 +254,7 @@ func (d *decider) pseudonym(tenant domain.TenantID, kind NameKind, text string) 
 			return n.Pseudonym
 		}
 	}
-	p := newPseudonym(kind)
-	d.names = append(d.names, Name{Tenant: tenant, Pseudonym: p, Kind: kind, Text: text})
-	return p
+	return ""
 }
 
 // guard turns a panic of a decision, which has changed nothing yet, into an error: one caller's trouble must not end

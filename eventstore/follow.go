@@ -138,14 +138,10 @@ func (w *Writer) awaitTurn(ctx context.Context) error {
 			w.refuse()
 		}
 		for waiting := true; waiting; {
-			urgent, queue := w.urgent, w.queue
-			if len(w.backlog) >= queueMax {
-				urgent, queue = nil, nil // what waits for an owner is bounded by the queues
-			}
 			var r *request
 			select {
-			case r = <-urgent:
-			case r = <-queue:
+			case r = <-w.urgent.queue:
+			case r = <-w.others.queue:
 			case <-poll.C:
 				waiting = false
 			case <-ctx.Done():

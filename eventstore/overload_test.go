@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -185,4 +186,134 @@ func scrape(t *testing.T, registry *prometheus.Registry) map[string]float64 {
 		}
 	}
 	return values
+}
+
+// Of thousands that wait only those are looked at that the commit has room for: being overloaded makes nobody slower.
+func TestWhatDoesNotFitIsNotLookedAt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := eventstoretest.NewStore(1)
+		l := start(t, store)
+		const callers = 3000
+		l.license(callers, 300)
+		journal := store.Journal(0).(*eventstoretest.Log)
+		journal.Fail(eventstoretest.Held)
+		var looks atomic.Int64
+		var wg sync.WaitGroup
+		for i := range callers {
+			wg.Go(func() {
+				_, err := l.writer.Execute(t.Context(), eventstore.Request{Tenant: "acme", Prepare: func(eventstore.Scope) (domain.Command, error) {
+					looks.Add(1)
+					return acquire(fmt.Sprint(i)), nil
+				}})
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		journal.Release()
+		wg.Wait()
+		if n := looks.Load(); n != callers {
+			t.Errorf("%d looks at %d commands in %d commits", n, callers, len(l.journal()))
+		}
+		l.stop()
+	})
+}
+
+// What leaves no events is held back by the commit that it saw, and so has to be bounded, too.
+func TestFloodWithoutEventsIsBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := eventstoretest.NewStore(1)
+		l := start(t, store)
+		l.license(1, 300)
+		journal := store.Journal(0).(*eventstoretest.Log)
+		journal.Fail(eventstoretest.Held)
+		var wg sync.WaitGroup
+		wg.Go(func() { l.must(acquire("ada")) })
+		synctest.Wait()
+		const flood = 100_000
+		var refused atomic.Int64
+		for i := range flood {
+			wg.Go(func() {
+				if _, err := l.do(acquire("ada")); errors.Is(err, eventstore.ErrOverloaded) {
+					refused.Add(1)
+				}
+			})
+			if i%1000 == 0 {
+				synctest.Wait()
+			}
+		}
+		synctest.Wait()
+		if held := flood - refused.Load(); held > 8192 {
+			t.Errorf("%d commands are held back, %d were refused", held, refused.Load())
+		}
+		journal.Release()
+		wg.Wait()
+		l.stop()
+	})
+}
+
+// Whatever becomes of the appends while more acquire than are let in: who was told of a seat has it in the journal, and who
+// was refused has none.
+func TestNothingAcknowledgedIsLostInOverload(t *testing.T) {
+	t.Parallel()
+	for name, faults := range map[string][]eventstoretest.Fault{
+		"slow":      {eventstoretest.Held, eventstoretest.Held},
+		"lost":      {eventstoretest.Held, eventstoretest.LostUnanswered, eventstoretest.LostUnanswered},
+		"answered":  {eventstoretest.Held, eventstoretest.StoredUnanswered, eventstoretest.Held, eventstoretest.StoredUnanswered},
+		"conflicts": {eventstoretest.Held, eventstoretest.FalseConflict, eventstoretest.LostUnanswered, eventstoretest.FalseConflict},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				store := eventstoretest.NewStore(1)
+				l := start(t, store)
+				const flood = 12_000
+				l.license(flood, 300)
+				journal := store.Journal(0).(*eventstoretest.Log)
+				journal.Fail(faults...)
+				errs := make([]error, flood)
+				var wg sync.WaitGroup
+				for i := range flood {
+					wg.Go(func() { _, errs[i] = l.do(acquire(fmt.Sprint(i))) })
+				}
+				synctest.Wait()
+				ctx, stop := context.WithCancel(t.Context())
+				var releases sync.WaitGroup
+				releases.Go(func() {
+					for journal.AwaitHeld(ctx, 1) == nil {
+						journal.Release()
+					}
+				})
+				wg.Wait()
+				stop()
+				releases.Wait()
+				stored := map[domain.LeaseID]int{}
+				for _, e := range l.journal() {
+					if acquired, ok := e.Data.(*domain.SeatAcquired); ok {
+						stored[acquired.Lease]++
+					}
+				}
+				refused := 0
+				for i, err := range errs {
+					want := 1
+					if errors.Is(err, eventstore.ErrOverloaded) {
+						want = 0
+						refused++
+					} else if err != nil {
+						t.Fatalf("acquire %d: %v", i, err)
+					}
+					if got := stored[acquire(fmt.Sprint(i)).Lease]; got != want {
+						t.Fatalf("acquire %d was answered with %v, and the journal has it %d times", i, err, got)
+					}
+				}
+				if refused == 0 || refused == flood {
+					t.Errorf("%d of %d refused", refused, flood)
+				}
+				l.stop()
+			})
+		})
+	}
 }

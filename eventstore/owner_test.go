@@ -140,7 +140,7 @@ func tenantsOfAll(info eventstore.LedgerInfo) []domain.TenantID {
 
 func license(r *replica, tenant domain.TenantID, seats int) {
 	r.must(tenant, domain.CreateTenant{Tenant: tenant, Name: "A"})
-	r.must(tenant, domain.IssueLicense{License: "lic", Product: "cad", Seats: seats, LeaseSeconds: 300, Key: domain.LicenseKey{ID: "key"}})
+	r.must(tenant, domain.IssueLicense{License: "lic", Product: "cad", Seats: seats, Policy: domain.Policy{LeaseSeconds: 300}, Key: domain.LicenseKey{ID: "key"}})
 }
 
 func heartbeat(user string) domain.HeartbeatSeats {
@@ -476,7 +476,7 @@ func TestCommitInFlightIsNotDoneAgain(t *testing.T) {
 		journalOf(store).Fail(eventstoretest.Held)
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			l.must(domain.IssueLicense{License: "once", Product: "cad", Seats: 1, LeaseSeconds: 60, Key: domain.LicenseKey{ID: "once"}})
+			l.must(domain.IssueLicense{License: "once", Product: "cad", Seats: 1, Policy: domain.Policy{LeaseSeconds: 60}, Key: domain.LicenseKey{ID: "once"}})
 		})
 		synctest.Wait()
 		// A name that cannot be stored ends the tenure while the commit is held.

@@ -104,7 +104,7 @@ func (p *partition) fill(tenant domain.TenantID, leases int) {
 	p.t.Helper()
 	license := domain.LicenseID(p.newID("lic"))
 	p.do(tenant, "", domain.CreateTenant{Tenant: tenant, Name: "T"})
-	p.do(tenant, "", domain.IssueLicense{License: license, Seats: leases, LeaseSeconds: 60, Key: domain.LicenseKey{ID: domain.KeyID(license)}})
+	p.do(tenant, "", domain.IssueLicense{License: license, Seats: leases, Policy: domain.Policy{LeaseSeconds: 60}, Key: domain.LicenseKey{ID: domain.KeyID(license)}})
 	for range leases {
 		id := p.newID("l")
 		p.do(tenant, "k"+id, domain.AcquireSeat{License: license, Lease: domain.LeaseID(id), Holder: domain.Holder{User: domain.Pseudonym(id)}})
@@ -128,7 +128,7 @@ func TestSnapshotAndTailAreTheJournal(t *testing.T) {
 			case 0:
 				p.do(tenant, key, domain.CreateTenant{Tenant: tenant, Name: "T"})
 				if p.state.TenantHead(tenant) != (eventstore.Hash{}) && !hasLicense(p.state, tenant, license) {
-					p.do(tenant, key, domain.IssueLicense{License: license, Seats: 5, LeaseSeconds: 10, Key: domain.LicenseKey{ID: domain.KeyID(license)}})
+					p.do(tenant, key, domain.IssueLicense{License: license, Seats: 5, Policy: domain.Policy{LeaseSeconds: 10}, Key: domain.LicenseKey{ID: domain.KeyID(license)}})
 				}
 			case 1, 2, 3, 4:
 				id := domain.LeaseID(p.newID("l"))

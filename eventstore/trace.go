@@ -55,7 +55,8 @@ func (t *tracer) commit(p *pendingCommit, seq uint64) {
 		return
 	}
 	t.span(context.Background(), "commit", began, now, []attribute.KeyValue{
-		t.partition, attribute.Int64("ledger.seq", int64(seq)), attribute.Int("ledger.bytes", len(p.record.Body)), attribute.Int("ledger.commands", len(p.requests)),
+		t.partition, attribute.Int64("ledger.seq", int64(seq)), attribute.Int("ledger.bytes", len(p.record.Body)),
+		attribute.Int("ledger.events", p.events), attribute.Int("ledger.commands", len(p.requests)),
 	}, links...)
 }
 

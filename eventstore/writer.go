@@ -37,8 +37,8 @@ type Writer struct {
 	metrics   *WriterMetrics
 	tracer    *tracer
 
-	urgent  chan *request // commands that keep or free seats: taken first
-	queue   chan *request // the others
+	urgent  *lane // commands that keep or free seats: taken first
+	others  *lane
 	stopped chan struct{} // closed when Run has returned
 	leading chan struct{} // closed when the first take-over is stored
 	once    sync.Once
@@ -58,8 +58,8 @@ type Writer struct {
 
 // How much a Writer takes on.
 const (
-	// queueMax is how many commands may wait in each of a Writer's two queues; beyond that they are refused as overloaded.
-	queueMax = 8192
+	// openMax is how many commands may be open in each of a Writer's two lanes; beyond that they are refused as overloaded.
+	openMax = 8192
 	// inFlightMax is how many commits may be on their way. Measured on one replica with an fsync per ack: 1, 4 and 8 in
 	// flight give 2,700, 3,700 and 3,800 commits/s.
 	inFlightMax = 4
@@ -95,8 +95,11 @@ type Request struct {
 	Traceparent string // W3C trace context; may be empty
 	Idempotency *Idempotency
 	// Urgent commands have a queue of their own, which is served first: heartbeats, because a client that is not heard
-	// loses its seat, and releases, because they free one. A flood of acquires delays neither.
+	// loses its seat, and releases, because they free one. A flood of acquires delays neither. Heartbeats that are urgent
+	// and of one license become one event.
 	Urgent bool
+	// DryRun only decides: nothing is stored, and no Idempotency-Key remembered.
+	DryRun bool
 	// Prepare checks who asks and returns the command. It runs on the Writer's goroutine, with the state the command will
 	// be decided on: it must be quick and change nothing. Its error is returned by Execute as it is.
 	Prepare func(Scope) (domain.Command, error)
@@ -105,14 +108,19 @@ type Request struct {
 // Scope is what Prepare sees.
 type Scope struct {
 	Tenant *domain.Tenant
+	// Now is the time of the decision.
+	Now time.Time
 	// Pseudonym returns what stands for a text, a new one if nothing does yet.
 	Pseudonym func(kind NameKind, text string) domain.Pseudonym
+	// Known returns what stands for a text; empty when nothing does.
+	Known func(kind NameKind, text string) domain.Pseudonym
 }
 
 // Result is the answer to a command, and the position from which on its effect can be read.
 type Result struct {
 	Answer   domain.Answer
 	Position Position
+	Events   []domain.Event // of a DryRun: what the command would leave
 }
 
 // request is a Request with the caller that waits.
@@ -122,6 +130,7 @@ type request struct {
 	result Result
 	err    error
 	done   chan struct{}
+	lane   *lane
 	queued time.Time
 	taken  time.Time // when it was first looked at
 }
@@ -130,7 +139,27 @@ func (r *request) finish(err error) {
 	if err != nil {
 		r.err = err
 	}
+	r.lane.open.Add(-1)
 	close(r.done)
+}
+
+// lane is one of a Writer's two queues. What is open in it, accepted and not answered yet, is bounded wherever it is: in the
+// queue, in the backlog, or held back by a commit in flight. So neither a flood nor an outage takes more memory than that.
+type lane struct {
+	queue chan *request // has room for all that may be open
+	open  atomic.Int64
+}
+
+func newLane() *lane { return &lane{queue: make(chan *request, openMax)} }
+
+// accept queues a request, unless too many are open.
+func (l *lane) accept(r *request) bool {
+	if l.open.Add(1) > openMax {
+		l.open.Add(-1)
+		return false
+	}
+	l.queue <- r
+	return true
 }
 
 // pendingCommit is a commit on its way, with the callers that wait for it.
@@ -138,6 +167,7 @@ type pendingCommit struct {
 	after    Place
 	record   Record
 	at       Checkpoint // once it is stored
+	events   int
 	outcome  <-chan error
 	sent     time.Time
 	requests []*request
@@ -188,8 +218,8 @@ func NewWriter(c WriterConfig) (*Writer, error) {
 		clock:     ledgerClock{wall: c.Now},
 		log:       log,
 		metrics:   c.Metrics,
-		urgent:    make(chan *request, queueMax),
-		queue:     make(chan *request, queueMax),
+		urgent:    newLane(),
+		others:    newLane(),
 		stopped:   make(chan struct{}),
 		leading:   make(chan struct{}),
 		snapshots: snapshots,
@@ -213,15 +243,16 @@ func (w *Writer) Directory() *Directory { return w.directory }
 // ctx ends first; ErrKeyReused; what Prepare returned; any other error: nothing was stored.
 func (w *Writer) Execute(ctx context.Context, r Request) (Result, error) {
 	waiting := &request{Request: r, ctx: ctx, done: make(chan struct{}), queued: time.Now()}
-	queue := w.queue
+	waiting.lane = w.others
 	if r.Urgent {
-		queue = w.urgent
+		waiting.lane = w.urgent
 	}
 	select {
 	case <-w.stopped:
 		return Result{}, ErrStopping
-	case queue <- waiting:
 	default:
+	}
+	if !waiting.lane.accept(waiting) {
 		w.metrics.overloaded.Inc()
 		return Result{}, ErrOverloaded
 	}
@@ -484,17 +515,17 @@ func (w *Writer) serve(ctx context.Context) error {
 			}
 			continue
 		}
-		var urgent, queue <-chan *request
+		var urgent, others <-chan *request
 		var due <-chan time.Time
 		if free {
-			urgent, queue = w.urgent, w.queue
+			urgent, others = w.urgent.queue, w.others.queue
 			due = w.armed(timer)
 		}
 		var outcome <-chan error
 		if len(w.inFlight) > 0 {
 			outcome = w.inFlight[0].outcome
 		}
-		if stop == nil && len(w.inFlight) == 0 && len(w.urgent)+len(w.queue) == 0 {
+		if stop == nil && len(w.inFlight) == 0 && len(w.urgent.queue)+len(w.others.queue) == 0 {
 			return nil // drained
 		}
 		select {
@@ -504,7 +535,7 @@ func (w *Writer) serve(ctx context.Context) error {
 			}
 		case r := <-urgent:
 			w.backlog = append(w.backlog, r)
-		case r := <-queue:
+		case r := <-others:
 			w.backlog = append(w.backlog, r)
 		case <-w.snapshots.wake():
 		case <-due:
@@ -525,7 +556,7 @@ func (w *Writer) enoughQueued() bool {
 	if len(w.backlog) == 0 || len(w.inFlight) == 0 {
 		return len(w.backlog) > 0
 	}
-	return len(w.backlog)+len(w.urgent)+len(w.queue) >= len(w.inFlight[len(w.inFlight)-1].requests)
+	return len(w.backlog)+len(w.urgent.queue)+len(w.others.queue) >= len(w.inFlight[len(w.inFlight)-1].requests)
 }
 
 // storedSeq is the last commit that is known to be stored.
@@ -547,18 +578,15 @@ func (w *Writer) armed(timer *time.Timer) <-chan time.Time {
 	return timer.C
 }
 
-// takeQueued returns what has queued: the backlog, and what is in the queues right now. Other commands stay in their queue
-// while the backlog is long, so that it fills up and refuses more; urgent ones never wait behind them.
+// takeQueued returns what has queued: the backlog, and what is in the queues right now.
 func (w *Writer) takeQueued() []*request {
 	taken := w.backlog
 	w.backlog = nil
-	take := func(queue <-chan *request, most int) {
-		for range min(len(queue), most-len(taken)) {
-			taken = append(taken, <-queue) // nobody else receives
+	for _, l := range []*lane{w.urgent, w.others} {
+		for range len(l.queue) {
+			taken = append(taken, <-l.queue) // nobody else receives
 		}
 	}
-	take(w.urgent, 2*queueMax)
-	take(w.queue, queueMax)
 	return taken
 }
 
@@ -648,7 +676,7 @@ func (w *Writer) publish(b *commitBuilder, d *decider) error {
 	}
 	p, next := b.seal(w.state, w.state.Epoch, w.directory.Seq())
 	w.state.moveTo(p, next, b.at)
-	p.requests, p.at = d.decided, next
+	p.requests, p.at, p.events = d.decided, next, b.count
 	p.send(w.journal)
 	w.inFlight = append(w.inFlight, p)
 	w.metrics.inFlight.WithLabelValues(w.label()).Set(float64(len(w.inFlight)))
@@ -678,9 +706,9 @@ func (w *Writer) giveUp() {
 	}
 	for {
 		select {
-		case r := <-w.urgent:
+		case r := <-w.urgent.queue:
 			r.finish(ErrStopping)
-		case r := <-w.queue:
+		case r := <-w.others.queue:
 			r.finish(ErrStopping)
 		default:
 			return

@@ -77,8 +77,9 @@ func journalOf(store eventstore.Store) *eventstoretest.Log {
 func (l *ledger) do(c domain.Command) (domain.Answer, error) { return l.keyed(c, nil) }
 
 func (l *ledger) keyed(c domain.Command, key *eventstore.Idempotency) (domain.Answer, error) {
+	_, beat := c.(domain.HeartbeatSeats)
 	result, err := l.writer.Execute(context.Background(), eventstore.Request{
-		Tenant: "acme", Actor: "test", Idempotency: key,
+		Tenant: "acme", Actor: "test", Idempotency: key, Urgent: beat,
 		Prepare: func(eventstore.Scope) (domain.Command, error) { return c, nil },
 	})
 	return result.Answer, err
@@ -97,7 +98,7 @@ func (l *ledger) must(c domain.Command) domain.Answer {
 func (l *ledger) license(seats, leaseSeconds int) {
 	l.t.Helper()
 	l.must(domain.CreateTenant{Tenant: "acme", Name: "Acme"})
-	l.must(domain.IssueLicense{License: "lic", Product: "cad", Seats: seats, LeaseSeconds: leaseSeconds, Key: domain.LicenseKey{ID: "key"}})
+	l.must(domain.IssueLicense{License: "lic", Product: "cad", Seats: seats, Policy: domain.Policy{LeaseSeconds: leaseSeconds}, Key: domain.LicenseKey{ID: "key"}})
 }
 
 func acquire(user string) domain.AcquireSeat {
@@ -501,7 +502,7 @@ func TestRepeatedKeyInOneBatchIsDoneOnce(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range 20 {
 			wg.Go(func() {
-				c := domain.IssueLicense{License: domain.LicenseID(fmt.Sprint("lic-", i)), Product: "p", Seats: 1, LeaseSeconds: 60, Key: domain.LicenseKey{ID: domain.KeyID(fmt.Sprint(i))}}
+				c := domain.IssueLicense{License: domain.LicenseID(fmt.Sprint("lic-", i)), Product: "p", Seats: 1, Policy: domain.Policy{LeaseSeconds: 60}, Key: domain.LicenseKey{ID: domain.KeyID(fmt.Sprint(i))}}
 				if _, err := l.keyed(c, &eventstore.Idempotency{Key: "once", Fingerprint: "f"}); err != nil {
 					t.Error(err)
 				}

@@ -1,7 +1,9 @@
 package projections
 
 import (
+	"cmp"
 	"encoding/json"
+	"reflect"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -96,7 +98,17 @@ func changedFields(event domain.Event) (before, after fields) {
 	case *domain.TenantReinstated:
 		return fields{"status": domain.TenantOnSuspense}, fields{"status": domain.TenantActive}
 	case *domain.LicenseIssued:
-		return nil, fields{"product": clean(e.Product), "seats": e.Seats, "lease_seconds": e.LeaseSeconds, "status": domain.LicenseActive}
+		after := policyFields(e.Policy, domain.Policy{})
+		after["product"], after["seats"], after["status"] = clean(e.Product), e.Seats, domain.LicenseActive
+		return nil, after
+	case *domain.PolicyChanged:
+		return policyFields(e.Was, e.Policy), policyFields(e.Policy, e.Was)
+	case *domain.LicenseRenewed:
+		return fields{"expires_at": present(e.Was)}, fields{"expires_at": present(e.ExpiresAt)}
+	case *domain.TrialConverted:
+		return fields{"trial": true}, fields{"trial": false}
+	case *domain.LicenseKeyRotated:
+		return fields{"key": e.OldKey}, fields{"key": e.Key.ID, "old_key_until": e.OldUntil}
 	case *domain.LicenseResized:
 		return fields{"seats": e.Was}, fields{"seats": e.Seats}
 	case *domain.LicenseSuspended:
@@ -107,10 +119,44 @@ func changedFields(event domain.Event) (before, after fields) {
 		return nil, fields{"status": domain.LicenseOver} // before: auditEntriesRevoked
 	case *domain.SeatAcquired:
 		return nil, fields{"state": domain.LeaseStateActive, "expires_at": e.ExpiresAt}
+	case *domain.SeatRevived:
+		return fields{"state": domain.LeaseStateExpired}, fields{"state": domain.LeaseStateActive, "expires_at": e.ExpiresAt}
+	case *domain.SeatEvicted:
+		return fields{"state": domain.LeaseStateActive}, fields{"state": domain.LeaseStateEvicted}
 	case *domain.SeatReleased:
 		return fields{"state": domain.LeaseStateActive}, fields{"state": domain.LeaseStateReleased}
 	case *domain.SeatExpired:
 		return fields{"state": domain.LeaseStateActive}, fields{"state": domain.LeaseStateExpired}
 	}
 	return nil, nil // a denial changes nothing
+}
+
+// policyFields returns what p says and other does not, by its name in events; null where p has the default.
+func policyFields(p, other domain.Policy) fields {
+	all := func(p domain.Policy) fields {
+		return fields{
+			"lease_seconds": p.LeaseSeconds, "heartbeat_seconds": p.SuggestedHeartbeat(), "seat_per": orElse(p.SeatPer, "process"),
+			"overage": orElse(p.Overage, "none"), "overage_percent": p.OveragePercent, "revive_seconds": p.ReviveSeconds,
+			"max_per_user": p.MaxPerUser, "max_per_machine": p.MaxPerMachine, "features": cleanAll(p.Features),
+			"starts_at": present(p.StartsAt), "expires_at": present(p.ExpiresAt), "grace_days": p.GraceDays,
+			"on_shrink": orElse(p.OnShrink, "drain"), "trial": p.Trial,
+		}
+	}
+	said, others := all(p), all(other)
+	for name, value := range said {
+		if reflect.DeepEqual(value, others[name]) {
+			delete(said, name)
+		}
+	}
+	return said
+}
+
+func orElse[T ~string](text T, otherwise string) string { return cmp.Or(string(text), otherwise) }
+
+func cleanAll(texts []string) []string {
+	all := make([]string, len(texts))
+	for i, text := range texts {
+		all[i] = clean(text)
+	}
+	return all
 }

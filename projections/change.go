@@ -116,6 +116,12 @@ func (c *changes) look(tenant domain.TenantID, event domain.Event) {
 		license(e.License)
 	case *domain.LicenseResized:
 		license(e.License)
+	case *domain.PolicyChanged:
+		license(e.License)
+	case *domain.LicenseRenewed:
+		license(e.License)
+	case *domain.TrialConverted:
+		license(e.License)
 	case *domain.LicenseSuspended:
 		license(e.License)
 	case *domain.LicenseReinstated:
@@ -126,6 +132,16 @@ func (c *changes) look(tenant domain.TenantID, event domain.Event) {
 	case *domain.SeatAcquired:
 		license(e.License)
 		lease(e.Lease)
+	case *domain.SeatRevived:
+		license(e.License)
+		for _, id := range e.Leases {
+			lease(id)
+		}
+	case *domain.SeatEvicted:
+		license(e.License)
+		for _, id := range e.Leases {
+			lease(id)
+		}
 	case *domain.SeatReleased:
 		license(e.License)
 		lease(e.Lease)

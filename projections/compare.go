@@ -2,6 +2,7 @@ package projections
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -87,15 +88,19 @@ func tenantText(name, status string, createdAt time.Time, version uint64) string
 	return fmt.Sprintf("name=%q status=%s created_at=%s version=%d", name, status, timeText(createdAt), version)
 }
 
-func licenseText(product, status string, leaseSeconds int, issuedAt time.Time) string {
-	return fmt.Sprintf("product=%q status=%s lease_seconds=%d issued_at=%s", product, status, leaseSeconds, timeText(issuedAt))
+func licenseText(product, status string, policy domain.Policy, leaseSeconds int, seatPer string, issuedAt time.Time) string {
+	text, err := policyJSON(policy)
+	if err != nil {
+		text = []byte(err.Error())
+	}
+	return fmt.Sprintf("product=%q status=%s policy=%s lease_seconds=%d seat_per=%s issued_at=%s", product, status, text, leaseSeconds, seatPer, timeText(issuedAt))
 }
 
 func countText(seats, inUse int) string { return fmt.Sprintf("seats=%d in_use=%d", seats, inUse) }
 
 func leaseText(l domain.Lease) string {
-	return fmt.Sprintf("license=%s fence=%d user=%s machine=%s process=%s state=%s acquired_at=%s expires_at=%s ended_at=%s",
-		l.License, l.Fence, l.Holder.User, l.Holder.Machine, l.Holder.Process, l.State,
+	return fmt.Sprintf("license=%s fence=%d user=%s machine=%s process=%s overage=%t state=%s acquired_at=%s expires_at=%s ended_at=%s",
+		l.License, l.Fence, l.Holder.User, l.Holder.Machine, l.Holder.Process, l.Overage, l.State,
 		timeText(l.AcquiredAt), timeText(l.ExpiresAt), timeText(l.EndedAt))
 }
 
@@ -113,10 +118,11 @@ func timeText(t time.Time) string {
 // readRows returns every row as text, by name.
 func readRows(ctx context.Context, tx pgx.Tx) (map[string]string, error) {
 	found := map[string]string{}
-	var tenant, id, text, status string
+	var tenant, id, text, status, seatPer string
 	var at time.Time
 	var version uint64
 	var seats, inUse int
+	var policy []byte
 	var lease domain.Lease
 	var endedAt *time.Time
 	var place Place
@@ -130,18 +136,24 @@ func readRows(ctx context.Context, tx pgx.Tx) (map[string]string, error) {
 			[]any{&tenant, &text, &status, &at, &version},
 			func() { found["tenant "+tenant] = tenantText(text, status, at, version) },
 		}, {
-			`SELECT tenant_id, license_id, product, status, lease_seconds, issued_at FROM read.licenses`,
-			[]any{&tenant, &id, &text, &status, &seats, &at},
-			func() { found["license "+tenant+"/"+id] = licenseText(text, status, seats, at) },
+			`SELECT tenant_id, license_id, product, status, policy, lease_seconds, seat_per, issued_at FROM read.licenses`,
+			[]any{&tenant, &id, &text, &status, &policy, &seats, &seatPer, &at},
+			func() {
+				var p domain.Policy
+				if err := json.Unmarshal(policy, &p); err != nil {
+					text += err.Error()
+				}
+				found["license "+tenant+"/"+id] = licenseText(text, status, p, seats, seatPer, at)
+			},
 		}, {
 			`SELECT tenant_id, license_id, seats, in_use FROM read.seat_counts`,
 			[]any{&tenant, &id, &seats, &inUse},
 			func() { found["seat count "+tenant+"/"+id] = countText(seats, inUse) },
 		}, {
-			`SELECT tenant_id, lease_id, license_id, fence, "user", machine, process, state, acquired_at, expires_at, ended_at FROM read.leases`,
+			`SELECT tenant_id, lease_id, license_id, fence, "user", machine, process, overage, state, acquired_at, expires_at, ended_at FROM read.leases`,
 			[]any{
 				&tenant, &lease.ID, &lease.License, &lease.Fence, &lease.Holder.User, &lease.Holder.Machine, &lease.Holder.Process,
-				&lease.State, &lease.AcquiredAt, &lease.ExpiresAt, &endedAt,
+				&lease.Overage, &lease.State, &lease.AcquiredAt, &lease.ExpiresAt, &endedAt,
 			},
 			func() {
 				lease.EndedAt = time.Time{}
@@ -205,7 +217,7 @@ func foldRows(ctx context.Context, journal eventstore.Log, at eventstore.Checkpo
 		folded["tenant "+string(t.ID)] = tenantText(clean(t.Name), string(t.Status), t.CreatedAt, t.Version)
 		t.Licenses(func(l *domain.License) {
 			name := string(t.ID) + "/" + string(l.ID)
-			folded["license "+name] = licenseText(clean(l.Product), string(l.Status), l.LeaseSeconds, l.IssuedAt)
+			folded["license "+name] = licenseText(clean(l.Product), string(l.Status), l.Policy, l.LeaseSeconds, string(l.SeatPer), l.IssuedAt)
 			folded["seat count "+name] = countText(l.Seats, l.InUse)
 		})
 	})
@@ -221,7 +233,16 @@ func foldLease(all map[leaseKey]*domain.Lease, event eventstore.Event) {
 	case *domain.SeatAcquired:
 		all[leaseKey{event.Tenant, e.Lease}] = &domain.Lease{
 			ID: e.Lease, License: e.License, Fence: event.Version, Holder: e.Holder,
-			State: domain.LeaseStateActive, AcquiredAt: event.Time, ExpiresAt: e.ExpiresAt,
+			State: domain.LeaseStateActive, Overage: e.Overage, AcquiredAt: event.Time, ExpiresAt: e.ExpiresAt,
+		}
+	case *domain.SeatRevived:
+		for _, id := range e.Leases {
+			l := all[leaseKey{event.Tenant, id}]
+			l.State, l.ExpiresAt, l.EndedAt = domain.LeaseStateActive, e.ExpiresAt, time.Time{}
+		}
+	case *domain.SeatEvicted:
+		for _, id := range e.Leases {
+			end(all[leaseKey{event.Tenant, id}], domain.LeaseStateEvicted)
 		}
 	case *domain.SeatHeartbeat:
 		for _, id := range e.Leases {

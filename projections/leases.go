@@ -16,14 +16,15 @@ type leases struct{}
 func (leases) Name() string { return "leases" }
 
 const leasesInsert = `
-	INSERT INTO read.leases (tenant_id, lease_id, license_id, fence, "user", machine, process, state, acquired_at, expires_at, ended_at)
-	SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[],
-		$9::timestamptz[], $10::timestamptz[], $11::timestamptz[])`
+	INSERT INTO read.leases (tenant_id, lease_id, license_id, fence, "user", machine, process, overage, state, acquired_at, expires_at, ended_at)
+	SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::bool[], $9::text[],
+		$10::timestamptz[], $11::timestamptz[], $12::timestamptz[])`
 
-// Null means unchanged.
+// Null means unchanged. A lease that becomes active again has not ended.
 const leasesUpdate = `
 	UPDATE read.leases l
-	SET state = coalesce(c.state, l.state), expires_at = coalesce(c.expires_at, l.expires_at), ended_at = coalesce(c.ended_at, l.ended_at)
+	SET state = coalesce(c.state, l.state), expires_at = coalesce(c.expires_at, l.expires_at), 
+		ended_at = CASE WHEN c.state = 'active' THEN NULL ELSE coalesce(c.ended_at, l.ended_at) END
 	FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[]) AS c (tenant_id, lease_id, state, expires_at, ended_at)
 	WHERE l.tenant_id = c.tenant_id AND l.lease_id = c.lease_id`
 
@@ -62,6 +63,15 @@ func (leases) Apply(b *Batch, q *pgx.Batch) error {
 			for _, id := range e.Leases {
 				changes.at(leaseKey{event.Tenant, id}).expiresAt = &e.ExpiresAt
 			}
+		case *domain.SeatRevived:
+			for _, id := range e.Leases {
+				c := changes.at(leaseKey{event.Tenant, id})
+				c.state, c.expiresAt, c.endedAt = new(string(domain.LeaseStateActive)), &e.ExpiresAt, nil
+			}
+		case *domain.SeatEvicted:
+			for _, id := range e.Leases {
+				end(leaseKey{event.Tenant, id}, domain.LeaseStateEvicted, event.Time)
+			}
 		case *domain.SeatReleased:
 			end(leaseKey{event.Tenant, e.Lease}, domain.LeaseStateReleased, event.Time)
 		case *domain.SeatExpired:
@@ -75,6 +85,7 @@ func (leases) Apply(b *Batch, q *pgx.Batch) error {
 	type columns struct {
 		tenants, ids, licenses, users, machines, processes []string
 		fences                                             []uint64
+		overages                                           []bool
 		states                                             []*string
 		acquiredAt                                         []time.Time
 		expiresAt, endedAt                                 []*time.Time
@@ -87,13 +98,14 @@ func (leases) Apply(b *Batch, q *pgx.Batch) error {
 			into.licenses, into.fences = append(into.licenses, string(a.License)), append(into.fences, c.fence)
 			into.users, into.machines = append(into.users, string(a.User)), append(into.machines, string(a.Machine))
 			into.processes, into.acquiredAt = append(into.processes, string(a.Process)), append(into.acquiredAt, c.acquiredAt)
+			into.overages = append(into.overages, a.Overage)
 		}
 		into.tenants, into.ids = append(into.tenants, string(key.tenant)), append(into.ids, string(key.lease))
 		into.states, into.expiresAt, into.endedAt = append(into.states, c.state), append(into.expiresAt, c.expiresAt), append(into.endedAt, c.endedAt)
 	}
 	change(q, "leases acquired", len(acquired.ids), leasesInsert,
 		acquired.tenants, acquired.ids, acquired.licenses, acquired.fences, acquired.users, acquired.machines,
-		acquired.processes, acquired.states, acquired.acquiredAt, acquired.expiresAt, acquired.endedAt)
+		acquired.processes, acquired.overages, acquired.states, acquired.acquiredAt, acquired.expiresAt, acquired.endedAt)
 	change(q, "leases changed", len(changed.ids), leasesUpdate,
 		changed.tenants, changed.ids, changed.states, changed.expiresAt, changed.endedAt)
 	if len(revokedAt) > 0 {

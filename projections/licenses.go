@@ -1,6 +1,7 @@
 package projections
 
 import (
+	"encoding/json"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -8,64 +9,121 @@ import (
 	"github.com/coditect-ai/license-ledger/domain"
 )
 
-// licenses keeps read.licenses: one row per license. How many seats it has and uses is in read.seat_counts.
+// licenses keeps read.licenses: one row per license with its policy. How many seats it has and uses is in
+// read.seat_counts.
 type licenses struct{}
 
 // Name implements Projection.
 func (licenses) Name() string { return "licenses" }
 
 const licensesInsert = `
-	INSERT INTO read.licenses (tenant_id, license_id, product, status, lease_seconds, issued_at)
-	SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::int[], $6::timestamptz[])`
+	INSERT INTO read.licenses (tenant_id, license_id, product, status, lease_seconds, seat_per, policy, issued_at)
+	SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::int[], $6::text[], $7::jsonb[], $8::timestamptz[])`
 
+// Null means unchanged. A patch changes single fields of the policy.
 const licensesUpdate = `
 	UPDATE read.licenses l
-	SET status = c.status
-	FROM unnest($1::text[], $2::text[], $3::text[]) AS c (tenant_id, license_id, status)
+	SET status = coalesce(c.status, l.status), lease_seconds = coalesce(c.lease_seconds, l.lease_seconds),
+		seat_per = coalesce(c.seat_per, l.seat_per), policy = coalesce(c.policy, l.policy) || coalesce(c.patch, '{}')
+	FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::text[], $6::jsonb[], $7::jsonb[])
+		AS c (tenant_id, license_id, status, lease_seconds, seat_per, policy, patch)
 	WHERE l.tenant_id = c.tenant_id AND l.license_id = c.license_id`
 
 type licenseChange struct {
 	issued   *domain.LicenseIssued
 	issuedAt time.Time
-	status   domain.LicenseStatus
+	status   *string
+	policy   *domain.Policy // all of it
+	patch    fields         // of the policy that is there
 }
 
 // Apply implements Projection.
 func (licenses) Apply(b *Batch, q *pgx.Batch) error {
 	var changes ordered[licenseKey, licenseChange]
+	// patch changes one field: of the policy of this batch, or of the one that is there.
+	patch := func(c *licenseChange, field string, value any, in func(*domain.Policy)) {
+		if c.policy != nil {
+			policy := *c.policy
+			in(&policy)
+			c.policy = &policy
+			return
+		}
+		if c.patch == nil {
+			c.patch = fields{}
+		}
+		c.patch[field] = value
+	}
 	for _, event := range b.Events() {
+		at := func(id domain.LicenseID) *licenseChange { return changes.at(licenseKey{event.Tenant, id}) }
+		status := func(id domain.LicenseID, status domain.LicenseStatus) { at(id).status = new(string(status)) }
 		switch e := event.Data.(type) {
 		case *domain.LicenseIssued:
-			c := changes.at(licenseKey{event.Tenant, e.License})
-			c.issued, c.issuedAt, c.status = e, event.Time, domain.LicenseActive
+			status(e.License, domain.LicenseActive)
+			c := at(e.License)
+			c.issued, c.issuedAt, c.policy = e, event.Time, &e.Policy
+		case *domain.PolicyChanged:
+			c := at(e.License)
+			c.policy, c.patch = &e.Policy, nil
+		case *domain.LicenseRenewed:
+			patch(at(e.License), "expires_at", e.ExpiresAt, func(p *domain.Policy) { p.ExpiresAt = e.ExpiresAt })
+		case *domain.TrialConverted:
+			patch(at(e.License), "trial", false, func(p *domain.Policy) { p.Trial = false })
 		case *domain.LicenseSuspended:
-			changes.at(licenseKey{event.Tenant, e.License}).status = domain.LicenseOnSuspense
+			status(e.License, domain.LicenseOnSuspense)
 		case *domain.LicenseReinstated:
-			changes.at(licenseKey{event.Tenant, e.License}).status = domain.LicenseActive
+			status(e.License, domain.LicenseActive)
 		case *domain.LicenseRevoked:
-			changes.at(licenseKey{event.Tenant, e.License}).status = domain.LicenseOver
+			status(e.License, domain.LicenseOver)
 		}
 	}
 	type columns struct {
-		tenants, ids, products, status []string
-		leaseSeconds                   []int
-		issuedAt                       []time.Time
+		tenants, ids, products []string
+		status, seatPer        []*string
+		leaseSeconds           []*int
+		policies, patches      [][]byte
+		issuedAt               []time.Time
 	}
 	var issued, changed columns
 	for key, c := range changes.all() {
 		into := &changed
 		if c.issued != nil {
 			into = &issued
-			into.products = append(into.products, clean(c.issued.Product))
-			into.leaseSeconds = append(into.leaseSeconds, c.issued.LeaseSeconds)
-			into.issuedAt = append(into.issuedAt, c.issuedAt)
+			into.products, into.issuedAt = append(into.products, clean(c.issued.Product)), append(into.issuedAt, c.issuedAt)
+		}
+		var policy, patch []byte
+		var err error
+		var seatPer *string
+		var leaseSeconds *int
+		if c.policy != nil {
+			seatPer, leaseSeconds = new(string(c.policy.SeatPer)), &c.policy.LeaseSeconds
+			if policy, err = policyJSON(*c.policy); err != nil {
+				return err
+			}
+		}
+		if c.patch != nil {
+			if patch, err = json.Marshal(c.patch); err != nil {
+				return err
+			}
 		}
 		into.tenants, into.ids = append(into.tenants, string(key.tenant)), append(into.ids, string(key.license))
-		into.status = append(into.status, string(c.status))
+		into.status, into.seatPer, into.leaseSeconds = append(into.status, c.status), append(into.seatPer, seatPer), append(into.leaseSeconds, leaseSeconds)
+		into.policies, into.patches = append(into.policies, policy), append(into.patches, patch)
 	}
 	change(q, "licenses issued", len(issued.ids), licensesInsert,
-		issued.tenants, issued.ids, issued.products, issued.status, issued.leaseSeconds, issued.issuedAt)
+		issued.tenants, issued.ids, issued.products, issued.status, issued.leaseSeconds, issued.seatPer, issued.policies, issued.issuedAt)
 	change(q, "licenses changed", len(changed.ids), licensesUpdate,
-		changed.tenants, changed.ids, changed.status)
+		changed.tenants, changed.ids, changed.status, changed.leaseSeconds, changed.seatPer, changed.policies, changed.patches)
 	return nil
+}
+
+// policyJSON returns a policy as a database can store it.
+func policyJSON(p domain.Policy) ([]byte, error) {
+	features := make([]string, len(p.Features))
+	for i, f := range p.Features {
+		features[i] = clean(f)
+	}
+	if p.Features = nil; len(features) > 0 {
+		p.Features = features
+	}
+	return json.Marshal(p)
 }

@@ -36,7 +36,7 @@ func TestLicensesAndSeatCounts(t *testing.T) {
 	f.Issue("acme", "lic_2", 5)
 	f.Acquire("acme", "lic_1", "ada")
 	f.Commit()
-	f.Do("acme", domain.ResizeLicense{License: "lic_1", Seats: 1})
+	f.Do("acme", domain.ChangeLicense{License: "lic_1", Seats: new(1)})
 	f.Do("acme", domain.SuspendLicense{License: "lic_2"})
 	f.Acquire("acme", "lic_1", "bob") // denied: changes no count
 	f.Commit()
@@ -65,6 +65,46 @@ func TestLeases(t *testing.T) {
 	f.project(t, projections.Options{})
 	states := `SELECT string_agg(lease_id || '=' || state, ' ' ORDER BY fence) FROM read.leases`
 	mustBe(t, "leases", f.value(t, states), fmt.Sprintf("%s=released %s=expired %s=released", ada, bob, cem))
+	f.checkSame(t)
+}
+
+// A lease that is revived has not ended; its seat is taken again, and what the license allows is to be read.
+func TestPolicies(t *testing.T) {
+	f := setup(t)
+	f.Create("acme", "lic_1", 1)
+	f.Do("acme", domain.ChangeLicense{License: "lic_1", Policy: domain.PolicyChange{
+		SeatPer: new(domain.SeatPerMachine), ReviveSeconds: new(3600), Features: new([]string{"sim", "cam"}), Overage: new(domain.OverageUnlimited),
+	}})
+	ada, bob := f.Acquire("acme", "lic_1", "ada"), f.Acquire("acme", "lic_1", "bob")
+	far := f.Acquire("acme", "lic_1", "ada@m_2")
+	f.Commit()
+	f.project(t, projections.Options{})
+	mustBe(t, "two machines", f.value(t, `SELECT (seats, in_use) FROM read.seat_counts`), "(1,2)")
+	mustBe(t, "beyond the seats", f.value(t, `SELECT string_agg(lease_id, ' ') FROM read.leases WHERE overage`), string(far))
+	mustBe(t, "the change", f.value(t, `SELECT before || after FROM read.audit_entries WHERE version = 3`),
+		`{"overage": "unlimited", "features": ["cam", "sim"], "seat_per": "machine", "revive_seconds": 3600}`)
+
+	f.Now = f.Now.Add(10 * time.Minute)
+	f.Do("acme", domain.ExpireSeats{Max: 10})
+	f.Commit()
+	f.project(t, projections.Options{})
+	mustBe(t, "nobody left", f.value(t, `SELECT (seats, in_use) FROM read.seat_counts`), "(1,0)")
+
+	f.Do("acme", domain.HeartbeatSeats{License: "lic_1", Leases: []domain.LeaseID{ada, bob}})
+	f.Do("acme", domain.EvictLease{License: "lic_1", Lease: bob})
+	f.Do("acme", domain.RenewLicense{License: "lic_1", ExpiresAt: f.Now.Add(time.Hour)})
+	f.Commit()
+	f.project(t, projections.Options{})
+	states := `SELECT string_agg(lease_id || '=' || state || CASE WHEN ended_at IS NULL THEN '' ELSE ' ended' END, ', ' ORDER BY fence) FROM read.leases`
+	mustBe(t, "leases", f.value(t, states), fmt.Sprintf("%s=active, %s=evicted ended, %s=expired ended", ada, bob, far))
+	mustBe(t, "one seat again", f.value(t, `SELECT (seats, in_use) FROM read.seat_counts`), "(1,1)")
+
+	f.Do("acme", domain.ChangeLicense{License: "lic_1", Policy: domain.PolicyChange{SeatPer: new(domain.SeatPerProcess)}})
+	f.Do("acme", domain.RenewLicense{License: "lic_1"})
+	f.Commit()
+	f.project(t, projections.Options{})
+	mustBe(t, "the policy", f.value(t, `SELECT policy FROM read.licenses`),
+		`{"overage": "unlimited", "features": ["cam", "sim"], "lease_seconds": 300, "revive_seconds": 3600}`)
 	f.checkSame(t)
 }
 

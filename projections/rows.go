@@ -2,6 +2,9 @@ package projections
 
 import (
 	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -22,24 +25,53 @@ func ScanTenant(row pgx.CollectableRow, more ...any) (api.Tenant, error) {
 
 // LicenseColumns and LicenseTables are a select list and its tables for ScanLicense; the license is l, its counts are s.
 const (
-	LicenseColumns = `l.license_id, l.tenant_id, l.product, s.seats, s.in_use, l.status, l.lease_seconds, l.issued_at`
+	LicenseColumns = `l.license_id, l.tenant_id, l.product, s.seats, s.in_use, l.status, l.policy, l.issued_at`
 	LicenseTables  = `read.licenses l JOIN read.seat_counts s ON s.tenant_id = l.tenant_id AND s.license_id = l.license_id`
 )
 
 // ScanLicense reads a row of LicenseColumns.
 func ScanLicense(row pgx.CollectableRow) (api.License, error) {
 	var l api.License
-	err := row.Scan(&l.Id, &l.Tenant, &l.Product, &l.Seats, &l.InUse, &l.Status, &l.LeaseSeconds, &l.IssuedAt)
-	l.HeartbeatSeconds = (&domain.LicenseInfo{LeaseSeconds: l.LeaseSeconds}).HeartbeatSeconds()
+	var policy []byte
+	if err := row.Scan(&l.Id, &l.Tenant, &l.Product, &l.Seats, &l.InUse, &l.Status, &policy, &l.IssuedAt); err != nil {
+		return l, err
+	}
+	var p domain.Policy
+	if err := json.Unmarshal(policy, &p); err != nil {
+		return l, fmt.Errorf("policy of %s: %w", l.Id, err)
+	}
+	ShowPolicy(&l, p)
 	l.IssuedAt = l.IssuedAt.UTC()
-	return l, err
+	return l, nil
+}
+
+// ShowPolicy sets what the API shows of a policy: all of it, with every default.
+func ShowPolicy(l *api.License, p domain.Policy) {
+	l.LeaseSeconds, l.HeartbeatSeconds, l.ReviveSeconds = p.LeaseSeconds, p.SuggestedHeartbeat(), p.ReviveSeconds
+	l.SeatPer, l.OnShrink = api.SeatPer(orElse(p.SeatPer, "process")), api.OnShrink(orElse(p.OnShrink, "drain"))
+	l.Overage, l.OveragePercent = api.Overage(orElse(p.Overage, "none")), nil
+	if p.Overage == domain.OveragePercent {
+		l.OveragePercent = &p.OveragePercent
+	}
+	l.MaxPerUser, l.MaxPerMachine = p.MaxPerUser, p.MaxPerMachine
+	l.Features = slices.Concat([]string{}, p.Features)
+	l.StartsAt, l.ExpiresAt, l.GraceDays = present(p.StartsAt), present(p.ExpiresAt), p.GraceDays
+	l.Trial = p.Trial
+}
+
+// present returns a time, or nil for none.
+func present(at time.Time) *time.Time {
+	if at.IsZero() {
+		return nil
+	}
+	return &at
 }
 
 // LeaseColumns and LeaseTables are a select list and its tables for ScanLease; the lease is l. Names that are not known
 // any more are empty.
 const (
 	LeaseColumns = `l.lease_id, l.fence, l.license_id, coalesce(u.text, ''), coalesce(m.text, ''), p.text,
-		l.state, l.acquired_at, l.expires_at, l.ended_at`
+		l.state, l.overage, l.acquired_at, l.expires_at, l.ended_at`
 	LeaseTables = `read.leases l
 		LEFT JOIN read.directory u ON u.tenant_id = l.tenant_id AND u.pseudonym = l."user"
 		LEFT JOIN read.directory m ON m.tenant_id = l.tenant_id AND m.pseudonym = l.machine
@@ -49,9 +81,13 @@ const (
 // ScanLease reads a row of LeaseColumns, and what follows them into more.
 func ScanLease(row pgx.CollectableRow, more ...any) (api.Lease, error) {
 	var l api.Lease
+	var overage bool
 	err := row.Scan(append([]any{
-		&l.Id, &l.Fence, &l.License, &l.User, &l.Machine, &l.Process, &l.State, &l.AcquiredAt, &l.ExpiresAt, &l.EndedAt,
+		&l.Id, &l.Fence, &l.License, &l.User, &l.Machine, &l.Process, &l.State, &overage, &l.AcquiredAt, &l.ExpiresAt, &l.EndedAt,
 	}, more...)...)
+	if overage {
+		l.Overage = &overage
+	}
 	l.AcquiredAt, l.ExpiresAt = l.AcquiredAt.UTC(), l.ExpiresAt.UTC()
 	if l.EndedAt != nil {
 		*l.EndedAt = l.EndedAt.UTC()

@@ -39,9 +39,9 @@ func step(h *projectionstest.History, draw func(n int) int) {
 	}
 	var held []domain.LeaseID
 	h.Tenant(tenant).License(license).Leases(func(l domain.Lease) { held = append(held, l.ID) })
-	switch draw(14) {
-	case 0, 1, 2, 3, 4:
-		h.Acquire(tenant, license, fmt.Sprint(draw(6)))
+	switch draw(22) {
+	case 0, 1, 2, 3, 4, 14, 15:
+		h.Acquire(tenant, license, fmt.Sprintf("%d@m_%d", draw(6), draw(3)))
 	case 5, 6:
 		if len(held) > 0 {
 			h.Do(tenant, domain.HeartbeatSeats{License: license, Leases: held})
@@ -55,7 +55,7 @@ func step(h *projectionstest.History, draw func(n int) int) {
 		h.Now = h.Now.Add(time.Duration(draw(400)) * time.Second)
 		h.Do(tenant, domain.ExpireSeats{Max: 100})
 	case 10:
-		h.Do(tenant, domain.ResizeLicense{License: license, Seats: draw(5)})
+		h.Do(tenant, domain.ChangeLicense{License: license, Seats: new(draw(5))})
 	case 11:
 		h.Do(tenant, domain.RevokeLicense{License: license})
 	case 12:
@@ -65,6 +65,34 @@ func step(h *projectionstest.History, draw func(n int) int) {
 		}[draw(5)])
 	case 13:
 		h.Commit()
+	case 16, 17:
+		h.Do(tenant, domain.ChangeLicense{License: license, Policy: domain.PolicyChange{
+			SeatPer:       new([]domain.SeatPer{domain.SeatPerProcess, domain.SeatPerMachine, domain.SeatPerUser}[draw(3)]),
+			Overage:       new([]domain.Overage{domain.OverageNone, domain.OverageUnlimited}[draw(2)]),
+			ReviveSeconds: new(1000 * draw(2)),
+			OnShrink:      new([]domain.OnShrink{domain.ShrinkDrains, domain.ShrinkEvictsNewest}[draw(2)]),
+			Features:      new([]string{"cam", "x\x00"}[:draw(3)]),
+		}})
+	case 18:
+		h.Do(tenant, []domain.Command{
+			domain.RenewLicense{License: license, ExpiresAt: h.Now.Add(time.Duration(draw(3)) * time.Hour)},
+			domain.RenewLicense{License: license}, domain.ConvertTrial{License: license},
+			domain.ReleaseHolder{User: "u_1", Max: 9},
+		}[draw(4)])
+	case 19:
+		if len(held) > 0 {
+			h.Do(tenant, domain.EvictLease{License: license, Lease: held[0]})
+		}
+	case 20, 21:
+		var late []domain.LeaseID
+		for n := 1; n < 300; n++ {
+			if l, ok := h.Tenant(tenant).License(license).Lease(domain.LeaseID(fmt.Sprint("lse_", n))); ok && l.State == domain.LeaseStateExpired {
+				late = append(late, l.ID)
+			}
+		}
+		if len(late) > 0 {
+			h.Do(tenant, domain.HeartbeatSeats{License: license, Leases: late[draw(len(late)):]})
+		}
 	}
 }
 

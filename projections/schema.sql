@@ -52,6 +52,7 @@ CREATE TABLE read.leases (
     acquired_at timestamp with time zone NOT NULL,
     expires_at timestamp with time zone NOT NULL,
     ended_at timestamp with time zone,
+    overage boolean NOT NULL,
     CONSTRAINT leases_pkey PRIMARY KEY (tenant_id, lease_id)
 ) WITH (fillfactor=75);
 CREATE INDEX leases_active_of_license ON read.leases USING btree (tenant_id, license_id, fence) WHERE (state = 'active'::text);
@@ -66,6 +67,8 @@ CREATE TABLE read.licenses (
     status text NOT NULL,
     lease_seconds integer NOT NULL,
     issued_at timestamp with time zone NOT NULL,
+    policy jsonb NOT NULL,
+    seat_per text NOT NULL,
     CONSTRAINT licenses_pkey PRIMARY KEY (tenant_id, license_id)
 );
 

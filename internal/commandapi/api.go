@@ -8,6 +8,8 @@ import (
 
 	"github.com/gorilla/mux"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/coditect-ai/license-ledger/domain"
 	"github.com/coditect-ai/license-ledger/eventstore"
@@ -59,8 +61,13 @@ func (a *API) Routes(router *mux.Router) {
 	route(http.MethodPost, "/tenants/{tenant}/licenses/{license}/suspend", a.suspendLicense)
 	route(http.MethodPost, "/tenants/{tenant}/licenses/{license}/reinstate", a.reinstateLicense)
 	route(http.MethodPost, "/tenants/{tenant}/licenses/{license}/revoke", a.revokeLicense)
+	route(http.MethodPost, "/tenants/{tenant}/licenses/{license}/renew", a.renewLicense)
+	route(http.MethodPost, "/tenants/{tenant}/licenses/{license}/convert", a.convertTrial)
+	route(http.MethodPost, "/tenants/{tenant}/licenses/{license}/rotate-key", a.rotateKey)
+	route(http.MethodPost, "/tenants/{tenant}/licenses/{license}/leases/{lease}/evict", a.evictLease)
+	route(http.MethodPost, "/tenants/{tenant}/release", a.releaseHolder)
 	route(http.MethodPatch, "/tenants/{tenant}", a.renameTenant)
-	route(http.MethodPatch, "/tenants/{tenant}/licenses/{license}", a.resizeLicense)
+	route(http.MethodPatch, "/tenants/{tenant}/licenses/{license}", a.changeLicense)
 }
 
 // executeFor is how long a caller waits for the ledger. After it the outcome is unknown to the caller.
@@ -77,33 +84,44 @@ type call struct {
 	part int
 	// urgent commands keep or free a seat.
 	urgent bool
+	// dryRun asks what the command would do.
+	dryRun bool
 }
 
 // execute has the command done and sets Ledger-Position. The error is the one to return from the handler.
-func (a *API) execute(w http.ResponseWriter, c call, prepare func(eventstore.Scope) (domain.Command, error)) (domain.Answer, error) {
+func (a *API) execute(w http.ResponseWriter, c call, prepare func(eventstore.Scope) (domain.Command, error)) (eventstore.Result, error) {
 	idempotency, err := idempotencyOf(c)
 	if err != nil {
-		return domain.Answer{}, err
+		return eventstore.Result{}, err
 	}
 	ctx, cancel := context.WithTimeout(c.Context(), executeFor)
 	defer cancel()
 	result, err := a.ledger.Execute(ctx, eventstore.Request{
-		Tenant: c.tenant, Actor: c.actor, Traceparent: traceparentOf(c.Request), Idempotency: idempotency, Urgent: c.urgent, Prepare: prepare,
+		Tenant: c.tenant, Actor: c.actor, Traceparent: traceparentOf(c.Request), Idempotency: idempotency, Urgent: c.urgent,
+		DryRun: c.dryRun, Prepare: prepare,
 	})
 	if result.Position.Seq > 0 {
 		w.Header().Set("Ledger-Position", a.tokens.Token(result.Position))
 	}
 	// To the process that handed a request on, an owner that stops is one that did nothing.
 	if errors.Is(err, eventstore.ErrElsewhere) || (errors.Is(err, eventstore.ErrStopping) && c.Context().Value(oneHop{}) != nil) {
-		return domain.Answer{}, &elsewhere{c.tenant, c.body}
+		return eventstore.Result{}, &elsewhere{c.tenant, c.body}
 	}
 	if err != nil {
 		problem := problemOf(err)
-		a.commands.WithLabelValues(c.name, problem.Code).Inc()
-		return domain.Answer{}, errorFor(problem, err)
+		a.note(c, problem.Code)
+		return eventstore.Result{}, errorFor(problem, err)
 	}
-	a.commands.WithLabelValues(c.name, "done").Inc()
-	return result.Answer, nil
+	a.note(c, "done")
+	return result, nil
+}
+
+// note counts what became of a command, and writes it to the request's span.
+func (a *API) note(c call, outcome string) {
+	a.commands.WithLabelValues(c.name, outcome).Inc()
+	if span := trace.SpanFromContext(c.Context()); span.IsRecording() {
+		span.SetAttributes(attribute.String("ledger.command", c.name), attribute.String("ledger.outcome", outcome))
+	}
 }
 
 // operatorCall checks that the operator asks, and reads the request.
@@ -120,6 +138,13 @@ func (a *API) operatorCall(r *http.Request, name string) (call, error) {
 		return call{}, err
 	}
 	c := call{Request: r, name: name, body: body, actor: "operator"}
+	switch values := r.URL.Query()["dry_run"]; {
+	case len(values) == 0 || (len(values) == 1 && values[0] == "false"):
+	case len(values) == 1 && values[0] == "true":
+		c.dryRun = true
+	default:
+		return call{}, serve.Invalid("dry_run", `The parameter "dry_run" must be true or false.`)
+	}
 	if id, ok := mux.Vars(r)["tenant"]; ok {
 		if !domain.ValidTenantID(id) {
 			return call{}, serve.NewProblem(http.StatusNotFound, string(domain.TenantNotFound), titles[domain.TenantNotFound], "No tenant can have this id.")
@@ -146,10 +171,17 @@ func (a *API) licenseCall(r *http.Request, name string) (call, identity.Presente
 	return call{Request: r, name: name, body: body, tenant: key.Tenant, actor: "key:" + string(key.ID)}, key, nil
 }
 
-// opened returns the license that a key opens.
-func opened(key identity.Presented, t *domain.Tenant) (*domain.License, error) {
-	if l := t.LicenseByKey(key.ID); l != nil && key.Opens(l.Key) {
-		return l, nil
+// opened returns the license that a key opens: its own, or the one before for as long as that is valid.
+func opened(key identity.Presented, s eventstore.Scope) (*domain.License, error) {
+	if l := s.Tenant.LicenseByKey(key.ID); l != nil {
+		switch {
+		case key.Opens(l.Key):
+			return l, nil
+		case key.Opens(l.OldKey) && s.Now.Before(l.OldKeyUntil):
+			return l, nil
+		case key.Opens(l.OldKey):
+			return nil, serve.Unauthorized("This license key was replaced; ask your administrator for the new one.")
+		}
 	}
 	return nil, serve.Unauthorized("This license key is not known here.")
 }

@@ -1,8 +1,12 @@
 package commandapi
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/gorilla/mux"
 
@@ -10,6 +14,7 @@ import (
 	"github.com/coditect-ai/license-ledger/domain"
 	"github.com/coditect-ai/license-ledger/eventstore"
 	"github.com/coditect-ai/license-ledger/internal/serve"
+	"github.com/coditect-ai/license-ledger/projections"
 )
 
 // The bounds of a license. Contract: api/openapi.yaml.
@@ -17,6 +22,10 @@ const (
 	seatsMax            = 1_000_000
 	leaseSecondsDefault = 300
 	leaseSecondsMax     = 7 * 24 * 60 * 60
+	overagePercentMax   = 1000
+	graceDaysMax        = 365
+	featuresMax         = 100
+	overlapSecondsMax   = 365 * 24 * 60 * 60
 )
 
 func (a *API) createTenant(w http.ResponseWriter, r *http.Request) error {
@@ -35,11 +44,9 @@ func (a *API) createTenant(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	c.tenant = domain.TenantID(req.Id)
-	answer, err := a.execute(w, c, fixed(domain.CreateTenant{Tenant: c.tenant, Name: req.Name}))
-	if err != nil {
-		return err
-	}
-	return serve.Reply(w, http.StatusCreated, tenantReply(answer))
+	return a.manage(w, c, fixed(domain.CreateTenant{Tenant: c.tenant, Name: req.Name}), http.StatusCreated, func(answer domain.Answer) any {
+		return tenantReply(answer)
+	})
 }
 
 func (a *API) renameTenant(w http.ResponseWriter, r *http.Request) error {
@@ -54,7 +61,7 @@ func (a *API) renameTenant(w http.ResponseWriter, r *http.Request) error {
 	if err := checkText("name", req.Name, 1, nameMax); err != nil {
 		return err
 	}
-	return a.changeTenant(w, c, domain.RenameTenant{Name: req.Name})
+	return a.manageTenant(w, c, domain.RenameTenant{Name: req.Name})
 }
 
 func (a *API) suspendTenant(w http.ResponseWriter, r *http.Request) error {
@@ -62,7 +69,7 @@ func (a *API) suspendTenant(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return a.changeTenant(w, c, domain.SuspendTenant{Reason: reason})
+	return a.manageTenant(w, c, domain.SuspendTenant{Reason: reason})
 }
 
 func (a *API) reinstateTenant(w http.ResponseWriter, r *http.Request) error {
@@ -70,7 +77,7 @@ func (a *API) reinstateTenant(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return a.changeTenant(w, c, domain.ReinstateTenant{Reason: reason})
+	return a.manageTenant(w, c, domain.ReinstateTenant{Reason: reason})
 }
 
 func (a *API) issueLicense(w http.ResponseWriter, r *http.Request) error {
@@ -82,40 +89,210 @@ func (a *API) issueLicense(w http.ResponseWriter, r *http.Request) error {
 	if err := serve.Decode(c.body, &req, "product", "seats"); err != nil {
 		return err
 	}
-	leaseSeconds := leaseSecondsDefault
-	if req.LeaseSeconds != nil {
-		leaseSeconds = *req.LeaseSeconds
-	}
-	err = firstError(checkText("product", req.Product, 1, productMax),
-		checkNumber("seats", req.Seats, 0, seatsMax), checkNumber("lease_seconds", leaseSeconds, 1, leaseSecondsMax))
-	if err != nil {
+	policy, err := policyOf(api.ChangeLicenseRequest{
+		LeaseSeconds: req.LeaseSeconds, HeartbeatSeconds: req.HeartbeatSeconds, SeatPer: req.SeatPer,
+		Overage: req.Overage, OveragePercent: req.OveragePercent, ReviveSeconds: req.ReviveSeconds,
+		MaxPerUser: req.MaxPerUser, MaxPerMachine: req.MaxPerMachine, Features: req.Features,
+		StartsAt: req.StartsAt, GraceDays: req.GraceDays, OnShrink: req.OnShrink,
+	})
+	if err := firstError(checkText("product", req.Product, 1, productMax), checkNumber("seats", req.Seats, 0, seatsMax), err); err != nil {
 		return err
 	}
-	answer, err := a.execute(w, c, fixed(domain.IssueLicense{
-		License: domain.LicenseID(newID("lic_")), Product: req.Product, Seats: req.Seats, LeaseSeconds: leaseSeconds,
-		Key: a.keys.Stored(c.tenant, a.keys.NewID()),
-	}))
-	if err != nil {
-		return err
-	}
-	return serve.Reply(w, http.StatusCreated, api.IssueLicenseResponse{
-		License: licenseReply(answer).License, Key: a.keys.Text(c.tenant, answer.License.Key.ID),
+	policy.ExpiresAt = instant(req.ExpiresAt)
+	return a.manage(w, c, fixed(domain.IssueLicense{
+		License: domain.LicenseID(newID("lic_")), Product: req.Product, Seats: req.Seats,
+		Policy: policy.Of(domain.Policy{LeaseSeconds: leaseSecondsDefault, Trial: req.Trial != nil && *req.Trial}),
+		Key:    a.keys.Stored(c.tenant, a.keys.NewID()),
+	}), http.StatusCreated, func(answer domain.Answer) any {
+		return api.IssueLicenseResponse{License: licenseReply(answer).License, Key: a.keys.Text(c.tenant, answer.License.Key.ID)}
 	})
 }
 
-func (a *API) resizeLicense(w http.ResponseWriter, r *http.Request) error {
-	c, err := a.operatorCall(r, "resize_license")
+func (a *API) changeLicense(w http.ResponseWriter, r *http.Request) error {
+	c, err := a.operatorCall(r, "change_license")
 	if err != nil {
 		return err
 	}
-	var req api.ResizeLicenseRequest
-	if err := serve.Decode(c.body, &req, "seats"); err != nil {
+	var req api.ChangeLicenseRequest
+	if err := serve.Decode(c.body, &req); err != nil {
 		return err
 	}
-	if err := checkNumber("seats", req.Seats, 0, seatsMax); err != nil {
+	if req == (api.ChangeLicenseRequest{}) {
+		return serve.Invalid("seats", `Name what to change: "seats", or a rule such as "lease_seconds".`)
+	}
+	policy, err := policyOf(req)
+	if err := firstError(checkOptional("seats", req.Seats, 0, seatsMax), err); err != nil {
 		return err
 	}
-	return a.changeLicense(w, c, domain.ResizeLicense{License: licenseOf(r), Seats: req.Seats})
+	return a.manageLicense(w, c, domain.ChangeLicense{License: licenseOf(r), Seats: req.Seats, Policy: policy})
+}
+
+// policyOf checks each rule of a request by itself; whether they fit together shows in the domain.
+func policyOf(req api.ChangeLicenseRequest) (domain.PolicyChange, error) {
+	c := domain.PolicyChange{
+		LeaseSeconds: req.LeaseSeconds, HeartbeatSeconds: req.HeartbeatSeconds, OveragePercent: req.OveragePercent,
+		ReviveSeconds: req.ReviveSeconds, MaxPerUser: req.MaxPerUser, MaxPerMachine: req.MaxPerMachine,
+		StartsAt: instant(req.StartsAt), GraceDays: req.GraceDays,
+	}
+	err := firstError(
+		checkOptional("lease_seconds", req.LeaseSeconds, 1, leaseSecondsMax), checkOptional("heartbeat_seconds", req.HeartbeatSeconds, 0, leaseSecondsMax),
+		choose("seat_per", &c.SeatPer, req.SeatPer, "process", "machine", "user"),
+		choose("overage", &c.Overage, req.Overage, "none", "percent", "unlimited"),
+		checkOptional("overage_percent", req.OveragePercent, 1, overagePercentMax),
+		checkOptional("revive_seconds", req.ReviveSeconds, 0, leaseSecondsMax),
+		checkOptional("max_per_user", req.MaxPerUser, 0, seatsMax), checkOptional("max_per_machine", req.MaxPerMachine, 0, seatsMax),
+		checkOptional("grace_days", req.GraceDays, 0, graceDaysMax),
+		choose("on_shrink", &c.OnShrink, req.OnShrink, "drain", "evict_newest"),
+	)
+	if err == nil && req.Features != nil {
+		var features []string
+		features, err = checkFeatures(*req.Features)
+		c.Features = &features
+	}
+	return c, err
+}
+
+// choose checks that a word is one of those there are, and sets it; the first of them is the default, which is stored as
+// nothing.
+func choose[To, From ~string](field string, to **To, from *From, words ...string) error {
+	if from == nil {
+		return nil
+	}
+	i := slices.Index(words, string(*from))
+	if i < 0 {
+		return serve.Invalid(field, fmt.Sprintf("The field %q must be one of %s, not %q.", field, strings.Join(words, ", "), *from))
+	}
+	word := To("")
+	if i > 0 {
+		word = To(words[i])
+	}
+	*to = &word
+	return nil
+}
+
+// checkFeatures checks names of features.
+func checkFeatures(features []string) ([]string, error) {
+	if len(features) > featuresMax {
+		return nil, serve.Invalid("features", fmt.Sprintf(`The field "features" must hold at most %d, not %d.`, featuresMax, len(features)))
+	}
+	for i, f := range features {
+		if err := checkText(fmt.Sprintf("features[%d]", i), f, 1, productMax); err != nil {
+			return nil, err
+		}
+	}
+	return features, nil
+}
+
+// instant is a time as events hold it: UTC, in whole milliseconds.
+func instant(at *time.Time) *time.Time {
+	if at == nil {
+		return nil
+	}
+	return new(at.UTC().Truncate(time.Millisecond))
+}
+
+func (a *API) renewLicense(w http.ResponseWriter, r *http.Request) error {
+	c, err := a.operatorCall(r, "renew_license")
+	if err != nil {
+		return err
+	}
+	var req api.RenewLicenseRequest
+	if err := serve.Decode(c.body, &req); err != nil {
+		return err
+	}
+	command := domain.RenewLicense{License: licenseOf(r)}
+	if req.ExpiresAt != nil {
+		command.ExpiresAt = *instant(req.ExpiresAt)
+	}
+	return a.manageLicense(w, c, command)
+}
+
+func (a *API) convertTrial(w http.ResponseWriter, r *http.Request) error {
+	c, err := a.operatorCall(r, "convert_trial")
+	if err != nil {
+		return err
+	}
+	return a.manageLicense(w, c, domain.ConvertTrial{License: licenseOf(r)})
+}
+
+func (a *API) rotateKey(w http.ResponseWriter, r *http.Request) error {
+	c, err := a.operatorCall(r, "rotate_key")
+	if err != nil {
+		return err
+	}
+	var req api.RotateKeyRequest
+	if err := serve.Decode(c.body, &req, "overlap_seconds"); err != nil {
+		return err
+	}
+	if err := checkNumber("overlap_seconds", req.OverlapSeconds, 0, overlapSecondsMax); err != nil {
+		return err
+	}
+	return a.manage(w, c, fixed(domain.RotateKey{
+		License: licenseOf(r), Key: a.keys.Stored(c.tenant, a.keys.NewID()), Overlap: time.Duration(req.OverlapSeconds) * time.Second,
+	}), http.StatusCreated, func(answer domain.Answer) any {
+		return api.RotateKeyResponse{
+			License: licenseReply(answer).License, Key: a.keys.Text(c.tenant, answer.License.Key.ID), OldKeyUntil: answer.License.OldKeyUntil,
+		}
+	})
+}
+
+func (a *API) evictLease(w http.ResponseWriter, r *http.Request) error {
+	c, reason, err := a.reasonCall(r, "evict_lease")
+	if err != nil {
+		return err
+	}
+	command := domain.EvictLease{License: licenseOf(r), Lease: domain.LeaseID(mux.Vars(r)["lease"]), Reason: reason}
+	result, err := a.executeManaged(w, c, fixed(command))
+	if err != nil || c.dryRun {
+		return err
+	}
+	outcome := result.Answer.Leases[0]
+	if outcome.Rejected != nil {
+		return problemOfRejection(outcome.Rejected)
+	}
+	return serve.Reply(w, http.StatusOK, api.EvictLeaseResponse{Lease: a.leaseReply(c.tenant, *outcome.Lease)})
+}
+
+// releaseHolder gives back in parts what does not fit in one commit. When the process dies in between, the same request again
+// goes on where it stopped.
+func (a *API) releaseHolder(w http.ResponseWriter, r *http.Request) error {
+	c, err := a.operatorCall(r, "release_holder")
+	if err != nil {
+		return err
+	}
+	var req api.ReleaseHolderRequest
+	if err := serve.Decode(c.body, &req); err != nil {
+		return err
+	}
+	kind, field, text := eventstore.UserName, "user", req.User
+	if req.Machine != nil {
+		kind, field, text = eventstore.MachineName, "machine", req.Machine
+	}
+	if text == nil || (req.User != nil && req.Machine != nil) {
+		return serve.Invalid("user", `Send "user" or "machine".`)
+	}
+	if err := checkText(field, *text, 1, nameMax); err != nil {
+		return err
+	}
+	reply := api.ReleaseHolderResponse{Released: []api.Lease{}}
+	for more := true; more; c.part++ {
+		result, err := a.executeManaged(w, c, func(s eventstore.Scope) (domain.Command, error) {
+			// Nobody is called that: then there is nothing to give back, and no name to keep either.
+			p := cmp.Or(s.Known(kind, *text), "nobody")
+			if kind == eventstore.UserName {
+				return domain.ReleaseHolder{User: p, Max: releaseMax}, nil
+			}
+			return domain.ReleaseHolder{Machine: p, Max: releaseMax}, nil
+		})
+		if err != nil || c.dryRun {
+			return err
+		}
+		for _, o := range result.Answer.Leases {
+			reply.Released = append(reply.Released, a.leaseReply(c.tenant, *o.Lease))
+		}
+		more = len(result.Answer.Leases) == releaseMax
+	}
+	return serve.Reply(w, http.StatusOK, reply)
 }
 
 func (a *API) suspendLicense(w http.ResponseWriter, r *http.Request) error {
@@ -123,7 +300,7 @@ func (a *API) suspendLicense(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return a.changeLicense(w, c, domain.SuspendLicense{License: licenseOf(r), Reason: reason})
+	return a.manageLicense(w, c, domain.SuspendLicense{License: licenseOf(r), Reason: reason})
 }
 
 func (a *API) reinstateLicense(w http.ResponseWriter, r *http.Request) error {
@@ -131,7 +308,7 @@ func (a *API) reinstateLicense(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return a.changeLicense(w, c, domain.ReinstateLicense{License: licenseOf(r), Reason: reason})
+	return a.manageLicense(w, c, domain.ReinstateLicense{License: licenseOf(r), Reason: reason})
 }
 
 func (a *API) revokeLicense(w http.ResponseWriter, r *http.Request) error {
@@ -139,7 +316,7 @@ func (a *API) revokeLicense(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return a.changeLicense(w, c, domain.RevokeLicense{License: licenseOf(r), Reason: reason})
+	return a.manageLicense(w, c, domain.RevokeLicense{License: licenseOf(r), Reason: reason})
 }
 
 // reasonCall is an operatorCall whose body may be empty or hold a reason.
@@ -158,20 +335,34 @@ func (a *API) reasonCall(r *http.Request, name string) (call, string, error) {
 	return c, *req.Reason, checkText("reason", *req.Reason, 0, reasonMax)
 }
 
-func (a *API) changeTenant(w http.ResponseWriter, c call, command domain.Command) error {
-	answer, err := a.execute(w, c, fixed(command))
-	if err != nil {
-		return err
-	}
-	return serve.Reply(w, http.StatusOK, tenantReply(answer))
+func (a *API) manageTenant(w http.ResponseWriter, c call, command domain.Command) error {
+	return a.manage(w, c, fixed(command), http.StatusOK, func(answer domain.Answer) any { return tenantReply(answer) })
 }
 
-func (a *API) changeLicense(w http.ResponseWriter, c call, command domain.Command) error {
-	answer, err := a.execute(w, c, fixed(command))
-	if err != nil {
+func (a *API) manageLicense(w http.ResponseWriter, c call, command domain.Command) error {
+	return a.manage(w, c, fixed(command), http.StatusOK, func(answer domain.Answer) any { return licenseReply(answer) })
+}
+
+// manage does a command, or says what it would do, and replies.
+func (a *API) manage(w http.ResponseWriter, c call, prepare func(eventstore.Scope) (domain.Command, error), status int, reply func(domain.Answer) any) error {
+	result, err := a.executeManaged(w, c, prepare)
+	if err != nil || c.dryRun {
 		return err
 	}
-	return serve.Reply(w, http.StatusOK, licenseReply(answer))
+	return serve.Reply(w, status, reply(result.Answer))
+}
+
+// executeManaged does a command; of a dry run it replies with the events that the command would leave.
+func (a *API) executeManaged(w http.ResponseWriter, c call, prepare func(eventstore.Scope) (domain.Command, error)) (eventstore.Result, error) {
+	result, err := a.execute(w, c, prepare)
+	if err != nil || !c.dryRun {
+		return result, err
+	}
+	reply := api.DryRunResponse{DryRun: true, Events: []api.DryRunEvent{}}
+	for _, e := range result.Events {
+		reply.Events = append(reply.Events, api.DryRunEvent{Type: e.EventType(), Subject: e.EventSubject(), Data: e})
+	}
+	return result, serve.Reply(w, http.StatusOK, reply)
 }
 
 // fixed prepares a command that needs nothing from the ledger.
@@ -190,10 +381,19 @@ func tenantReply(answer domain.Answer) api.TenantResponse {
 
 func licenseReply(answer domain.Answer) api.LicenseResponse {
 	l := answer.License
-	return api.LicenseResponse{License: api.License{
+	reply := api.License{
 		Id: string(l.ID), Tenant: string(l.Tenant), Product: l.Product, Seats: l.Seats, InUse: l.InUse,
-		Status: api.LicenseStatus(l.Status), LeaseSeconds: l.LeaseSeconds, HeartbeatSeconds: l.HeartbeatSeconds(), IssuedAt: l.IssuedAt,
-	}}
+		Status: api.LicenseStatus(l.Status), IssuedAt: l.IssuedAt,
+	}
+	projections.ShowPolicy(&reply, l.Policy)
+	return api.LicenseResponse{License: reply}
+}
+
+func checkOptional(field string, n *int, least, most int) error {
+	if n == nil {
+		return nil
+	}
+	return checkNumber(field, *n, least, most)
 }
 
 func checkNumber(field string, n, least, most int) error {

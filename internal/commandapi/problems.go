@@ -25,6 +25,14 @@ var statuses = map[domain.Code]int{
 	domain.LeaseExpired:        http.StatusGone,
 	domain.LeaseReleased:       http.StatusGone,
 	domain.LeaseRevoked:        http.StatusGone,
+	domain.LeaseEvicted:        http.StatusGone,
+	domain.FenceIsStale:        http.StatusGone,
+	domain.FeatureNotEntitled:  http.StatusForbidden,
+	domain.LicenseNotStarted:   http.StatusForbidden,
+	domain.LicenseExpired:      http.StatusForbidden,
+	domain.UserLimitReached:    http.StatusConflict,
+	domain.MachineLimitReached: http.StatusConflict,
+	domain.PolicyInvalid:       http.StatusUnprocessableEntity,
 }
 
 // titles says in words what a refusal of the domain is.
@@ -41,6 +49,14 @@ var titles = map[domain.Code]string{
 	domain.LeaseExpired:        "The lease has expired",
 	domain.LeaseReleased:       "The lease was released",
 	domain.LeaseRevoked:        "The license was revoked",
+	domain.LeaseEvicted:        "The seat was taken back",
+	domain.FenceIsStale:        "The lease has another fence",
+	domain.FeatureNotEntitled:  "The license does not include the feature",
+	domain.LicenseNotStarted:   "The license is not valid yet",
+	domain.LicenseExpired:      "The license has expired",
+	domain.UserLimitReached:    "The user has as many leases as it may",
+	domain.MachineLimitReached: "The machine has as many leases as it may",
+	domain.PolicyInvalid:       "The policy contradicts itself",
 }
 
 // problemOf returns the answer for an error of the ledger.

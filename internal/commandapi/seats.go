@@ -32,12 +32,18 @@ func (a *API) acquireSeat(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	answer, err := a.execute(w, c, func(s eventstore.Scope) (domain.Command, error) {
-		l, err := opened(key, s.Tenant)
+	var features []string
+	if req.Features != nil {
+		if features, err = checkFeatures(*req.Features); err != nil {
+			return err
+		}
+	}
+	result, err := a.execute(w, c, func(s eventstore.Scope) (domain.Command, error) {
+		l, err := opened(key, s)
 		if err != nil {
 			return nil, err
 		}
-		return domain.AcquireSeat{License: l.ID, Lease: domain.LeaseID(newID("lse_")), Holder: domain.Holder{
+		return domain.AcquireSeat{License: l.ID, Lease: domain.LeaseID(newID("lse_")), Features: features, Holder: domain.Holder{
 			User:    s.Pseudonym(eventstore.UserName, req.User),
 			Machine: s.Pseudonym(eventstore.MachineName, req.Machine),
 			Process: s.Pseudonym(eventstore.ProcessName, process),
@@ -46,12 +52,15 @@ func (a *API) acquireSeat(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	status := http.StatusOK
+	answer, status := result.Answer, http.StatusOK
 	if answer.Created {
 		status = http.StatusCreated
 	}
+	if len(features) == 0 {
+		features = slices.Concat([]string{}, answer.License.Features)
+	}
 	return serve.Reply(w, status, api.AcquireResponse{
-		Lease: a.leaseReply(c.tenant, *answer.Lease), HeartbeatSeconds: answer.License.HeartbeatSeconds(),
+		Lease: a.leaseReply(c.tenant, *answer.Lease), HeartbeatSeconds: answer.License.SuggestedHeartbeat(), Features: features,
 	})
 }
 
@@ -61,8 +70,8 @@ func (a *API) heartbeatSeats(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	c.urgent = true
-	return a.leases(w, c, key, leasesMax, func(l domain.LicenseID, ids []domain.LeaseID) domain.Command {
-		return domain.HeartbeatSeats{License: l, Leases: ids}
+	return a.leases(w, c, key, leasesMax, func(l domain.LicenseID, ids []domain.LeaseID, fence uint64) domain.Command {
+		return domain.HeartbeatSeats{License: l, Leases: ids, Fence: fence}
 	})
 }
 
@@ -72,8 +81,8 @@ func (a *API) releaseSeats(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	c.urgent = true
-	return a.leases(w, c, key, releaseMax, func(l domain.LicenseID, ids []domain.LeaseID) domain.Command {
-		return domain.ReleaseSeats{License: l, Leases: ids}
+	return a.leases(w, c, key, releaseMax, func(l domain.LicenseID, ids []domain.LeaseID, fence uint64) domain.Command {
+		return domain.ReleaseSeats{License: l, Leases: ids, Fence: fence}
 	})
 }
 
@@ -85,7 +94,7 @@ const (
 )
 
 // leases does one heartbeat or release: for one lease, answered by status, or for many, answered one by one.
-func (a *API) leases(w http.ResponseWriter, c call, key identity.Presented, atOnce int, command func(domain.LicenseID, []domain.LeaseID) domain.Command) error {
+func (a *API) leases(w http.ResponseWriter, c call, key identity.Presented, atOnce int, command func(l domain.LicenseID, ids []domain.LeaseID, fence uint64) domain.Command) error {
 	var req api.LeasesRequest
 	if err := serve.Decode(c.body, &req); err != nil {
 		return err
@@ -94,19 +103,26 @@ func (a *API) leases(w http.ResponseWriter, c call, key identity.Presented, atOn
 	if err != nil {
 		return err
 	}
+	fence := uint64(0)
+	if req.Fence != nil {
+		if req.Lease == nil || *req.Fence < 1 {
+			return serve.Invalid("fence", `The field "fence" must be the fence of the lease in "lease".`)
+		}
+		fence = uint64(*req.Fence)
+	}
 	var outcomes []domain.LeaseOutcome
 	for part := range slices.Chunk(ids, atOnce) {
-		answer, err := a.execute(w, c, func(s eventstore.Scope) (domain.Command, error) {
-			l, err := opened(key, s.Tenant)
+		result, err := a.execute(w, c, func(s eventstore.Scope) (domain.Command, error) {
+			l, err := opened(key, s)
 			if err != nil {
 				return nil, err
 			}
-			return command(l.ID, part), nil
+			return command(l.ID, part, fence), nil
 		})
 		if err != nil {
 			return err
 		}
-		outcomes = append(outcomes, answer.Leases...)
+		outcomes = append(outcomes, result.Answer.Leases...)
 		c.part++
 	}
 	if req.Lease != nil {
@@ -153,6 +169,9 @@ func (a *API) leaseReply(tenant domain.TenantID, l domain.Lease) api.Lease {
 	}
 	if process := a.ledger.Text(tenant, l.Holder.Process); process != "" {
 		reply.Process = &process
+	}
+	if l.Overage {
+		reply.Overage = &l.Overage
 	}
 	if !l.EndedAt.IsZero() {
 		reply.EndedAt = &l.EndedAt

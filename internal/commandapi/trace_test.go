@@ -1,9 +1,11 @@
 package commandapi_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
@@ -38,6 +40,23 @@ func TestTraceFromRequestToCommit(t *testing.T) {
 	}
 	if commit := found["commit"]; len(commit.Links) != 1 || commit.Links[0].SpanContext.SpanID() != request.SpanContext.SpanID() {
 		t.Errorf("the commit's span has no link to the request's: %+v", commit)
+	}
+	for _, want := range []struct {
+		span  string
+		value attribute.KeyValue
+	}{
+		{"POST /api/v1/tenants", attribute.String("ledger.command", "create_tenant")},
+		{"POST /api/v1/tenants", attribute.String("ledger.outcome", "done")},
+		{"POST /api/v1/tenants", attribute.Int("http.response.status_code", 201)},
+		{"append", attribute.Int("ledger.partition", 0)},
+		{"append", attribute.Int("ledger.seq", 2)},
+		{"commit", attribute.Int("ledger.seq", 2)},
+		{"commit", attribute.Int("ledger.events", 1)},
+		{"commit", attribute.Int("ledger.commands", 1)},
+	} {
+		if !slices.Contains(found[want.span].Attributes, want.value) {
+			t.Errorf("%s has %v, want %v", want.span, found[want.span].Attributes, want.value)
+		}
 	}
 	want := "00-" + callerTrace + "-" + request.SpanContext.SpanID().String() + "-01"
 	seen := false

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -52,7 +53,7 @@ func TestLicenses(t *testing.T) {
 		t.Errorf("pages: %+v %+v", first, rest)
 	}
 	one := ok[api.LicenseResponse](t, f, "/tenants/acme/licenses/lic_1").License
-	if one != first.Items[0] || one.Tenant != "acme" || one.Product != "cad" || one.Seats != 2 || one.InUse != 1 ||
+	if !reflect.DeepEqual(one, first.Items[0]) || one.Tenant != "acme" || one.Product != "cad" || one.Seats != 2 || one.InUse != 1 ||
 		one.LeaseSeconds != 300 || one.HeartbeatSeconds != 100 || one.Status != "active" {
 		t.Errorf("lic_1: %+v, %+v", one, first.Items[0])
 	}

@@ -86,6 +86,17 @@ func Operations(router *mux.Router, health *Health, gatherer prometheus.Gatherer
 // drainFor is how long requests that run may take when the server stops.
 const drainFor = 15 * time.Second
 
+// How long a client may take. A slow or dead one costs a goroutine and its buffers for that long, and nothing else: its body is
+// read before the ledger is asked, and its answer is written after the ledger has answered.
+const (
+	headerFor  = 10 * time.Second // to send the headers of a request
+	requestFor = 30 * time.Second // to send all of it
+	// answerFor is from the headers of a request to the end of its answer. A handler that streams moves it on as it goes,
+	// with http.ResponseController.
+	answerFor = time.Minute
+	idleFor   = 2 * time.Minute // between two requests
+)
+
 // Run serves handler on listener until ctx ends, then lets running requests finish for up to 15 s. A handler
 // that streams ends when Stopping is closed.
 func Run(ctx context.Context, listener net.Listener, handler http.Handler, log *slog.Logger) error {
@@ -93,9 +104,10 @@ func Run(ctx context.Context, listener net.Listener, handler http.Handler, log *
 	defer abort()
 	server := &http.Server{
 		Handler:           handler,
-		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       30 * time.Second,
-		IdleTimeout:       2 * time.Minute,
+		ReadHeaderTimeout: headerFor,
+		ReadTimeout:       requestFor,
+		WriteTimeout:      answerFor,
+		IdleTimeout:       idleFor,
 		MaxHeaderBytes:    64 << 10,
 		BaseContext:       func(net.Listener) context.Context { return context.WithValue(requests, stoppingKey{}, ctx.Done()) },
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),

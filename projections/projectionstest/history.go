@@ -2,6 +2,7 @@ package projectionstest
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -87,16 +88,21 @@ func (h *History) Create(id domain.TenantID, license domain.LicenseID, seats int
 func (h *History) Issue(id domain.TenantID, license domain.LicenseID, seats int) {
 	h.t.Helper()
 	h.Do(id, domain.IssueLicense{
-		License: license, Product: "cad", Seats: seats, LeaseSeconds: 300, Key: domain.LicenseKey{ID: domain.KeyID(license)},
+		License: license, Product: "cad", Seats: seats, Policy: domain.Policy{LeaseSeconds: 300}, Key: domain.LicenseKey{ID: domain.KeyID(license)},
 	})
 }
 
-// Acquire takes a seat for a user, whose pseudonym is "u_" and the name, and returns the lease: "lse_" and a number.
+// Acquire takes a seat for a user, whose pseudonym is "u_" and the name, on the machine m_1 unless another follows an @. It
+// returns the lease: "lse_" and a number.
 func (h *History) Acquire(id domain.TenantID, license domain.LicenseID, user string) domain.LeaseID {
 	h.t.Helper()
 	h.ids++
 	lease := domain.LeaseID(fmt.Sprintf("lse_%d", h.ids))
-	h.Do(id, domain.AcquireSeat{License: license, Lease: lease, Holder: domain.Holder{User: domain.Pseudonym("u_" + user), Machine: "m_1"}})
+	user, machine, elsewhere := strings.Cut(user, "@")
+	if !elsewhere {
+		machine = "m_1"
+	}
+	h.Do(id, domain.AcquireSeat{License: license, Lease: lease, Holder: domain.Holder{User: domain.Pseudonym("u_" + user), Machine: domain.Pseudonym(machine)}})
 	return lease
 }
 

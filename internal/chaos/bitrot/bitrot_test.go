@@ -93,7 +93,7 @@ func fill(t *testing.T, dir string) map[string][]record {
 			return domain.CreateTenant{Tenant: "acme", Name: "Acme"}, nil
 		})
 		do(func(eventstore.Scope) (domain.Command, error) {
-			return domain.IssueLicense{License: "lic", Product: "cad", Seats: 500, LeaseSeconds: 3600, Key: domain.LicenseKey{ID: "key", Hash: []byte{1}}}, nil
+			return domain.IssueLicense{License: "lic", Product: "cad", Seats: 500, Policy: domain.Policy{LeaseSeconds: 3600}, Key: domain.LicenseKey{ID: "key", Hash: []byte{1}}}, nil
 		})
 		for i := range 150 {
 			do(func(s eventstore.Scope) (domain.Command, error) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -95,8 +96,8 @@ func (h *History) Check(o Order, search time.Duration) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", text, err)
 	}
-	_, info := porcupine.CheckOperationsVerbose(model, told, 0)
-	text += "\n" + unexplained(told, info)
+	text += "\n" + unexplained(model, told)
+	_, info := porcupine.CheckOperationsVerbose(model, told, search)
 	dir, err := os.MkdirTemp("", "linear-") // stays: it is what a person looks at next
 	if err == nil {
 		path := filepath.Join(dir, strings.ReplaceAll(h.Name, "/", "-")+".html")
@@ -109,8 +110,10 @@ func (h *History) Check(o Order, search time.Duration) error {
 	return errors.New(text)
 }
 
-// follow puts each operation at one instant between its call and its answer, in the order o. Those that o does not rank
-// concern one lease, and so one client, which does one thing after the other: any instant is as good as another.
+// follow puts each operation at one instant between its call and its answer, in the order o: the latest there is. Those that
+// o does not rank concern one lease, and so one client, which does one thing after the other: any instant is as good as another.
+//
+// What is lost may have happened as soon as it was sent. Only the latest instants leave whatever followed from it behind that.
 //
 // An error names an answer that came before what the server says happened before it was even asked.
 func follow(ops []porcupine.Operation, o Order) ([]porcupine.Operation, error) {
@@ -135,15 +138,18 @@ func follow(ops []porcupine.Operation, o Order) ([]porcupine.Operation, error) {
 		}
 	}
 	slices.SortStableFunc(order, func(a, b ranked) int { return cmp.Compare(a.rank, b.rank) })
-	now, last := int64(-1), int64(0)
-	for _, r := range order {
+	order = slices.CompactFunc(order, func(a, b ranked) bool { return a.rank == b.rank }) // without repetitions of what is done
+	now := int64(math.MaxInt64)
+	var earliest *porcupine.Operation // of those so far the one that was answered first
+	for _, r := range slices.Backward(order) {
 		was := r.op.Metadata.(porcupine.Operation)
-		if r.rank == last {
-			continue // a repetition: it is done already
+		now = min(now-1, was.Return*finer)
+		if now < was.Call*finer {
+			return nil, fmt.Errorf("the server says that the first of these came before the second, and it was asked after that was answered:\n  %s\n  %s",
+				line(was), line(*earliest))
 		}
-		now, last = max(now+1, was.Call*finer), r.rank
-		if now > was.Return*finer {
-			return nil, fmt.Errorf("it was answered before the server began what it says came first: %s", line(was))
+		if earliest == nil || was.Return < earliest.Return {
+			earliest = &was
 		}
 		r.op.Call, r.op.Return = now, now
 	}
@@ -195,28 +201,26 @@ func leaseOf(op porcupine.Operation) string {
 	return cmp.Or(op.Input.(Call).Lease, op.Output.(Answer).Lease)
 }
 
-// unexplained describes what the longest explanation leaves out, and what came before.
-func unexplained(ops []porcupine.Operation, info porcupine.LinearizationInfo) string {
-	var best []porcupine.Operation
-	for _, partition := range info.PartialLinearizationsOperations() {
-		for _, explained := range partition {
-			if len(explained) > len(best) {
-				best = explained
-			}
-		}
-	}
-	ops = slices.Clone(ops)
-	slices.SortStableFunc(ops, func(a, b porcupine.Operation) int { return cmp.Compare(a.Call, b.Call) })
+// unexplained describes the first answer that does not follow from those before it, in the order in which ops are told.
+func unexplained(model porcupine.Model, told []porcupine.Operation) string {
+	told = slices.Clone(told)
+	slices.SortStableFunc(told, func(a, b porcupine.Operation) int { return cmp.Compare(a.Call, b.Call) })
 	var b strings.Builder
-	for i, op := range ops {
-		switch {
-		case i == len(best):
-			fmt.Fprintf(&b, "> %s\n", line(op.Metadata.(porcupine.Operation)))
-		case i > len(best)-20 && i < len(best)+5:
-			fmt.Fprintf(&b, "  %s\n", line(op.Metadata.(porcupine.Operation)))
+	state := model.Init()
+	for i, op := range told {
+		ok, after := model.Step(state, op.Input, op.Output)
+		if ok {
+			state = after
+			continue
 		}
+		for _, before := range told[max(0, i-20):i] {
+			fmt.Fprintf(&b, "  %s\n", line(before.Metadata.(porcupine.Operation)))
+		}
+		fmt.Fprintf(&b, "> %s\n", line(op.Metadata.(porcupine.Operation)))
+		fmt.Fprintf(&b, "  before it: %s", model.DescribeState(state))
+		break
 	}
-	return strings.TrimSuffix(b.String(), "\n")
+	return b.String()
 }
 
 // line describes an operation.

@@ -1,5 +1,3 @@
-//go:build chaos
-
 package linear
 
 import (
@@ -14,11 +12,10 @@ import (
 // journal is what a partition holds, in order.
 type journal struct {
 	Order
-	last     eventstore.Checkpoint
-	epochs   int
-	expired  int
-	active   map[domain.LeaseID]bool
-	problems []string
+	last    eventstore.Checkpoint
+	epochs  int
+	expired int
+	active  map[domain.LeaseID]bool
 }
 
 // A rank is the sequence of a commit and the index of an event in it.

@@ -1,5 +1,3 @@
-//go:build chaos
-
 package linear
 
 import (
@@ -23,9 +21,10 @@ type run struct {
 	lease   time.Duration
 	lasting bool // see load
 	faults  time.Duration
-	calm    time.Duration
+	calm    time.Duration // see nemesis
+	most    time.Duration
 	rivals  func(*nemesis) []fault
-	force   bool // two owners at once: see load.insist
+	force   bool // two owners at once: see load.forced
 }
 
 // Leases last, whatever is done to processes, links and clocks: nobody loses a seat.
@@ -55,11 +54,11 @@ func TestOwnersFight(t *testing.T) {
 // rounds runs one short round, or many long ones.
 func rounds(t *testing.T, many int, r run) {
 	t.Parallel()
-	r.faults, r.calm = 8*time.Second, 800*time.Millisecond
+	r.faults, r.calm, r.most = 9*time.Second, 1500*time.Millisecond, 4*time.Second
 	if !chaos.Long() {
 		many = 1
 	} else {
-		r.clients, r.faults, r.calm = 64, 30*time.Second, 1500*time.Millisecond
+		r.clients, r.faults, r.calm, r.most = 64, 30*time.Second, 4*time.Second, 6*time.Second
 	}
 	for i := range many {
 		t.Run(fmt.Sprint("round-", i+1), func(t *testing.T) { r.round(t) })
@@ -84,9 +83,13 @@ func (r run) round(t *testing.T) {
 	c := newCluster(t)
 	tokens := eventstore.NewTokens(c.secret)
 	var loads []*load
+	dawdle := r.lease * 3 / 2
+	if r.lasting {
+		dawdle = 0
+	}
 	for _, tenant := range c.tenants() {
 		loads = append(loads, &load{
-			t: t, tenant: tenant, seats: r.seats, lease: r.lease, lasting: r.lasting, perHist: 4000, insist: r.force,
+			t: t, tenant: tenant, seats: r.seats, lease: r.lease, lasting: r.lasting, dawdle: dawdle, perHist: 4000, forced: r.force,
 			targets: c.targets,
 			issue: func(n int) string {
 				return c.insist("/"+tenant+"/licenses", map[string]any{
@@ -103,7 +106,7 @@ func (r run) round(t *testing.T) {
 			},
 		})
 	}
-	n := &nemesis{cluster: c, calm: r.calm, most: 6 * time.Second}
+	n := &nemesis{cluster: c, calm: r.calm, most: r.most}
 	rivals := r.rivals(n)
 
 	working, rest := context.WithCancel(t.Context())

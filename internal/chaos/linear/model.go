@@ -30,7 +30,7 @@ type Outcome string
 // The answers.
 const (
 	Granted      Outcome = "granted"        // 201: a new lease
-	Held         Outcome = "held"           // 200: the lease that the holder has
+	Held         Outcome = "held"           // 200: the lease that the holder has, perhaps from an attempt that was not answered
 	Denied       Outcome = "denied"         // 409 no_seat_available
 	Renewed      Outcome = "renewed"        // 200
 	Released     Outcome = "released"       // 200, also when it was released before
@@ -45,8 +45,6 @@ type Call struct {
 	Kind   Kind
 	Holder string // of an acquire
 	Lease  string // of the others
-	// Retried says that the same acquire was sent before, without an answer: what it gets may be older than this attempt.
-	Retried bool
 	// Ghost is not 0 when attempts of the holder to acquire are unanswered and may still be done once its lease has ended:
 	// then it is when a lease taken by the earliest of them would have run out.
 	Ghost int64
@@ -224,8 +222,8 @@ func (s *state) step(l License, c Call, a Answer) bool {
 
 func (s *state) acquire(l License, c Call, a Answer) bool {
 	has := slices.IndexFunc(s.named, func(l lease) bool { return l.holder == c.Holder && l.taken() })
-	if a.Outcome == Held && (has >= 0 || !c.Retried) {
-		if has < 0 || s.named[has].id != a.Lease || s.named[has].status != active {
+	if a.Outcome == Held && has >= 0 {
+		if s.named[has].id != a.Lease || s.named[has].status != active {
 			return false
 		}
 		s.note(has, c, a)
@@ -369,9 +367,6 @@ func describe(c Call, a Answer) string {
 		what = c.Holder
 	}
 	text := fmt.Sprintf("%s %s", c.Kind, what)
-	if c.Retried {
-		text += " again"
-	}
 	if a.Outcome != None {
 		text += fmt.Sprintf(" -> %s", a.Outcome)
 	}

@@ -19,7 +19,8 @@ export interface paths {
          *     it already holds (200), not a second one.
          *
          *     When several refusals apply the first of this list wins: `tenant_suspended`, `license_revoked`, `license_suspended`,
-         *     `no_seat_available`. Each refusal is recorded as a `seat.denied` event.
+         *     `feature_not_entitled`; and, for who has no lease yet, `license_not_started`, `license_expired`, `user_limit_reached`,
+         *     `machine_limit_reached`, `no_seat_available`. Each refusal is recorded as a `seat.denied` event.
          */
         post: operations["acquireSeat"];
         delete?: never;
@@ -39,9 +40,9 @@ export interface paths {
         put?: never;
         /**
          * Keep one seat, or up to 1,000
-         * @description Moves the end of the lease to now + `lease_seconds`. A lease that has ended is never revived: `lease_expired`,
-         *     `lease_released` and `lease_revoked` say how it ended. While the license or its tenant is suspended a heartbeat is
-         *     refused and the lease runs out.
+         * @description Moves the end of the lease to now + `lease_seconds`. A lease that has ended stays so: `lease_expired`, `lease_released`,
+         *     `lease_evicted` and `lease_revoked` say how it ended. Only one that ran out no longer than `revive_seconds` ago goes on, if
+         *     an acquire would get a seat. While the license or its tenant is suspended a heartbeat is refused and the lease runs out.
          *
          *     With `leases` the answer is always 200 and has one result per lease, in the order asked.
          */
@@ -193,10 +194,13 @@ export interface paths {
         options?: never;
         head?: never;
         /**
-         * Change the number of seats
-         * @description Fewer seats than are in use cuts nobody off; new acquires are refused until enough are given back.
+         * Change seats or policy
+         * @description What is not named stays as it is. Fewer seats than are in use: `on_shrink` says what happens. A rule holds from the next acquire or
+         *     heartbeat on; nobody loses a seat by a change of policy.
+         *
+         *     422 `policy_invalid` when the policy would contradict itself. Nothing is changed then.
          */
-        patch: operations["resizeLicense"];
+        patch: operations["changeLicense"];
         trace?: never;
     };
     "/api/v1/tenants/{tenant}/licenses/{license}/suspend": {
@@ -262,6 +266,124 @@ export interface paths {
          * @description All its leases end at once; their next heartbeat is 410 `lease_revoked`.
          */
         post: operations["revokeLicense"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tenants/{tenant}/licenses/{license}/renew": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+                /** @example lic_4tq8v2m6x1c9k3pz */
+                license: components["parameters"]["LicensePath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Move the end of a license's validity
+         * @description Also after it has passed. Without `expires_at` the license has no end.
+         */
+        post: operations["renewLicense"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tenants/{tenant}/licenses/{license}/convert": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+                /** @example lic_4tq8v2m6x1c9k3pz */
+                license: components["parameters"]["LicensePath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Make a trial a paid license */
+        post: operations["convertTrial"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tenants/{tenant}/licenses/{license}/rotate-key": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+                /** @example lic_4tq8v2m6x1c9k3pz */
+                license: components["parameters"]["LicensePath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Give a license another key
+         * @description The present key opens the license for `overlap_seconds` longer, so that programs can be given the new one meanwhile; a key from before that
+         *     no more. The answer holds the new key. It is shown here only.
+         */
+        post: operations["rotateKey"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tenants/{tenant}/licenses/{license}/leases/{lease}/evict": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+                /** @example lic_4tq8v2m6x1c9k3pz */
+                license: components["parameters"]["LicensePath"];
+                /** @example lse_8b3m5n7q9s1t2v4x */
+                lease: components["parameters"]["LeasePath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Take one seat back
+         * @description The holder's next heartbeat is 410 `lease_evicted`. A lease that has ended stays as it is.
+         */
+        post: operations["evictLease"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tenants/{tenant}/release": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Give back all seats of a user or a machine
+         * @description On all licenses of the tenant. Their next heartbeat is 410 `lease_released`.
+         */
+        post: operations["releaseHolder"];
         delete?: never;
         options?: never;
         head?: never;
@@ -352,7 +474,22 @@ export interface components {
         /** @enum {string} */
         LicenseStatus: "active" | "suspended" | "revoked";
         /** @enum {string} */
-        LeaseState: "active" | "released" | "expired" | "revoked";
+        LeaseState: "active" | "released" | "expired" | "revoked" | "evicted";
+        /**
+         * @description What takes one seat. Several leases of one machine, or user, share it until the last of them ends.
+         * @enum {string}
+         */
+        SeatPer: "process" | "machine" | "user";
+        /**
+         * @description How far beyond `seats` the license can be used. Leases beyond are marked `overage`.
+         * @enum {string}
+         */
+        Overage: "none" | "percent" | "unlimited";
+        /**
+         * @description When fewer seats remain than are in use. `drain`: nobody is cut off, nobody gets a seat until enough are free. `evict_newest`: the seats taken last are lost at their next heartbeat, until the rest fit.
+         * @enum {string}
+         */
+        OnShrink: "drain" | "evict_newest";
         Tenant: {
             id: components["schemas"]["TenantId"];
             /** @example Acme Corp */
@@ -361,6 +498,7 @@ export interface components {
             /** Format: date-time */
             created_at: string;
         };
+        /** @description docs/POLICIES.md has each rule with an example. */
         License: {
             id: string;
             tenant: components["schemas"]["TenantId"];
@@ -369,11 +507,38 @@ export interface components {
             seats: number;
             in_use: number;
             status: components["schemas"]["LicenseStatus"];
-            lease_seconds: number;
-            /** @description A third of the lease. */
-            heartbeat_seconds: number;
             /** Format: date-time */
             issued_at: string;
+            /** @description How long a lease runs after its last heartbeat. */
+            lease_seconds: number;
+            /** @description Suggested time between heartbeats. */
+            heartbeat_seconds: number;
+            seat_per: components["schemas"]["SeatPer"];
+            overage: components["schemas"]["Overage"];
+            /** @description Of `seats`, rounded down; with `percent` only. */
+            overage_percent?: number;
+            /** @description How long after it ran out a heartbeat revives a lease, if an acquire would get a seat; 0: never. */
+            revive_seconds: number;
+            /** @description Leases that one user may have at once; 0: any number. */
+            max_per_user: number;
+            /** @description Leases that one machine may have at once; 0: any number. */
+            max_per_machine: number;
+            /** @description What the license entitles to, sorted. */
+            features: string[];
+            /**
+             * Format: date-time
+             * @description No seat before; absent: always.
+             */
+            starts_at?: string;
+            /**
+             * Format: date-time
+             * @description No new seat from here on; absent: it has no end.
+             */
+            expires_at?: string;
+            /** @description Leases go on for so long after `expires_at`. */
+            grace_days: number;
+            on_shrink: components["schemas"]["OnShrink"];
+            trial: boolean;
         };
         Lease: {
             id: string;
@@ -388,6 +553,8 @@ export interface components {
             machine: string;
             process?: string;
             state: components["schemas"]["LeaseState"];
+            /** @description It took a seat beyond those of the license; absent: no. */
+            overage?: boolean;
             /** Format: date-time */
             acquired_at: string;
             /**
@@ -408,16 +575,25 @@ export interface components {
             machine: string;
             /** @description Tells several programs of one user on one machine apart. */
             process?: string;
+            /** @description What the license must entitle to, else 403 `feature_not_entitled`. */
+            features?: string[];
         };
         AcquireResponse: {
             lease: components["schemas"]["Lease"];
-            /** @description Suggested time between heartbeats. */
+            /** @description Suggested time between heartbeats. Add or subtract up to a tenth at random, so that programs that started together do not stay so. */
             heartbeat_seconds: number;
+            /** @description Those that were asked for; all of the license when none were. */
+            features: string[];
         };
         /** @description Either `lease` or `leases`. */
         LeasesRequest: {
             lease?: string;
             leases?: string[];
+            /**
+             * Format: int64
+             * @description With `lease` only: the fence that the lease must have, else 410 `fence_stale`.
+             */
+            fence?: number;
         };
         /** @description `lease` when one was asked for, `results` when `leases` was. */
         LeasesResponse: {
@@ -443,15 +619,95 @@ export interface components {
         ReasonRequest: {
             reason?: string;
         };
+        /** @description What is not named gets its default. */
         IssueLicenseRequest: {
             /** @example cad */
             product: string;
             seats: number;
             /** @default 300 */
             lease_seconds: number;
+            /**
+             * @description 0: a third of the lease.
+             * @default 0
+             */
+            heartbeat_seconds: number;
+            seat_per?: components["schemas"]["SeatPer"];
+            overage?: components["schemas"]["Overage"];
+            overage_percent?: number;
+            /** @default 0 */
+            revive_seconds: number;
+            /** @default 0 */
+            max_per_user: number;
+            /** @default 0 */
+            max_per_machine: number;
+            features?: string[];
+            /** Format: date-time */
+            starts_at?: string;
+            /** Format: date-time */
+            expires_at?: string;
+            /** @default 0 */
+            grace_days: number;
+            on_shrink?: components["schemas"]["OnShrink"];
+            /**
+             * @description Becomes a paid license by `convert`.
+             * @default false
+             */
+            trial: boolean;
         };
-        ResizeLicenseRequest: {
-            seats: number;
+        /** @description One or more; what is not named stays as it is. `renew` takes the end of the validity away. */
+        ChangeLicenseRequest: {
+            seats?: number;
+            lease_seconds?: number;
+            /** @description 0: a third of the lease. */
+            heartbeat_seconds?: number;
+            seat_per?: components["schemas"]["SeatPer"];
+            overage?: components["schemas"]["Overage"];
+            overage_percent?: number;
+            revive_seconds?: number;
+            max_per_user?: number;
+            max_per_machine?: number;
+            features?: string[];
+            /** Format: date-time */
+            starts_at?: string;
+            grace_days?: number;
+            on_shrink?: components["schemas"]["OnShrink"];
+        };
+        RenewLicenseRequest: {
+            /** Format: date-time */
+            expires_at?: string;
+        };
+        /** @description What a command with `dry_run=true` would append; nothing was. */
+        DryRunResponse: {
+            dry_run: boolean;
+            events: components["schemas"]["DryRunEvent"][];
+        };
+        DryRunEvent: {
+            /** @example ai.coditect.license.resized.v1 */
+            type: string;
+            /** @description The license or lease; empty when it is about the tenant. */
+            subject: string;
+            data: unknown;
+        };
+        RotateKeyRequest: {
+            /** @example 604800 */
+            overlap_seconds: number;
+        };
+        RotateKeyResponse: {
+            license: components["schemas"]["License"];
+            key: string;
+            /** Format: date-time */
+            old_key_until: string;
+        };
+        EvictLeaseResponse: {
+            lease: components["schemas"]["Lease"];
+        };
+        /** @description Either `user` or `machine`. */
+        ReleaseHolderRequest: {
+            user?: string;
+            machine?: string;
+        };
+        ReleaseHolderResponse: {
+            released: components["schemas"]["Lease"][];
         };
         TenantResponse: {
             tenant: components["schemas"]["Tenant"];
@@ -593,8 +849,12 @@ export interface components {
     };
     parameters: {
         TenantPath: components["schemas"]["TenantId"];
+        /** @example lse_8b3m5n7q9s1t2v4x */
+        LeasePath: string;
         /** @example lic_4tq8v2m6x1c9k3pz */
         LicensePath: string;
+        /** @description Only say what would happen: 200 with a `DryRunResponse`, or the refusal. */
+        DryRun: boolean;
         /** @description Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`. */
         IdempotencyKey: string;
         /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
@@ -655,7 +915,7 @@ export interface operations {
                     "application/json": components["schemas"]["AcquireResponse"];
                 };
             };
-            /** @description `license_suspended`, `license_revoked` or `tenant_suspended`. */
+            /** @description `license_suspended`, `license_revoked`, `tenant_suspended`, `feature_not_entitled`, `license_not_started` or `license_expired`. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -664,7 +924,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `no_seat_available`: all seats are in use. `seats`, `in_use` and `retry_after_seconds` say more. */
+            /** @description `no_seat_available`: all seats are in use; `seats`, `in_use` and `retry_after_seconds` say more. `user_limit_reached`, `machine_limit_reached`: this user, or this machine, has as many leases as it may. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -711,7 +971,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `lease_expired`, `lease_released` or `lease_revoked`. */
+            /** @description `lease_expired`, `lease_released`, `lease_evicted`, `lease_revoked`; or `fence_stale`: the lease has another fence. */
             410: {
                 headers: {
                     [name: string]: unknown;
@@ -758,7 +1018,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `lease_expired` or `lease_revoked`: the seat was lost before it was given back. */
+            /** @description `lease_expired`, `lease_evicted` or `lease_revoked`: the seat was lost before it was given back; `fence_stale`: the lease has another fence. */
             410: {
                 headers: {
                     [name: string]: unknown;
@@ -802,7 +1062,10 @@ export interface operations {
     };
     createTenant: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Only say what would happen: 200 with a `DryRunResponse`, or the refusal. */
+                dry_run?: components["parameters"]["DryRun"];
+            };
             header?: {
                 /** @description Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`. */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
@@ -867,7 +1130,10 @@ export interface operations {
     };
     renameTenant: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Only say what would happen: 200 with a `DryRunResponse`, or the refusal. */
+                dry_run?: components["parameters"]["DryRun"];
+            };
             header?: {
                 /** @description Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`. */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
@@ -898,7 +1164,10 @@ export interface operations {
     };
     suspendTenant: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Only say what would happen: 200 with a `DryRunResponse`, or the refusal. */
+                dry_run?: components["parameters"]["DryRun"];
+            };
             header?: {
                 /** @description Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`. */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
@@ -925,7 +1194,10 @@ export interface operations {
     };
     reinstateTenant: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Only say what would happen: 200 with a `DryRunResponse`, or the refusal. */
+                dry_run?: components["parameters"]["DryRun"];
+            };
             header?: {
                 /** @description Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`. */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
@@ -984,7 +1256,10 @@ export interface operations {
     };
     issueLicense: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Only say what would happen: 200 with a `DryRunResponse`, or the refusal. */
+                dry_run?: components["parameters"]["DryRun"];
+            };
             header?: {
                 /** @description Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`. */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
@@ -1042,9 +1317,12 @@ export interface operations {
             default: components["responses"]["Refused"];
         };
     };
-    resizeLicense: {
+    changeLicense: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Only say what would happen: 200 with a `DryRunResponse`, or the refusal. */
+                dry_run?: components["parameters"]["DryRun"];
+            };
             header?: {
                 /** @description Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`. */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
@@ -1058,11 +1336,11 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["ResizeLicenseRequest"];
+                "application/json": components["schemas"]["ChangeLicenseRequest"];
             };
         };
         responses: {
-            /** @description Resized. */
+            /** @description Changed, also when it was so before. */
             200: {
                 headers: {
                     "Ledger-Position": components["headers"]["LedgerPosition"];
@@ -1077,7 +1355,10 @@ export interface operations {
     };
     suspendLicense: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Only say what would happen: 200 with a `DryRunResponse`, or the refusal. */
+                dry_run?: components["parameters"]["DryRun"];
+            };
             header?: {
                 /** @description Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`. */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
@@ -1106,7 +1387,10 @@ export interface operations {
     };
     reinstateLicense: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Only say what would happen: 200 with a `DryRunResponse`, or the refusal. */
+                dry_run?: components["parameters"]["DryRun"];
+            };
             header?: {
                 /** @description Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`. */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
@@ -1135,7 +1419,10 @@ export interface operations {
     };
     revokeLicense: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Only say what would happen: 200 with a `DryRunResponse`, or the refusal. */
+                dry_run?: components["parameters"]["DryRun"];
+            };
             header?: {
                 /** @description Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`. */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
@@ -1157,6 +1444,187 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["LicenseResponse"];
+                };
+            };
+            default: components["responses"]["Refused"];
+        };
+    };
+    renewLicense: {
+        parameters: {
+            query?: {
+                /** @description Only say what would happen: 200 with a `DryRunResponse`, or the refusal. */
+                dry_run?: components["parameters"]["DryRun"];
+            };
+            header?: {
+                /** @description Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+                /** @example lic_4tq8v2m6x1c9k3pz */
+                license: components["parameters"]["LicensePath"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RenewLicenseRequest"];
+            };
+        };
+        responses: {
+            /** @description Renewed, also when it ended then before. */
+            200: {
+                headers: {
+                    "Ledger-Position": components["headers"]["LedgerPosition"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LicenseResponse"];
+                };
+            };
+            default: components["responses"]["Refused"];
+        };
+    };
+    convertTrial: {
+        parameters: {
+            query?: {
+                /** @description Only say what would happen: 200 with a `DryRunResponse`, or the refusal. */
+                dry_run?: components["parameters"]["DryRun"];
+            };
+            header?: {
+                /** @description Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+                /** @example lic_4tq8v2m6x1c9k3pz */
+                license: components["parameters"]["LicensePath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Paid, also when it already was. */
+            200: {
+                headers: {
+                    "Ledger-Position": components["headers"]["LedgerPosition"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LicenseResponse"];
+                };
+            };
+            default: components["responses"]["Refused"];
+        };
+    };
+    rotateKey: {
+        parameters: {
+            query?: {
+                /** @description Only say what would happen: 200 with a `DryRunResponse`, or the refusal. */
+                dry_run?: components["parameters"]["DryRun"];
+            };
+            header?: {
+                /** @description Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+                /** @example lic_4tq8v2m6x1c9k3pz */
+                license: components["parameters"]["LicensePath"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RotateKeyRequest"];
+            };
+        };
+        responses: {
+            /** @description The new key. */
+            201: {
+                headers: {
+                    "Ledger-Position": components["headers"]["LedgerPosition"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RotateKeyResponse"];
+                };
+            };
+            default: components["responses"]["Refused"];
+        };
+    };
+    evictLease: {
+        parameters: {
+            query?: {
+                /** @description Only say what would happen: 200 with a `DryRunResponse`, or the refusal. */
+                dry_run?: components["parameters"]["DryRun"];
+            };
+            header?: {
+                /** @description Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+                /** @example lic_4tq8v2m6x1c9k3pz */
+                license: components["parameters"]["LicensePath"];
+                /** @example lse_8b3m5n7q9s1t2v4x */
+                lease: components["parameters"]["LeasePath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: components["requestBodies"]["Reason"];
+        responses: {
+            /** @description Ended, also when it already had. */
+            200: {
+                headers: {
+                    "Ledger-Position": components["headers"]["LedgerPosition"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EvictLeaseResponse"];
+                };
+            };
+            /** @description `lease_not_found`. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            default: components["responses"]["Refused"];
+        };
+    };
+    releaseHolder: {
+        parameters: {
+            query?: {
+                /** @description Only say what would happen: 200 with a `DryRunResponse`, or the refusal. */
+                dry_run?: components["parameters"]["DryRun"];
+            };
+            header?: {
+                /** @description Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReleaseHolderRequest"];
+            };
+        };
+        responses: {
+            /** @description What was given back; nothing when there was nothing. */
+            200: {
+                headers: {
+                    "Ledger-Position": components["headers"]["LedgerPosition"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReleaseHolderResponse"];
                 };
             };
             default: components["responses"]["Refused"];

@@ -1,6 +1,7 @@
 import { Link } from '@tanstack/react-router'
 import type { License } from '../api/types'
 import { duration } from '../lib/time'
+import { rulesOf } from '../lib/view'
 import { SeatBar } from './SeatBar'
 import { StatusBadge } from './StateBadge'
 
@@ -33,6 +34,7 @@ export function LicenseList({ licenses, selected }: { licenses: License[]; selec
           <p className="mt-2 text-xs/4 text-muted">
             Lease {duration(license.lease_seconds)}, heartbeat every {duration(license.heartbeat_seconds)}
           </p>
+          {rulesOf(license).length > 0 && <p className="mt-1 text-xs/4 text-muted">{rulesOf(license).join(' · ')}</p>}
           {license.status !== 'active' && <p className="banner mt-3">{banners[license.status]}</p>}
         </li>
       ))}

@@ -12,6 +12,7 @@ const leases: Record<LeaseState, Badge> = {
   released: { sign: '–', word: 'Released', color: 'text-muted' },
   expired: { sign: '○', word: 'Expired', color: 'text-warn' },
   revoked: { sign: '✕', word: 'Revoked', color: 'text-danger' },
+  evicted: { sign: '✕', word: 'Evicted', color: 'text-danger' },
 }
 
 const statuses: Record<LicenseStatus, Badge> = {

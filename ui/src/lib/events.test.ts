@@ -11,6 +11,14 @@ suite('words of events', () => {
     [event('seat.expired', { license: 'lic_1', lease: 'lse_other' }), 'Seat expired', 'lse_other, cad'],
     [event('seat.denied', { license: 'lic_1', user: 'user_1', machine: 'machine_1', reason: 'no_seat_available' }), 'Seat denied', 'ada on ws-1, cad: all seats in use'],
     [event('license.resized', { license: 'lic_1', seats: 7, was: 5 }), 'License resized', 'cad, 5 → 7 seats'],
+    [event('license.policy_changed', { license: 'lic_1', policy: { lease_seconds: 300, seat_per: 'user' }, was: { lease_seconds: 300, max_per_user: 1 } }), 'Policy changed', 'cad: max per user, seat per'],
+    [event('license.renewed', { license: 'lic_1', expires_at: '2027-01-02T03:04:05Z' }), 'License renewed', 'cad, until 2027-01-02'],
+    [event('license.renewed', { license: 'lic_1' }), 'License renewed', 'cad, no end'],
+    [event('license.trial_converted', { license: 'lic_1' }), 'Trial converted', 'cad'],
+    [event('license.key_rotated', { license: 'lic_1', old_until: '2027-01-02T03:04:05Z' }), 'Key rotated', 'cad, old key valid until 2027-01-02 03:04 UTC'],
+    [event('seat.revived', { license: 'lic_1', leases: ['lse_1'] }), 'Seat revived', 'ada on ws-1, cad'],
+    [event('seat.evicted', { license: 'lic_1', leases: ['lse_1'], cause: 'operator', reason: 'left' }), 'Seat evicted', 'ada on ws-1, cad: left'],
+    [event('seat.evicted', { license: 'lic_1', leases: ['lse_1', 'lse_2'], cause: 'license_shrunk' }), 'Seat evicted', 'ada on ws-1, lse_2, cad: fewer seats'],
     [event('tenant.suspended', { reason: 'unpaid' }), 'Tenant suspended', 'unpaid'],
   ])('says what happened', (e, verb, about) => {
     expect(words(e)).toMatchObject({ verb, about })

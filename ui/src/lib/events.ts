@@ -15,6 +15,11 @@ const reasons: Record<string, string> = {
   tenant_suspended: 'tenant suspended',
   license_suspended: 'license suspended',
   license_revoked: 'license revoked',
+  license_not_started: 'license not valid yet',
+  license_expired: 'license expired',
+  feature_not_entitled: 'feature not included',
+  user_limit_reached: 'user has the most leases allowed',
+  machine_limit_reached: 'machine has the most leases allowed',
 }
 
 /**
@@ -27,6 +32,7 @@ export function describe(event: Event, names: Record<string, string>, licenses: 
   const product = licenses.find((l) => l.id === text('license'))?.product ?? text('license')
   const holder = () => holderText(names[text('user')], names[text('machine')])
   const held = () => holders[text('lease')] ?? text('lease')
+  const several = () => (data.leases as string[]).map((id) => holders[id] ?? id).join(', ')
   const because = text('reason') ? `: ${text('reason')}` : ''
   switch (event.type) {
     case 'ai.coditect.tenant.created.v1':
@@ -41,6 +47,14 @@ export function describe(event: Event, names: Record<string, string>, licenses: 
       return { verb: 'License issued', about: `${text('product')}, ${text('seats')} seats`, tone: 'plain', sign: '+' }
     case 'ai.coditect.license.resized.v1':
       return { verb: 'License resized', about: `${product}, ${text('was')} → ${text('seats')} seats`, tone: 'plain', sign: '↕' }
+    case 'ai.coditect.license.policy_changed.v1':
+      return { verb: 'Policy changed', about: `${product}: ${changedRules(data).join(', ')}`, tone: 'plain', sign: '✎' }
+    case 'ai.coditect.license.renewed.v1':
+      return { verb: 'License renewed', about: `${product}, ${data.expires_at ? `until ${text('expires_at').slice(0, 10)}` : 'no end'}`, tone: 'ok', sign: '↻' }
+    case 'ai.coditect.license.trial_converted.v1':
+      return { verb: 'Trial converted', about: product, tone: 'ok', sign: '●' }
+    case 'ai.coditect.license.key_rotated.v1':
+      return { verb: 'Key rotated', about: `${product}, old key valid until ${text('old_until').slice(0, 16).replace('T', ' ')} UTC`, tone: 'plain', sign: '↻' }
     case 'ai.coditect.license.suspended.v1':
       return { verb: 'License suspended', about: product + because, tone: 'danger', sign: '‖' }
     case 'ai.coditect.license.reinstated.v1':
@@ -49,6 +63,10 @@ export function describe(event: Event, names: Record<string, string>, licenses: 
       return { verb: 'License revoked', about: product + because, tone: 'danger', sign: '✕' }
     case 'ai.coditect.seat.acquired.v1':
       return { verb: 'Seat acquired', about: `${holder()}, ${product}`, tone: 'ok', sign: '●' }
+    case 'ai.coditect.seat.revived.v1':
+      return { verb: 'Seat revived', about: `${several()}, ${product}`, tone: 'ok', sign: '↻' }
+    case 'ai.coditect.seat.evicted.v1':
+      return { verb: 'Seat evicted', about: `${several()}, ${product}${data.cause === 'license_shrunk' ? ': fewer seats' : because}`, tone: 'danger', sign: '✕' }
     case 'ai.coditect.seat.released.v1':
       return { verb: 'Seat released', about: `${held()}, ${product}`, tone: 'plain', sign: '–' }
     case 'ai.coditect.seat.expired.v1':
@@ -58,4 +76,12 @@ export function describe(event: Event, names: Record<string, string>, licenses: 
     default:
       return { verb: event.type, about: event.subject ?? '', tone: 'plain', sign: '·' }
   }
+}
+
+/** The rules that differ between the two policies of a change, by name. */
+function changedRules(data: Record<string, unknown>): string[] {
+  const now = data.policy as Record<string, unknown>
+  const was = data.was as Record<string, unknown>
+  const names = [...new Set([...Object.keys(was), ...Object.keys(now)])].sort()
+  return names.filter((name) => JSON.stringify(now[name]) !== JSON.stringify(was[name])).map((name) => name.replaceAll('_', ' '))
 }

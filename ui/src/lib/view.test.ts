@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { acquired, change, event, lease, license, names, snapshot } from '../test/ledger'
-import { applyFrame, dropGone, lacksLeases, leasesMax, lingerFor, type TenantView } from './view'
+import { applyFrame, dropGone, lacksLeases, leasesMax, lingerFor, rulesOf, type TenantView } from './view'
 
 const start = (over = {}) => applyFrame(undefined, { kind: 'snapshot', data: snapshot(over) }, 1000) as TenantView
 const after = (view: TenantView, over: object, now = 2000) => applyFrame(view, { kind: 'change', data: change(over) }, now) as TenantView
@@ -99,4 +99,16 @@ describe('who held a lease', () => {
     expect(after(ended, others).holders).toEqual({ lse_1: 'ada on ws-1' }) // still struck through on the page
     expect(after(dropGone(ended, 2000 + lingerFor), others).holders).toEqual({})
   })
+})
+
+describe('rulesOf', () => {
+  it('says nothing of defaults', () => expect(rulesOf(license)).toEqual([]))
+  it('says what is not the default', () =>
+    expect(rulesOf({
+      ...license, trial: true, seat_per: 'machine', overage: 'percent', overage_percent: 10, max_per_user: 2, max_per_machine: 3,
+      features: ['cam', 'sim'], starts_at: '2026-01-02T00:00:00Z', expires_at: '2027-01-02T00:00:00Z', grace_days: 7,
+    })).toEqual([
+      'Trial', 'One seat per machine', 'Overage up to 10 %', 'At most 2 per user', 'At most 3 per machine', 'Features: cam, sim',
+      'From 2026-01-02', 'Until 2027-01-02, 7 days grace',
+    ]))
 })

@@ -137,3 +137,20 @@ function holdersOf(before: Record<string, string>, leases: Lease[], events: Even
 export function holderText(user: string | undefined, machine: string | undefined): string {
   return `${user || 'forgotten'} on ${machine || 'forgotten'}`
 }
+
+/** The rules of a license that are not the default, in words. */
+export function rulesOf(l: License): string[] {
+  const day = (at: string) => at.slice(0, 10)
+  const rules = [
+    l.trial && 'Trial',
+    l.seat_per !== 'process' && `One seat per ${l.seat_per}`,
+    l.overage === 'unlimited' && 'Overage without limit',
+    l.overage === 'percent' && `Overage up to ${l.overage_percent} %`,
+    l.max_per_user > 0 && `At most ${l.max_per_user} per user`,
+    l.max_per_machine > 0 && `At most ${l.max_per_machine} per machine`,
+    l.features.length > 0 && `Features: ${l.features.join(', ')}`,
+    l.starts_at && `From ${day(l.starts_at)}`,
+    l.expires_at && `Until ${day(l.expires_at)}${l.grace_days > 0 ? `, ${l.grace_days} days grace` : ''}`,
+  ]
+  return rules.filter((rule) => typeof rule === 'string' && rule !== '') as string[]
+}

@@ -4,7 +4,8 @@ import type { Event, Lease, License, LiveChange, LiveSnapshot, Tenant } from '..
 export const tenant: Tenant = { id: 'acme', name: 'Acme Corp', status: 'active', created_at: '2026-01-02T03:04:05.000Z' }
 
 export const license: License = {
-  id: 'lic_1', tenant: 'acme', product: 'cad', seats: 5, in_use: 1, status: 'active', lease_seconds: 300, heartbeat_seconds: 100,
+  id: 'lic_1', tenant: 'acme', product: 'cad', seats: 5, in_use: 1, status: 'active', lease_seconds: 300, heartbeat_seconds: 100, seat_per: 'process',
+  overage: 'none', revive_seconds: 0, max_per_user: 0, max_per_machine: 0, features: [], grace_days: 0, on_shrink: 'drain', trial: false,
   issued_at: '2026-01-02T03:04:06.000Z',
 }
 
