@@ -19,6 +19,8 @@ type Config struct {
 	Server string
 	// LicenseKey is what the vendor handed out: lk_…
 	LicenseKey string
+	// Features are what the license must entitle to; else the program gets no seat, but FeatureNotEntitled.
+	Features []string
 	// Patience is how long Acquire goes on while no server answers. Default 30 s.
 	Patience time.Duration
 	// HTTPClient replaces the Client's own. It should have no timeout: each attempt has one already.
@@ -96,7 +98,7 @@ func (c *Client) acquire(ctx context.Context, h Holder) (*Lease, error) {
 	// The attempt that was heard may be any of them, so that the lease counts from the first.
 	sent := c.clock.now()
 	answer, err := c.caller.Do(ctx, Call{
-		Method: http.MethodPost, Path: "/api/v1/licenses/acquire", Body: acquireRequest(h), IdempotencyKey: NewIdempotencyKey(),
+		Method: http.MethodPost, Path: "/api/v1/licenses/acquire", Body: acquireRequest{h.User, h.Machine, h.Process, c.config.Features}, IdempotencyKey: NewIdempotencyKey(),
 	})
 	if err != nil {
 		return nil, err
@@ -105,16 +107,14 @@ func (c *Client) acquire(ctx context.Context, h Holder) (*Lease, error) {
 	if err := json.Unmarshal(answer.Body, &body); err != nil {
 		return nil, unreachable("the answer is none of a ledger", err)
 	}
-	created := answer.Status == http.StatusCreated
-	length := body.length(created)
-	if body.Lease.ID == "" || length <= 0 {
-		return nil, unreachable("the answer is none of a ledger: no lease, or none with a length", nil)
+	if body.Lease.ID == "" {
+		return nil, unreachable("the answer is none of a ledger: it names no lease", nil)
 	}
-	l := newLease(c, h, &body, term{sent: sent, length: length})
-	if created && l.term.elapsed(c.clock.now()) < length/2 {
+	l := newLease(c, h, &body, term{sent: sent, length: body.length()})
+	if l.term.elapsed(c.clock.now()) < l.term.length/2 {
 		return l, nil
 	}
-	// How long an older lease still runs nobody said; a heartbeat does.
+	// Little is left, because the answer was long in coming or this is an older lease of the holder.
 	for attempt := 0; ; attempt++ {
 		err := l.heartbeat(ctx, attemptMax)
 		if !errors.Is(err, Unreachable) {

@@ -3,7 +3,7 @@ package client
 import (
 	"context"
 	"errors"
-	"net/http"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -108,23 +108,35 @@ func TestNoSeatAndWait(t *testing.T) {
 	})
 }
 
-// An acquire that finds an older lease of the same holder does not know how long that runs, and renews it.
+// An acquire that finds an older lease of the same holder holds it for as long as that runs, and renews it.
 func TestAcquireOfAnOlderLease(t *testing.T) {
+	for _, left := range []time.Duration{time.Millisecond, time.Second, 20 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			f, c, _ := setup(t)
+			first := acquire(t, c)
+			first.Close(t.Context())
+			f.set(func() { f.leases[0].state, f.leases[0].expires, f.requests = "active", time.Now().Add(left), nil })
+			l := acquire(t, c)
+			if l.ID() != first.ID() || !l.Held() || l.Status().Until.After(f.leases[0].expires) {
+				t.Errorf("%v left: %+v, the ledger says until %v", left, l.Status(), f.leases[0].expires)
+			}
+			for range 400 {
+				time.Sleep(100 * time.Millisecond)
+				if !l.Held() || !f.active(l.ID()) {
+					t.Fatalf("%v left: not held: %+v", left, l.Status())
+				}
+			}
+		})
+	}
+}
+
+// Whoever asks for features is told which it has.
+func TestFeatures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f, c, _ := setup(t)
-		acquire(t, c)
-		f.set(func() { f.network = down })
-		time.Sleep(f.length - time.Second)
-		second, err := New(Config{Server: "http://one.test", LicenseKey: "lk_test", HTTPClient: &http.Client{Transport: f}})
-		if err != nil {
-			t.Fatal(err)
+		f, c, _ := setup(t, func(config *Config) { config.Features = []string{"cad"} })
+		if l := acquire(t, c); fmt.Sprint(l.Features()) != "[cad]" || fmt.Sprint(f.asked("acquire")[0].body["features"]) != "[cad]" {
+			t.Errorf("features %v, asked for %v", l.Features(), f.asked("acquire")[0].body)
 		}
-		f.set(func() { f.network = nil; f.requests = nil; f.leases[0].expires = time.Now().Add(time.Second) })
-		l, err := second.Acquire(t.Context(), Holder{User: "ada", Machine: "ws-1", Process: c.process})
-		if err != nil || l.ID() != "lse_1" || len(f.asked("heartbeat")) == 0 || !l.Held() || !f.active(l.ID()) {
-			t.Fatalf("%v: %+v", err, l.Status())
-		}
-		l.Close(t.Context())
 	})
 }
 

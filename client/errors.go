@@ -29,6 +29,14 @@ const (
 	TenantSuspended  Code = "tenant_suspended"
 	// LicenseRevoked: no seats of this license ever again.
 	LicenseRevoked Code = "license_revoked"
+	// LicenseNotStarted and LicenseExpired: it is not valid yet, or no more.
+	LicenseNotStarted Code = "license_not_started"
+	LicenseExpired    Code = "license_expired"
+	// UserLimitReached and MachineLimitReached: this user, or this machine, has as many leases as it may.
+	UserLimitReached    Code = "user_limit_reached"
+	MachineLimitReached Code = "machine_limit_reached"
+	// FeatureNotEntitled: the license does not entitle to one of Config.Features.
+	FeatureNotEntitled Code = "feature_not_entitled"
 	// Unreachable: no server gave an answer that says yes or no, for as long as was tried. Unwrap tells what was seen last.
 	Unreachable Code = "unreachable"
 	// AlreadyHeld: this Client holds a seat for the same Holder. Use that Lease, or set Holder.Process to tell the two apart.
@@ -44,7 +52,7 @@ const (
 	LeaseReleased Code = "lease_released"
 	// LeaseRevoked: the license was revoked.
 	LeaseRevoked Code = "lease_revoked"
-	// LeaseEvicted: an operator took the seat away.
+	// LeaseEvicted: an operator took the seat away, or the license has fewer seats now.
 	LeaseEvicted Code = "lease_evicted"
 	// LeaseNotFound: the ledger has never heard of the lease, or has forgotten it long after its end.
 	LeaseNotFound Code = "lease_not_found"

@@ -37,7 +37,7 @@ type fakeLease struct {
 type request struct {
 	host, path, key string
 	at              time.Time
-	body            map[string]string
+	body            map[string]any
 }
 
 type reply struct {
@@ -92,7 +92,7 @@ func (f *fake) serve(r request) reply {
 	}
 	now, inUse := time.Now(), 0
 	var found *fakeLease
-	holder := r.body["user"] + "/" + r.body["machine"] + "/" + r.body["process"]
+	holder := fmt.Sprint(r.body["user"], r.body["machine"], r.body["process"])
 	for _, l := range f.leases {
 		if l.state == "active" && !now.Before(l.expires) {
 			l.state = "expired"
@@ -125,7 +125,7 @@ func (f *fake) serve(r request) reply {
 		found.state = "released"
 	}
 	text, _ := json.Marshal(map[string]any{
-		"heartbeat_seconds": max(1, int(f.length/time.Second)/3), "unknown": []int{1}, "lease": map[string]any{
+		"features": []string{"cad"}, "expires_in_seconds": found.expires.Sub(now).Seconds(), "heartbeat_seconds": max(1, int(f.length/time.Second)/3), "unknown": []int{1}, "lease": map[string]any{
 			"id": found.id, "fence": 7, "license": "lic_1", "state": found.state, "acquired_at": found.acquired, "expires_at": found.expires, "new": true,
 		}})
 	said := reply{status: status, body: string(text)}

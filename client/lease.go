@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
@@ -19,7 +20,8 @@ type Lease struct {
 	id       string
 	license  string
 	fence    int64
-	interval time.Duration // between heartbeats; of run only
+	features []string
+	interval time.Duration // between heartbeats, as the server suggests; of run only
 
 	mu     sync.Mutex
 	term   term
@@ -37,7 +39,7 @@ type Lease struct {
 func newLease(c *Client, h Holder, answer *leaseAnswer, t term) *Lease {
 	l := &Lease{
 		client: c, holder: h, id: answer.Lease.ID, license: answer.Lease.License, fence: answer.Lease.Fence,
-		term: t, status: Status{State: Held},
+		features: answer.Features, term: t, status: Status{State: Held},
 		lost: make(chan struct{}), changes: newMailbox(), notices: newMailbox(), stopped: make(chan struct{}),
 	}
 	l.beatEvery(answer.HeartbeatSeconds)
@@ -61,6 +63,9 @@ func (l *Lease) License() string { return l.license }
 // Fence returns the number that is larger for each lease of a license than for those before: a resource that remembers the
 // largest it saw can refuse a late holder.
 func (l *Lease) Fence() int64 { return l.fence }
+
+// Features returns what the license entitles to: of Config.Features if there are any, else all.
+func (l *Lease) Features() []string { return slices.Clone(l.features) }
 
 // Holder returns who holds the seat, with every field filled in.
 func (l *Lease) Holder() Holder { return l.holder }
@@ -222,7 +227,7 @@ func attemptFor(length time.Duration) time.Duration {
 func (l *Lease) heartbeat(ctx context.Context, timeout time.Duration) error {
 	sent := l.client.clock.now()
 	if left := l.term.length - (sent.monotonic - l.term.sent.monotonic); left > 0 {
-		timeout = min(timeout, left)
+		timeout = min(timeout, left) // an answer after that is too late
 	}
 	// No Idempotency-Key: its repetition would get the old answer, and not renew.
 	answer, err := l.client.caller.once(ctx, timeout, Call{Method: http.MethodPost, Path: "/api/v1/licenses/heartbeat", Body: leaseRequest{l.id}})
@@ -233,16 +238,15 @@ func (l *Lease) heartbeat(ctx context.Context, timeout time.Duration) error {
 	switch err := json.Unmarshal(answer.Body, &body); {
 	case err != nil || body.Lease.ID != l.id:
 		return unreachable("the answer is none of a ledger", err)
+	case body.length() <= 0 && body.Lease.State == "active":
+		return unreachable("the answer is none of a ledger: it does not say how long the lease runs", nil)
 	case body.Lease.State != "active":
 		return &Error{Code: Code("lease_" + body.Lease.State), Status: http.StatusGone, Detail: "the lease has ended"}
 	}
 	l.beatEvery(body.HeartbeatSeconds)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.term.sent = sent
-	if body.LeaseSeconds > 0 {
-		l.term.length = body.length(false)
-	}
+	l.term = term{sent: sent, length: body.length()}
 	return nil
 }
 
@@ -254,11 +258,12 @@ func (l *Lease) beatEvery(seconds int) {
 }
 
 // jittered returns when to send the next heartbeat after the last: a bit before the server suggests, each time another bit,
-// so that a thousand programs that started together spread; and never later than a third of the lease.
+// so that a thousand programs that started together spread; and never later than half of the lease, so that there is time
+// for more.
 func (l *Lease) jittered() time.Duration {
-	interval := min(l.interval, l.term.length/3)
-	if interval <= 0 {
-		interval = l.term.length / 3
+	interval := l.term.length / 3
+	if l.interval > 0 {
+		interval = min(l.interval, l.term.length/2)
 	}
 	return interval - rand.N(interval/5+1)
 }

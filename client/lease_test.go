@@ -323,7 +323,8 @@ func TestHowALeaseIsLost(t *testing.T) {
 func TestOddAnswersNeitherKeepNorLoseTheSeat(t *testing.T) {
 	for _, answer := range []reply{
 		{200, `<html>Please log in to the hotel's network</html>`, ""},
-		{200, `{"lease":{"id":"lse_99","state":"active"}}`, ""},
+		{200, `{"lease":{"id":"lse_99","state":"active"},"expires_in_seconds":30}`, ""},
+		{200, `{"lease":{"id":"lse_1","state":"active"}}`, ""},
 		{200, `{}`, ""},
 		{410, `gone`, ""},
 		{404, `not found`, ""},
@@ -385,7 +386,7 @@ func TestTheServerChangesTheLease(t *testing.T) {
 		l := acquire(t, c)
 		f.set(func() {
 			f.answer = func(request) (reply, bool) {
-				return reply{200, `{"lease":{"id":"lse_1","state":"active"},"lease_seconds":9,"heartbeat_seconds":2}`, ""}, true
+				return reply{200, `{"lease":{"id":"lse_1","state":"active"},"expires_in_seconds":9,"heartbeat_seconds":2}`, ""}, true
 			}
 		})
 		time.Sleep(40 * time.Second)

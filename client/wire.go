@@ -11,6 +11,8 @@ type acquireRequest struct {
 	User    string `json:"user"`
 	Machine string `json:"machine"`
 	Process string `json:"process,omitempty"`
+	// Features may be none.
+	Features []string `json:"features,omitempty"`
 }
 
 type leaseRequest struct {
@@ -20,32 +22,19 @@ type leaseRequest struct {
 // leaseAnswer answers an acquire, and the heartbeat or release of one lease.
 type leaseAnswer struct {
 	Lease struct {
-		ID         string    `json:"id"`
-		Fence      int64     `json:"fence"`
-		License    string    `json:"license"`
-		State      string    `json:"state"`
-		AcquiredAt time.Time `json:"acquired_at"`
-		ExpiresAt  time.Time `json:"expires_at"`
+		ID      string `json:"id"`
+		Fence   int64  `json:"fence"`
+		License string `json:"license"`
+		State   string `json:"state"`
 	} `json:"lease"`
-	HeartbeatSeconds int `json:"heartbeat_seconds"` // of an acquire; a heartbeat may change it
-	LeaseSeconds     int `json:"lease_seconds"`     // not said by every server; a heartbeat may change it
+	HeartbeatSeconds int      `json:"heartbeat_seconds"`
+	ExpiresInSeconds float64  `json:"expires_in_seconds"` // from the decision on
+	Features         []string `json:"features"`           // of an acquire
 }
 
-// length returns how long the lease runs from each acquire and heartbeat; 0 when the answer does not tell. What it returns
-// is never too long.
-func (a *leaseAnswer) length(created bool) time.Duration {
-	switch {
-	case a.LeaseSeconds > 0:
-		return time.Duration(a.LeaseSeconds) * time.Second
-	case created:
-		return a.Lease.ExpiresAt.Sub(a.Lease.AcquiredAt)
-	case a.HeartbeatSeconds > 1:
-		// Of an older lease the two instants say nothing, it was renewed since. But a heartbeat is a third of it, rounded down.
-		return 3 * time.Duration(a.HeartbeatSeconds) * time.Second
-	case a.HeartbeatSeconds == 1:
-		return time.Second // and of less than a second there is none
-	}
-	return 0
+// length returns how long the lease runs from the decision on; 0 when the answer does not say.
+func (a *leaseAnswer) length() time.Duration {
+	return time.Duration(a.ExpiresInSeconds * float64(time.Second)).Truncate(time.Millisecond)
 }
 
 // problem is an RFC 9457 answer.

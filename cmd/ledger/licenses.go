@@ -130,7 +130,7 @@ type licenseResize struct {
 
 // Run implements the command.
 func (c *licenseResize) Run(ctx context.Context, t terminal) error {
-	return changeLicense(ctx, t, c.manager, c.output, http.MethodPatch, c.path(), api.ResizeLicenseRequest{Seats: c.Seats})
+	return changeLicense(ctx, t, c.manager, c.output, http.MethodPatch, c.path(), api.ChangeLicenseRequest{Seats: &c.Seats})
 }
 
 type licenseSuspend struct {
