@@ -16,6 +16,10 @@ type licenseCommands struct {
 	Resize    licenseResize    `cmd:"" help:"Change the number of seats. Nobody who holds one is cut off."`
 	Suspend   licenseSuspend   `cmd:"" help:"No seats and no renewals until it is reinstated; running leases run out."`
 	Reinstate licenseReinstate `cmd:"" help:"End a suspension."`
+	Renew     licenseRenew     `cmd:"" help:"Move the end of its validity, also after it has passed."`
+	Convert   licenseConvert   `cmd:"" help:"Make a trial a paid license."`
+	RotateKey licenseRotateKey `cmd:"" help:"Give it another key; prints it, this once."`
+	Evict     licenseEvict     `cmd:"" help:"Take one seat back."`
 	Revoke    licenseRevoke    `cmd:"" help:"End a license for good, and all its leases at once."`
 }
 
@@ -155,6 +159,74 @@ type licenseReinstate struct {
 // Run implements the command.
 func (c *licenseReinstate) Run(ctx context.Context, t terminal) error {
 	return changeLicense(ctx, t, c.manager, c.output, http.MethodPost, c.path("reinstate"), c.body())
+}
+
+type licenseRenew struct {
+	licenseArg
+	Until   time.Time `xor:"end" required:"" format:"2006-01-02" placeholder:"DATE" help:"No new seats from this day on (UTC), such as 2027-12-31."`
+	Forever bool      `xor:"end" required:"" help:"It has no end."`
+	manager
+	output
+}
+
+// Run implements the command.
+func (c *licenseRenew) Run(ctx context.Context, t terminal) error {
+	var body api.RenewLicenseRequest
+	if !c.Forever {
+		body.ExpiresAt = &c.Until
+	}
+	return changeLicense(ctx, t, c.manager, c.output, http.MethodPost, c.path("renew"), body)
+}
+
+type licenseConvert struct {
+	licenseArg
+	manager
+	output
+}
+
+// Run implements the command.
+func (c *licenseConvert) Run(ctx context.Context, t terminal) error {
+	return changeLicense(ctx, t, c.manager, c.output, http.MethodPost, c.path("convert"), struct{}{})
+}
+
+type licenseRotateKey struct {
+	licenseArg
+	Overlap time.Duration `default:"168h" help:"How long the present key goes on working, so that programs can be given the new one. Default: ${default}."`
+	manager
+	output
+}
+
+// Run implements the command.
+func (c *licenseRotateKey) Run(ctx context.Context, t terminal) error {
+	var reply api.RotateKeyResponse
+	raw, err := c.call(ctx, http.MethodPost, c.path("rotate-key"), api.RotateKeyRequest{OverlapSeconds: int(c.Overlap / time.Second)}, &reply)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return c.print(t, raw)
+	}
+	_, err = fmt.Fprintf(t.out, "The new license key, shown this once; the present one works until %s:\n\n  export LEDGER_LICENSE_KEY=%s\n",
+		when(reply.OldKeyUntil), reply.Key)
+	return err
+}
+
+type licenseEvict struct {
+	licenseArg
+	Lease string `arg:"" help:"Id of the lease, lse_… (ledger status TENANT shows them)"`
+	reason
+	manager
+	output
+}
+
+// Run implements the command.
+func (c *licenseEvict) Run(ctx context.Context, t terminal) error {
+	var reply api.EvictLeaseResponse
+	raw, err := c.call(ctx, http.MethodPost, c.path("leases", c.Lease, "evict"), c.body(), &reply)
+	if err != nil {
+		return err
+	}
+	return c.print(t, raw, leaseRows(reply.Lease)...)
 }
 
 type licenseRevoke struct {

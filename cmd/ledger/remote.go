@@ -165,17 +165,21 @@ func hintf(hint, format string, args ...any) error { return hinted{fmt.Errorf(fo
 
 // hints say what to do about a refusal.
 var hints = map[client.Code]string{
-	client.Unreachable:      "Is it running? Start one here with: ledger up. Or name another with --server or LEDGER_SERVER.",
-	client.NoSeatAvailable:  "Wait for one with: ledger run --wait 5m -- PROGRAM. An operator sees who holds them with: ledger status TENANT",
-	client.LeaseExpired:     "It had no heartbeat in time, and cannot be revived. Take a new seat with: ledger acquire",
-	client.LeaseReleased:    "It was given back. Take a new seat with: ledger acquire",
-	client.LeaseNotFound:    "Is it a lease of this license? ledger acquire prints its id.",
-	client.LicenseSuspended: "An operator reinstates it with: ledger license reinstate TENANT LICENSE",
-	client.TenantSuspended:  "An operator reinstates it with: ledger tenant reinstate TENANT",
-	client.LicenseRevoked:   "For good; an operator issues another with: ledger license issue TENANT PRODUCT --seats 5",
-	"tenant_not_found":      "See which there are with: ledger tenant list",
-	"tenant_exists":         "See it with: ledger tenant show TENANT",
-	"license_not_found":     "See which there are with: ledger license list TENANT",
+	client.Unreachable:         "Is it running? Start one here with: ledger up. Or name another with --server or LEDGER_SERVER.",
+	client.NoSeatAvailable:     "Wait for one with: ledger run --wait 5m -- PROGRAM. An operator sees who holds them with: ledger status TENANT",
+	client.UserLimitReached:    "Close another program of this user. An operator sees who holds what with: ledger status TENANT",
+	client.MachineLimitReached: "Close another program on this machine. An operator sees who holds what with: ledger status TENANT",
+	client.LeaseExpired:        "It had no heartbeat in time. Take a new seat with: ledger acquire",
+	client.LeaseReleased:       "It was given back. Take a new seat with: ledger acquire",
+	client.LeaseEvicted:        "An operator took it back. Take a new seat, if there is one, with: ledger acquire",
+	client.LeaseNotFound:       "Is it a lease of this license? ledger acquire prints its id.",
+	client.LicenseSuspended:    "An operator reinstates it with: ledger license reinstate TENANT LICENSE",
+	client.TenantSuspended:     "An operator reinstates it with: ledger tenant reinstate TENANT",
+	client.LicenseExpired:      "An operator renews it with: ledger license renew TENANT LICENSE --until DATE",
+	client.LicenseRevoked:      "For good; an operator issues another with: ledger license issue TENANT PRODUCT --seats 5",
+	"tenant_not_found":         "See which there are with: ledger tenant list",
+	"tenant_exists":            "See it with: ledger tenant show TENANT",
+	"license_not_found":        "See which there are with: ledger license list TENANT",
 }
 
 // hintFor returns what to do about err; empty when nothing is known.

@@ -68,7 +68,7 @@ Exit codes: the program's own; 128 + n when signal n ended it; and
    70   no seat was available
    71   the seat was lost, and the program was stopped (--on-lost stop)
    72   the ledger could not be reached
-   73   the ledger refused: the key is not known, or the license or tenant is suspended or revoked
+   73   the ledger refused: the key is not known; the license is suspended, revoked or not valid; a limit is reached
   126   the program cannot be run
   127   there is no such program
 
