@@ -34,9 +34,16 @@ func (a licenseArg) path(more ...string) string {
 }
 
 func licenseRows(licenses ...api.License) [][]string {
-	rows := [][]string{{"LICENSE", "PRODUCT", "STATUS", "IN USE", "SEATS", "LEASE", "ISSUED"}}
+	rows := [][]string{{"LICENSE", "PRODUCT", "STATUS", "IN USE", "SEATS", "LEASE", "ISSUED", "ENDS"}}
 	for _, l := range licenses {
-		rows = append(rows, []string{l.Id, l.Product, string(l.Status), fmt.Sprint(l.InUse), fmt.Sprint(l.Seats), seconds(l.LeaseSeconds), when(l.IssuedAt)})
+		status, ends := string(l.Status), "never"
+		if l.Trial {
+			status += ", trial"
+		}
+		if l.ExpiresAt != nil {
+			ends = when(*l.ExpiresAt)
+		}
+		rows = append(rows, []string{l.Id, l.Product, status, fmt.Sprint(l.InUse), fmt.Sprint(l.Seats), seconds(l.LeaseSeconds), when(l.IssuedAt), ends})
 	}
 	return rows
 }
