@@ -134,6 +134,49 @@ func acquireAll(t *testing.T, l *ledgertest.Client, w *watcher, key string, n in
 	return leases
 }
 
+// What is done to a license reaches the programs that hold its seats with their next heartbeat.
+func TestSDKHearsOfChanges(t *testing.T) {
+	t.Parallel()
+	_, l := ledgertest.Up(t, t.TempDir())
+	id, key := l.License(t, "acme", 2, 6)
+	path := "/api/v1/tenants/acme/licenses/" + id
+	c, err := client.New(client.Config{Server: l.Commands, LicenseKey: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	acquire := func(user string) *client.Lease {
+		lease, err := c.Acquire(t.Context(), client.Holder{User: user})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { lease.Close(t.Context()) })
+		return lease
+	}
+	ada, bob := acquire("ada"), acquire("bob")
+	first := ada.Status().Until
+	l.Must(t, 200, "PATCH", path, l.Operator, map[string]any{"lease_seconds": 60, "heartbeat_seconds": 1})
+	await(t, "longer", func() bool { return ada.Status().Until.After(first.Add(30 * time.Second)) })
+	l.Must(t, 200, "PATCH", path, l.Operator, map[string]any{"lease_seconds": 5})
+	await(t, "shorter", func() bool { return time.Until(ada.Status().Until) < 6*time.Second })
+
+	l.Must(t, 200, "POST", path+"/leases/"+ada.ID()+"/evict", l.Operator, map[string]any{})
+	awaitLost(t, ada)
+	if err := ada.Err(); !errors.Is(err, client.LeaseEvicted) || ada.Held() {
+		t.Errorf("evicted: %v", err)
+	}
+	if again := acquire("ada"); again.ID() == ada.ID() || again.Fence() <= ada.Fence() {
+		t.Errorf("after the eviction: %s %d, before %s %d", again.ID(), again.Fence(), ada.ID(), ada.Fence())
+	}
+	l.Must(t, 200, "POST", path+"/revoke", l.Operator, map[string]any{})
+	awaitLost(t, bob)
+	if err := bob.Err(); !errors.Is(err, client.LeaseRevoked) || !errors.Is(err, client.LeaseLost) {
+		t.Errorf("revoked: %v", err)
+	}
+	if _, err := c.Acquire(t.Context(), client.Holder{User: "carol"}); !errors.Is(err, client.LicenseRevoked) {
+		t.Errorf("acquire of a revoked license: %v", err)
+	}
+}
+
 // A program that needs all processors, and never lets go of its own locks, keeps its seat.
 func TestSDKInABusyProgram(t *testing.T) {
 	t.Parallel()
