@@ -47,23 +47,29 @@ type holder struct {
 // answerWithin is how long a command waits for the ledger: long enough for most restarts, and not too long for who forgot to start it.
 const answerWithin = 5 * time.Second
 
-// do makes one call and decodes its answer into reply, unless that is nil. What it returns is what was answered, as it came.
-func (s server) do(ctx context.Context, key, method, path string, body, reply any) (json.RawMessage, error) {
-	caller, err := client.NewCaller(s.Server, key, nil)
-	if err != nil {
-		return nil, err
-	}
-	call := client.Call{Method: method, Path: "/api/v1" + path, Body: body}
+// do makes one call and decodes its answer into reply. What it returns is what was answered, as it came, and from which
+// position on its effect can be read.
+func (s server) do(ctx context.Context, key, method, path string, body, reply any) (raw json.RawMessage, position string, err error) {
+	call := client.Call{Method: method, Path: path, Body: body}
 	if method != http.MethodGet {
 		call.IdempotencyKey = client.NewIdempotencyKey()
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, answerWithin, fmt.Errorf("gave up after %v", answerWithin))
-	defer cancel()
-	answer, err := caller.Do(ctx, call)
-	if err != nil || reply == nil {
-		return answer.Body, err
+	answer, err := s.ask(ctx, key, answerWithin, call)
+	if err != nil {
+		return nil, "", err
 	}
-	return answer.Body, json.Unmarshal(answer.Body, reply)
+	return answer.Body, answer.Position, json.Unmarshal(answer.Body, reply)
+}
+
+func (s server) ask(ctx context.Context, key string, within time.Duration, call client.Call) (client.Answer, error) {
+	caller, err := client.NewCaller(s.Server, key, nil)
+	if err != nil {
+		return client.Answer{}, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("gave up after %v", within))
+	defer cancel()
+	call.Path = "/api/v1" + call.Path
+	return caller.Do(ctx, call)
 }
 
 // manager makes the calls of the operator.
@@ -72,13 +78,21 @@ type manager struct {
 	operatorKey
 }
 
-// call is do with the operator key.
+// visibleWithin is how long a command that was done waits until queries see it: so the next line of a script does. When the
+// read models are further behind, it is done all the same.
+const visibleWithin = 2 * time.Second
+
+// call is do with the operator key; what it did can be read when it returns.
 func (m manager) call(ctx context.Context, method, path string, body, reply any) (json.RawMessage, error) {
 	key, err := m.key()
 	if err != nil {
 		return nil, err
 	}
-	return m.do(ctx, key, method, path, body, reply)
+	raw, position, err := m.do(ctx, key, method, path, body, reply)
+	if err == nil && method != http.MethodGet {
+		m.ask(ctx, key, visibleWithin, client.Call{Method: http.MethodGet, Path: "/tenants?limit=1", MinPosition: position})
+	}
+	return raw, err
 }
 
 // key returns the operator key. The key that lies about in a data folder is for the ledger that has it: it is not sent to

@@ -64,7 +64,7 @@ func (c *acquireCommand) Run(ctx context.Context, t terminal) error {
 		request.Process = &c.Process
 	}
 	var reply api.AcquireResponse
-	raw, err := c.do(ctx, key, http.MethodPost, "/licenses/acquire", request, &reply)
+	raw, _, err := c.do(ctx, key, http.MethodPost, "/licenses/acquire", request, &reply)
 	if err != nil {
 		return err
 	}
@@ -106,7 +106,7 @@ func changeLease(ctx context.Context, t terminal, s server, k licenseKey, o outp
 		return err
 	}
 	var reply api.LeasesResponse
-	raw, err := s.do(ctx, key, http.MethodPost, path, api.LeasesRequest{Lease: &lease}, &reply)
+	raw, _, err := s.do(ctx, key, http.MethodPost, path, api.LeasesRequest{Lease: &lease}, &reply)
 	if err != nil {
 		return err
 	}
