@@ -81,7 +81,7 @@ func TestHeldUntilTheLeaseEnds(t *testing.T) {
 // Whatever the network and the wall clock do: who is told that it holds a seat holds one, and a seat is lost only when the
 // ledger did not answer for a while.
 func TestNeverHeldWithoutASeat(t *testing.T) {
-	for seed := range uint64(30) {
+	for seed := range uint64(20) {
 		synctest.Test(t, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 1))
 			f, c, wallOff := setup(t)
