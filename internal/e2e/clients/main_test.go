@@ -2,9 +2,11 @@ package clients
 
 import (
 	"bufio"
+	"flag"
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,6 +18,10 @@ import (
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		os.Exit(program(os.Getenv(asProgram)))
+	}
+	// These tests wait more than they work; by default as many run at once as there are processors.
+	if err := flag.Set("test.parallel", fmt.Sprint(max(4, runtime.GOMAXPROCS(0)))); err != nil {
+		panic(err)
 	}
 	ledgertest.Main(m, "ledger")
 }

@@ -181,7 +181,8 @@ func TestSDKHearsOfChanges(t *testing.T) {
 func TestSDKInABusyProgram(t *testing.T) {
 	t.Parallel()
 	_, l := ledgertest.Up(t, t.TempDir())
-	_, key := l.License(t, "acme", 1, 6)
+	id, key := l.License(t, "acme", 1, 6)
+	l.Must(t, 200, "PATCH", "/api/v1/tenants/acme/licenses/"+id, l.Operator, map[string]any{"heartbeat_seconds": 1})
 	blocked := make(chan struct{})
 	defer close(blocked)
 	c, err := client.New(client.Config{Server: l.Commands, LicenseKey: key, OnChange: func(*client.Lease, client.Status) { <-blocked }})
