@@ -163,6 +163,10 @@ type AcquireRequest struct {
 
 // AcquireResponse defines model for AcquireResponse.
 type AcquireResponse struct {
+	// ExpiresInSeconds How long the lease runs from the decision on. Counted from when the request was *sent*, for the first time if it was repeated, it
+	// ends before the ledger gives the seat to somebody else, whatever the client's clock says.
+	ExpiresInSeconds ExpiresIn `json:"expires_in_seconds"`
+
 	// Features Those that were asked for; all of the license when none were.
 	Features []string `json:"features"`
 
@@ -250,6 +254,10 @@ type EvictLeaseResponse struct {
 	Lease Lease `json:"lease"`
 }
 
+// ExpiresIn How long the lease runs from the decision on. Counted from when the request was *sent*, for the first time if it was repeated, it
+// ends before the ledger gives the seat to somebody else, whatever the client's clock says.
+type ExpiresIn = float64
+
 // IssueLicenseRequest What is not named gets its default.
 type IssueLicenseRequest struct {
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
@@ -334,8 +342,14 @@ type LeasesRequest struct {
 
 // LeasesResponse `lease` when one was asked for, `results` when `leases` was.
 type LeasesResponse struct {
-	Lease   *Lease         `json:"lease,omitempty"`
-	Results *[]LeaseResult `json:"results,omitempty"`
+	// ExpiresInSeconds How long the lease runs from the decision on. Counted from when the request was *sent*, for the first time if it was repeated, it
+	// ends before the ledger gives the seat to somebody else, whatever the client's clock says.
+	ExpiresInSeconds *ExpiresIn `json:"expires_in_seconds,omitempty"`
+
+	// HeartbeatSeconds As of an acquire; of the heartbeat of one lease.
+	HeartbeatSeconds *int           `json:"heartbeat_seconds,omitempty"`
+	Lease            *Lease         `json:"lease,omitempty"`
+	Results          *[]LeaseResult `json:"results,omitempty"`
 }
 
 // License docs/POLICIES.md has each rule with an example.

@@ -209,20 +209,29 @@ func (c *upCommand) greet(out io.Writer, listener net.Listener, operator string)
 			keyFile = relative
 		}
 	}
+	server, data := "", "" // flags that the other commands need, where theirs have other defaults
+	if url := c.url(listener); url != "http://127.0.0.1:8080" {
+		server = " --server " + url
+	}
+	if folder := filepath.Dir(keyFile); folder != "data" {
+		data = " --data " + folder
+	}
 	fmt.Fprintf(out, `
 The ledger is up.
 
-  Page          %s
-  Operator key  %s
-  API           %s/api/openapi.yaml
+  Page          %[1]s
+  Operator key  %[2]s
+  API           %[3]s/api/openapi.yaml
 
-Make your first tenant:
+In a second terminal: a tenant, a license, and a program with a seat:
 
-  curl -sS %s/api/v1/tenants -H "Authorization: Bearer $(cat %s)" -d '{"id":"acme","name":"Acme Corp"}'
+  %[4]s tenant create acme "Acme Corp"%[5]s
+  %[4]s license issue acme cad --seats 5%[5]s
+  %[4]s run --license-key lk_…%[6]s -- PROGRAM
 
 Ctrl-C stops.
 
-`, page, keyFile, c.url(listener), c.url(listener), keyFile)
+`, page, keyFile, c.url(listener), os.Args[0], server+data, server)
 }
 
 func isTerminal(out io.Writer) bool {

@@ -265,3 +265,37 @@ func (s *service) last() uint64 {
 	}
 	return last
 }
+
+// Who counts from when it asked stops in time, whatever its clock says: each decision says how long the lease runs from it.
+func TestExpiresIn(t *testing.T) {
+	t.Parallel()
+	s := start(t, eventstoretest.NewStore(1))
+	license, key := s.license("acme", 2, 300)
+	acquired := s.want(s.call("POST", acquirePath, key, holder("ada"), "Idempotency-Key", "a"), 201, "")
+	id := acquired.str("lease.id")
+	if acquired.str("expires_in_seconds") != "300" {
+		t.Errorf("acquire: %s", acquired.text)
+	}
+	if repeated := s.want(s.call("POST", acquirePath, key, holder("ada"), "Idempotency-Key", "a"), 201, ""); repeated.text != acquired.text {
+		t.Errorf("acquire, repeated: %s", repeated.text)
+	}
+	again := s.want(s.call("POST", acquirePath, key, holder("ada")), 200, "")
+	if left, _ := again.at("expires_in_seconds").(float64); left <= 0 || left > 300 {
+		t.Errorf("acquire of a seat that is held: %s", again.text)
+	}
+	s.want(s.call("PATCH", "/api/v1/tenants/acme/licenses/"+license, operatorKey, `{"lease_seconds":60,"heartbeat_seconds":20}`), 200, "")
+	beaten := s.want(s.call("POST", heartbeatPath, key, lease(id)), 200, "")
+	if beaten.str("expires_in_seconds") != "60" || beaten.str("heartbeat_seconds") != "20" {
+		t.Errorf("heartbeat after the policy changed: %s", beaten.text)
+	}
+	// The last lease ends with the license.
+	ends := time.Now().Add(10 * time.Second).UTC().Format(time.RFC3339Nano)
+	s.want(s.call("POST", "/api/v1/tenants/acme/licenses/"+license+"/renew", operatorKey, `{"expires_at":"`+ends+`"}`), 200, "")
+	beaten = s.want(s.call("POST", heartbeatPath, key, lease(id)), 200, "")
+	if left, _ := beaten.at("expires_in_seconds").(float64); left <= 0 || left > 10 {
+		t.Errorf("heartbeat just before the license ends: %s", beaten.text)
+	}
+	if released := s.want(s.call("POST", releasePath, key, lease(id)), 200, ""); released.at("expires_in_seconds") != nil {
+		t.Errorf("release: %s", released.text)
+	}
+}

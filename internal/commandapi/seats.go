@@ -38,11 +38,13 @@ func (a *API) acquireSeat(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
+	var now time.Time
 	result, err := a.execute(w, c, func(s eventstore.Scope) (domain.Command, error) {
 		l, err := opened(key, s)
 		if err != nil {
 			return nil, err
 		}
+		now = s.Now
 		return domain.AcquireSeat{License: l.ID, Lease: domain.LeaseID(newID("lse_")), Features: features, Holder: domain.Holder{
 			User:    s.Pseudonym(eventstore.UserName, req.User),
 			Machine: s.Pseudonym(eventstore.MachineName, req.Machine),
@@ -55,13 +57,20 @@ func (a *API) acquireSeat(w http.ResponseWriter, r *http.Request) error {
 	answer, status := result.Answer, http.StatusOK
 	if answer.Created {
 		status = http.StatusCreated
+		now = answer.Lease.AcquiredAt // also in the recorded answer
 	}
 	if len(features) == 0 {
 		features = slices.Concat([]string{}, answer.License.Features)
 	}
 	return serve.Reply(w, status, api.AcquireResponse{
 		Lease: a.leaseReply(c.tenant, *answer.Lease), HeartbeatSeconds: answer.License.SuggestedHeartbeat(), Features: features,
+		ExpiresInSeconds: expiresIn(answer.Lease, now),
 	})
+}
+
+// expiresIn returns how long a lease runs after a decision.
+func expiresIn(l *domain.Lease, decided time.Time) api.ExpiresIn {
+	return max(0, l.ExpiresAt.Sub(decided).Seconds())
 }
 
 func (a *API) heartbeatSeats(w http.ResponseWriter, r *http.Request) error {
@@ -111,12 +120,15 @@ func (a *API) leases(w http.ResponseWriter, c call, key identity.Presented, atOn
 		fence = uint64(*req.Fence)
 	}
 	var outcomes []domain.LeaseOutcome
+	var now time.Time
+	heartbeat := 0
 	for part := range slices.Chunk(ids, atOnce) {
 		result, err := a.execute(w, c, func(s eventstore.Scope) (domain.Command, error) {
 			l, err := opened(key, s)
 			if err != nil {
 				return nil, err
 			}
+			now, heartbeat = s.Now, l.SuggestedHeartbeat()
 			return command(l.ID, part, fence), nil
 		})
 		if err != nil {
@@ -130,7 +142,12 @@ func (a *API) leases(w http.ResponseWriter, c call, key identity.Presented, atOn
 			return problemOfRejection(rejected)
 		}
 		lease := a.leaseReply(c.tenant, *outcomes[0].Lease)
-		return serve.Reply(w, http.StatusOK, api.LeasesResponse{Lease: &lease})
+		reply := api.LeasesResponse{Lease: &lease}
+		if lease.State == api.LeaseStateActive {
+			left := expiresIn(outcomes[0].Lease, now)
+			reply.ExpiresInSeconds, reply.HeartbeatSeconds = &left, &heartbeat
+		}
+		return serve.Reply(w, http.StatusOK, reply)
 	}
 	body, err := appendResults(nil, outcomes)
 	if err != nil {

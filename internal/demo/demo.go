@@ -1,21 +1,21 @@
 package demo
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/coditect-ai/license-ledger/api"
+	"github.com/coditect-ai/license-ledger/client"
 )
 
 // Options is what a demo needs.
@@ -46,7 +46,7 @@ var people = []string{"ada", "grace", "edsger", "barbara", "donald", "margaret",
 
 // Run makes the tenant and its licenses, if they are not there, and runs the fleet until ctx ends.
 func Run(ctx context.Context, o Options) error {
-	c := &client{url: o.URL, http: &http.Client{Timeout: 15 * time.Second}}
+	c := &ledger{url: o.URL, http: &http.Client{Timeout: 15 * time.Second}}
 	if err := c.awaitReady(ctx); err != nil {
 		return ignoreEnd(ctx, err)
 	}
@@ -59,7 +59,7 @@ func Run(ctx context.Context, o Options) error {
 	person := 0
 	for i, offer := range offers {
 		for range offer.programs {
-			p := &program{client: c, key: keys[i], user: people[person%len(people)], machine: fmt.Sprintf("ws-%02d", person+1), lease: time.Duration(offer.leaseSeconds) * time.Second}
+			p := &program{ledger: c, key: keys[i], user: people[person%len(people)], machine: fmt.Sprintf("ws-%02d", person+1), lease: time.Duration(offer.leaseSeconds) * time.Second}
 			person++
 			g.Go(func() error {
 				p.live(ctx, o.Log)
@@ -78,7 +78,7 @@ func ignoreEnd(ctx context.Context, err error) error {
 }
 
 // licenseKeys returns the keys of offers: those of the last time, or of new licenses.
-func licenseKeys(ctx context.Context, c *client, o Options) ([]string, error) {
+func licenseKeys(ctx context.Context, c *ledger, o Options) ([]string, error) {
 	var keys []string
 	if text, err := os.ReadFile(o.KeysFile); err == nil {
 		if err := json.Unmarshal(text, &keys); err != nil || len(keys) != len(offers) {
@@ -87,8 +87,7 @@ func licenseKeys(ctx context.Context, c *client, o Options) ([]string, error) {
 		return keys, nil
 	}
 	err := c.post(ctx, o.Operator, "/api/v1/tenants", api.CreateTenantRequest{Id: tenant, Name: "Demo Engineering"}, nil)
-	var problem *problem
-	if err != nil && (!errors.As(err, &problem) || problem.Code != "tenant_exists") {
+	if err != nil && !errors.Is(err, client.Code("tenant_exists")) {
 		return nil, err
 	}
 	for _, offer := range offers {
@@ -109,7 +108,7 @@ func licenseKeys(ctx context.Context, c *client, o Options) ([]string, error) {
 
 // program is one simulated program on one machine.
 type program struct {
-	*client
+	*ledger
 	key, user, machine string
 	lease              time.Duration
 }
@@ -147,61 +146,38 @@ func (p *program) once(ctx context.Context) error {
 	return p.post(ctx, p.key, "/api/v1/licenses/release", lease, nil)
 }
 
-// client calls the API.
-type client struct {
+// ledger is where the API is.
+type ledger struct {
 	url  string
 	http *http.Client
 }
 
-// problem is a refusal.
-type problem struct {
-	api.Problem
-}
-
-func (p *problem) Error() string { return p.Code }
-
-// post sends body as JSON and decodes the answer into reply, unless that is nil. Errors: *problem for a refusal.
-func (c *client) post(ctx context.Context, key, path string, body, reply any) error {
-	text, err := json.Marshal(body)
+// post makes a call, until there is an answer or ctx ends, and decodes it into reply, unless that is nil.
+// Errors: *client.Error.
+func (l *ledger) post(ctx context.Context, key, path string, body, reply any) error {
+	caller, err := client.NewCaller(l.url, key, l.http)
 	if err != nil {
 		return err
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url+path, bytes.NewReader(text))
-	if err != nil {
+	call := client.Call{Method: http.MethodPost, Path: path, Body: body}
+	if strings.HasPrefix(path, "/api/v1/tenants") { // what seats are asked for may be asked for twice
+		call.IdempotencyKey = client.NewIdempotencyKey()
+	}
+	answer, err := caller.Do(ctx, call)
+	if err != nil || reply == nil {
 		return err
 	}
-	request.Header.Set("Authorization", "Bearer "+key)
-	request.Header.Set("Content-Type", "application/json")
-	response, err := c.http.Do(request)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	answer, err := io.ReadAll(response.Body)
-	if err != nil {
-		return err
-	}
-	if response.StatusCode >= http.StatusBadRequest {
-		refused := &problem{}
-		if err := json.Unmarshal(answer, &refused.Problem); err != nil {
-			return fmt.Errorf("%s: %s", path, response.Status)
-		}
-		return refused
-	}
-	if reply == nil {
-		return nil
-	}
-	return json.Unmarshal(answer, reply)
+	return json.Unmarshal(answer.Body, reply)
 }
 
 // awaitReady returns when the ledger answers.
-func (c *client) awaitReady(ctx context.Context) error {
+func (l *ledger) awaitReady(ctx context.Context) error {
 	for {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url+"/readyz", nil)
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, l.url+"/readyz", nil)
 		if err != nil {
 			return err
 		}
-		if response, err := c.http.Do(request); err == nil {
+		if response, err := l.http.Do(request); err == nil {
 			response.Body.Close()
 			if response.StatusCode == http.StatusOK {
 				return nil

@@ -22,7 +22,12 @@ type Client struct {
 // Up starts the all-in-one process on a data folder and waits until it is ready.
 func Up(t testing.TB, data string, args ...string) (*Process, *Client) {
 	t.Helper()
-	addr := FreeAddr(t)
+	return UpAt(t, FreeAddr(t), data, args...)
+}
+
+// UpAt is Up at an address, such as that of one that was killed.
+func UpAt(t testing.TB, addr, data string, args ...string) (*Process, *Client) {
+	t.Helper()
 	p := Launch(t, nil, "ledger", append([]string{"up", "--addr", addr, "--data", data}, args...)...)
 	base := "http://" + addr
 	p.AwaitReady(base)

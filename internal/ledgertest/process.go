@@ -19,8 +19,9 @@ import (
 // bin is where Main builds the programs.
 var bin string
 
-// Main builds the programs, runs the tests of a package and ends the process: what a TestMain does.
-func Main(m *testing.M) {
+// Main builds the programs, or only those that are named, runs the tests of a package and ends the process: what a TestMain
+// does.
+func Main(m *testing.M, programs ...string) {
 	os.Exit(func() int {
 		dir, err := os.MkdirTemp("", "ledger-test-")
 		if err != nil {
@@ -29,15 +30,28 @@ func Main(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		bin = dir
-		const module = "github.com/coditect-ai/license-ledger/cmd/"
-		build := exec.Command("go", "build", "-o", dir+"/",
-			module+"ledger", module+"commandsvc", module+"projector", module+"querysvc", "github.com/nats-io/nats-server/v2")
+		if len(programs) == 0 {
+			programs = []string{"ledger", "commandsvc", "projector", "querysvc", "nats-server"}
+		}
+		build := exec.Command("go", "build", "-o", dir+"/")
+		for _, name := range programs {
+			from := "github.com/coditect-ai/license-ledger/cmd/" + name
+			if name == "nats-server" {
+				from = "github.com/nats-io/nats-server/v2"
+			}
+			build.Args = append(build.Args, from)
+		}
 		if out, err := build.CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
 			return 1
 		}
 		return m.Run()
 	}())
+}
+
+// Command returns a command that runs one of the programs, not yet started.
+func Command(name string, args ...string) *exec.Cmd {
+	return exec.Command(filepath.Join(bin, name), args...)
 }
 
 // Patience bounds a wait that would hang; nothing waits for it to pass.
@@ -54,7 +68,7 @@ type Process struct {
 // Launch starts one of the programs, or nats-server, with extra environment; it is killed when the test ends.
 func Launch(t testing.TB, env []string, name string, args ...string) *Process {
 	t.Helper()
-	p := &Process{t: t, cmd: exec.Command(filepath.Join(bin, name), args...), output: &buffer{}, done: make(chan struct{})}
+	p := &Process{t: t, cmd: Command(name, args...), output: &buffer{}, done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
 	p.cmd.Env = append(os.Environ(), env...)
 	if err := p.cmd.Start(); err != nil {

@@ -582,9 +582,17 @@ export interface components {
             lease: components["schemas"]["Lease"];
             /** @description Suggested time between heartbeats. Add or subtract up to a tenth at random, so that programs that started together do not stay so. */
             heartbeat_seconds: number;
+            expires_in_seconds: components["schemas"]["ExpiresIn"];
             /** @description Those that were asked for; all of the license when none were. */
             features: string[];
         };
+        /**
+         * Format: double
+         * @description How long the lease runs from the decision on. Counted from when the request was *sent*, for the first time if it was repeated, it
+         *     ends before the ledger gives the seat to somebody else, whatever the client's clock says.
+         * @example 300
+         */
+        ExpiresIn: number;
         /** @description Either `lease` or `leases`. */
         LeasesRequest: {
             lease?: string;
@@ -598,6 +606,9 @@ export interface components {
         /** @description `lease` when one was asked for, `results` when `leases` was. */
         LeasesResponse: {
             lease?: components["schemas"]["Lease"];
+            expires_in_seconds?: components["schemas"]["ExpiresIn"];
+            /** @description As of an acquire; of the heartbeat of one lease. */
+            heartbeat_seconds?: number;
             results?: components["schemas"]["LeaseResult"][];
         };
         /** @description `expires_at` when it was renewed, `state` when it was released, else `code`. */
