@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/coditect-ai/license-ledger/api"
@@ -13,7 +16,8 @@ type licenseCommands struct {
 	Issue     licenseIssue     `cmd:"" help:"Make a license; prints its key, this once."`
 	List      licenseList      `cmd:"" help:"A tenant's licenses, with their seats in use."`
 	Show      licenseShow      `cmd:"" help:"One license."`
-	Resize    licenseResize    `cmd:"" help:"Change the number of seats. Nobody who holds one is cut off."`
+	Resize    licenseResize    `cmd:"" help:"Change the number of seats."`
+	Change    licenseChange    `cmd:"" help:"Change rules of its policy, and seats."`
 	Suspend   licenseSuspend   `cmd:"" help:"No seats and no renewals until it is reinstated; running leases run out."`
 	Reinstate licenseReinstate `cmd:"" help:"End a suspension."`
 	Renew     licenseRenew     `cmd:"" help:"Move the end of its validity, also after it has passed."`
@@ -48,6 +52,32 @@ func licenseRows(licenses ...api.License) [][]string {
 	return rows
 }
 
+// policyRows are the rules of a license that are not the default.
+func policyRows(l api.License) [][]string {
+	rows := [][]string{{"RULE", "VALUE"}}
+	add := func(yes bool, rule string, value any) {
+		if yes {
+			rows = append(rows, []string{rule, fmt.Sprint(value)})
+		}
+	}
+	add(l.SeatPer != api.Process, "seat per", l.SeatPer)
+	add(true, "heartbeat", seconds(l.HeartbeatSeconds))
+	add(l.Overage == api.Unlimited, "overage", l.Overage)
+	if l.OveragePercent != nil {
+		add(true, "overage", fmt.Sprint(*l.OveragePercent, " %"))
+	}
+	add(l.ReviveSeconds > 0, "revive within", seconds(l.ReviveSeconds))
+	add(l.MaxPerUser > 0, "most per user", l.MaxPerUser)
+	add(l.MaxPerMachine > 0, "most per machine", l.MaxPerMachine)
+	add(len(l.Features) > 0, "features", strings.Join(l.Features, ", "))
+	if l.StartsAt != nil {
+		add(true, "starts", when(*l.StartsAt))
+	}
+	add(l.GraceDays > 0, "grace days", l.GraceDays)
+	add(l.OnShrink != api.Drain, "on shrink", l.OnShrink)
+	return rows
+}
+
 // changeLicense makes a call that answers with a license, and prints it.
 func changeLicense(ctx context.Context, t terminal, m manager, o output, method, path string, body any) error {
 	var reply api.LicenseResponse
@@ -58,11 +88,66 @@ func changeLicense(ctx context.Context, t terminal, m manager, o output, method,
 	return o.print(t, raw, licenseRows(reply.License)...)
 }
 
+// rules are those of a policy that can be given and changed. What is not named is not sent.
+type rules struct {
+	Lease         *wholeSeconds `help:"How long a seat is held without a heartbeat, such as 30s. A new license: 5m."`
+	Heartbeat     *wholeSeconds `help:"Suggested time between heartbeats; 0s: a third of the lease."`
+	SeatPer       *string       `enum:"process,machine,user" help:"What takes one seat: process, machine or user."`
+	Overage       *string       `placeholder:"none|unlimited|PERCENT%" help:"How far beyond its seats it can be used: none, unlimited, or such as 10%."`
+	Revive        *wholeSeconds `help:"How long after it ran out a heartbeat revives a lease."`
+	MaxPerUser    *int          `help:"The most leases of one user; 0: any number."`
+	MaxPerMachine *int          `help:"The most leases of one machine; 0: any number."`
+	Features      *[]string     `help:"What it entitles to, with commas."`
+	Starts        *time.Time    `format:"2006-01-02" placeholder:"DATE" help:"No seats before this day (UTC)."`
+	GraceDays     *int          `help:"Leases go on for so many days after its end."`
+	OnShrink      *string       `enum:"drain,evict_newest" help:"When fewer seats remain than are in use: drain or evict_newest."`
+}
+
+// request returns the rules as the API takes them.
+func (r rules) request() (api.ChangeLicenseRequest, error) {
+	req := api.ChangeLicenseRequest{
+		LeaseSeconds: (*int)(r.Lease), HeartbeatSeconds: (*int)(r.Heartbeat), ReviveSeconds: (*int)(r.Revive),
+		SeatPer: (*api.SeatPer)(r.SeatPer), MaxPerUser: r.MaxPerUser, MaxPerMachine: r.MaxPerMachine,
+		StartsAt: r.Starts, GraceDays: r.GraceDays, OnShrink: (*api.OnShrink)(r.OnShrink),
+	}
+	if r.Features != nil {
+		req.Features = new(slices.Concat([]string{}, *r.Features)) // none is an empty list
+	}
+	if r.Overage == nil {
+		return req, nil
+	}
+	if number, isPercent := strings.CutSuffix(*r.Overage, "%"); isPercent {
+		percent, err := strconv.Atoi(number)
+		if err != nil {
+			return req, hintf("Such as --overage 10%, --overage unlimited or --overage none.", "--overage %s is no percentage", *r.Overage)
+		}
+		req.Overage, req.OveragePercent = new(api.Percent), &percent
+	} else {
+		req.Overage = (*api.Overage)(r.Overage)
+	}
+	return req, nil
+}
+
+// wholeSeconds is a time that the API takes in seconds.
+type wholeSeconds int
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *wholeSeconds) UnmarshalText(text []byte) error {
+	d, err := time.ParseDuration(string(text))
+	if err == nil && d%time.Second != 0 {
+		err = fmt.Errorf("must be whole seconds, not %v", d)
+	}
+	*s = wholeSeconds(d / time.Second)
+	return err
+}
+
 type licenseIssue struct {
 	tenantArg
-	Product string        `arg:"" help:"What is licensed, such as cad."`
-	Seats   int           `required:"" help:"How many may use it at the same time."`
-	Lease   time.Duration `default:"5m" help:"How long a seat is held without a heartbeat, in whole seconds. Default: ${default}."`
+	Product string     `arg:"" help:"What is licensed, such as cad."`
+	Seats   int        `required:"" help:"How many may use it at the same time."`
+	Trial   bool       `help:"It is a trial, until: ledger license convert."`
+	Until   *time.Time `format:"2006-01-02" placeholder:"DATE" help:"No new seats from this day on (UTC)."`
+	rules
 	manager
 	output
 }
@@ -73,17 +158,22 @@ func (licenseIssue) Help() string {
 Example:
 
   ledger license issue acme cad --seats 5
-  ledger license issue acme cad --seats 5 --lease 30s --json`
+  ledger license issue acme cad --seats 5 --lease 30s --json
+  ledger license issue acme cad --seats 20 --seat-per machine --overage 10% --until 2027-12-31 --grace-days 7`
 }
 
 // Run implements the command.
 func (c *licenseIssue) Run(ctx context.Context, t terminal) error {
-	length := int(c.Lease / time.Second)
-	if time.Duration(length)*time.Second != c.Lease {
-		return hintf("Such as --lease 30s or --lease 5m.", "--lease must be whole seconds, not %v", c.Lease)
+	r, err := c.rules.request()
+	if err != nil {
+		return err
 	}
 	var reply api.IssueLicenseResponse
-	raw, err := c.call(ctx, http.MethodPost, c.path("licenses"), api.IssueLicenseRequest{Product: c.Product, Seats: c.Seats, LeaseSeconds: &length}, &reply)
+	raw, err := c.call(ctx, http.MethodPost, c.path("licenses"), api.IssueLicenseRequest{
+		Product: c.Product, Seats: c.Seats, Trial: &c.Trial, ExpiresAt: c.Until, LeaseSeconds: r.LeaseSeconds, HeartbeatSeconds: r.HeartbeatSeconds,
+		SeatPer: r.SeatPer, Overage: r.Overage, OveragePercent: r.OveragePercent, ReviveSeconds: r.ReviveSeconds, MaxPerUser: r.MaxPerUser,
+		MaxPerMachine: r.MaxPerMachine, Features: r.Features, StartsAt: r.StartsAt, GraceDays: r.GraceDays, OnShrink: r.OnShrink,
+	}, &reply)
 	if err != nil {
 		return err
 	}
@@ -129,7 +219,55 @@ type licenseShow struct {
 
 // Run implements the command.
 func (c *licenseShow) Run(ctx context.Context, t terminal) error {
-	return changeLicense(ctx, t, c.manager, c.output, http.MethodGet, c.path(), nil)
+	var reply api.LicenseResponse
+	raw, err := c.call(ctx, http.MethodGet, c.path(), nil, &reply)
+	if err != nil {
+		return err
+	}
+	if err := c.print(t, raw, licenseRows(reply.License)...); err != nil || c.JSON {
+		return err
+	}
+	fmt.Fprintln(t.out)
+	return c.print(t, raw, policyRows(reply.License)...)
+}
+
+type licenseChange struct {
+	licenseArg
+	Seats *int `help:"How many may use it at the same time from now on."`
+	rules
+	DryRun bool `help:"Only say which events would be appended."`
+	manager
+	output
+}
+
+func (licenseChange) Help() string {
+	return `What is not named stays as it is. docs/POLICIES.md has each rule with an example.
+
+Example:
+
+  ledger license change acme lic_… --seat-per machine --overage 10%
+  ledger license change acme lic_… --seats 3 --on-shrink evict_newest --dry-run`
+}
+
+// Run implements the command.
+func (c *licenseChange) Run(ctx context.Context, t terminal) error {
+	body, err := c.rules.request()
+	if err != nil {
+		return err
+	}
+	if body.Seats = c.Seats; !c.DryRun {
+		return changeLicense(ctx, t, c.manager, c.output, http.MethodPatch, c.path(), body)
+	}
+	var reply api.DryRunResponse
+	raw, err := c.call(ctx, http.MethodPatch, c.path()+"?dry_run=true", body, &reply)
+	if err != nil {
+		return err
+	}
+	rows := [][]string{{"WOULD APPEND", "ABOUT"}}
+	for _, e := range reply.Events {
+		rows = append(rows, []string{e.Type, e.Subject})
+	}
+	return c.print(t, raw, rows...)
 }
 
 type licenseResize struct {

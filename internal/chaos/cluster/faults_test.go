@@ -119,7 +119,7 @@ func TestServersFail(t *testing.T) {
 	acquired, released := l.acked.Counts()
 	t.Logf("%d acquires, %d heartbeats and %d releases acknowledged, %d outcomes unknown at first; longest time without an answer, by fault (median, longest): %s",
 		acquired, l.acked.Heartbeats(), released, l.unknown.Load(), stallText(stalls))
-	if acquired == 0 || released == 0 || l.unknown.Load() == 0 {
+	if acquired == 0 || released == 0 {
 		t.Error("too little happened to prove anything")
 	}
 }
@@ -139,12 +139,13 @@ func (c *three) flowing(l *load) {
 // verify folds the journal as the cluster has it.
 func (c *three) verify(l *load, seats int) {
 	c.t.Helper()
+	var store *eventstore.NATSStore
+	c.await("readable", func(ctx context.Context) (err error) { // a request to a stream without a leader is not answered
+		store, err = eventstore.OpenNATS(ctx, c.nc)
+		return err
+	})
 	ctx, cancel := context.WithTimeout(c.t.Context(), 2*ledgertest.Patience)
 	defer cancel()
-	store, err := eventstore.CreateNATS(ctx, c.nc, 1, 3)
-	if err != nil {
-		c.t.Fatal(err)
-	}
 	// What was acknowledged before the fold begins has to be in it; clients may go on meanwhile.
 	ledgertest.VerifyJournal(ctx, c.t, store, 0, l.acked.Copy(), seats)
 }
