@@ -3,7 +3,6 @@ package projections
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -54,7 +53,7 @@ func ShowPolicy(l *api.License, p domain.Policy) {
 		l.OveragePercent = &p.OveragePercent
 	}
 	l.MaxPerUser, l.MaxPerMachine = p.MaxPerUser, p.MaxPerMachine
-	l.Features = slices.Concat([]string{}, p.Features)
+	l.Features = append([]string{}, p.Features...)
 	l.StartsAt, l.ExpiresAt, l.GraceDays = present(p.StartsAt), present(p.ExpiresAt), p.GraceDays
 	l.Trial = p.Trial
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -111,7 +110,7 @@ func (r rules) request() (api.ChangeLicenseRequest, error) {
 		StartsAt: r.Starts, GraceDays: r.GraceDays, OnShrink: (*api.OnShrink)(r.OnShrink),
 	}
 	if r.Features != nil {
-		req.Features = new(slices.Concat([]string{}, *r.Features)) // none is an empty list
+		req.Features = new(append([]string{}, *r.Features...)) // none is an empty list
 	}
 	if r.Overage == nil {
 		return req, nil

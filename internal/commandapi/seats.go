@@ -60,7 +60,7 @@ func (a *API) acquireSeat(w http.ResponseWriter, r *http.Request) error {
 		now = answer.Lease.AcquiredAt // also in the recorded answer
 	}
 	if len(features) == 0 {
-		features = slices.Concat([]string{}, answer.License.Features)
+		features = append([]string{}, answer.License.Features...)
 	}
 	return serve.Reply(w, status, api.AcquireResponse{
 		Lease: a.leaseReply(c.tenant, *answer.Lease), HeartbeatSeconds: answer.License.SuggestedHeartbeat(), Features: features,
