@@ -85,9 +85,11 @@ type Answer struct {
 	Leases  []LeaseOutcome // HeartbeatSeats, ReleaseSeats and EvictLease, in the order asked; of ReleaseHolder those it released
 }
 
-// LeaseOutcome is what became of one lease of a HeartbeatSeats or ReleaseSeats.
+// LeaseOutcome is what became of one lease of a command about leases.
 type LeaseOutcome struct {
-	ID       LeaseID
-	Lease    *Lease     // nil when the lease is not known
-	Rejected *Rejection // nil when it was renewed or is released
+	ID        LeaseID
+	State     LeaseState // empty when the lease is not known
+	ExpiresAt time.Time  // zero when the lease is not known
+	Rejected  *Rejection // nil when what was wanted is so
+	Lease     *Lease     // all of it, where one lease was asked for; nil when it is not known
 }

@@ -121,9 +121,9 @@ type Lease struct {
 	EndedAt    time.Time // zero while active
 }
 
-// rejection says why an ended lease is of no use.
-func (l *Lease) rejection() *Rejection {
-	switch l.State {
+// rejection says why a lease that has ended so is of no use.
+func (s LeaseState) rejection() *Rejection {
+	switch s {
 	case LeaseStateExpired:
 		return rejectf(LeaseExpired, "The lease ran out without a heartbeat; acquire a new seat.")
 	case LeaseStateReleased:
@@ -642,7 +642,7 @@ func (t *Tenant) retryAfterSeconds(l *License, now Moment, expired map[LeaseID]b
 
 // outcomes reads what became of each lease of a call that wished it to be in state wanted.
 func outcomes(l *License, ids []LeaseID, wanted LeaseState) Answer {
-	results, held := make([]LeaseOutcome, len(ids)), make([]Lease, len(ids))
+	results := make([]LeaseOutcome, len(ids))
 	for i, id := range ids {
 		results[i].ID = id
 		n, ok := l.leases.find(id)
@@ -650,10 +650,14 @@ func outcomes(l *License, ids []LeaseID, wanted LeaseState) Answer {
 			results[i].Rejected = rejectf(LeaseNotFound, "This license has no lease %q.", id)
 			continue
 		}
-		held[i] = l.leases.get(n, l.ID)
-		results[i].Lease = &held[i]
-		if held[i].State != wanted {
-			results[i].Rejected = held[i].rejection()
+		r := l.leases.record(n)
+		results[i].State, results[i].ExpiresAt = leaseStates[r.state], instant(r.expiresAt)
+		if results[i].State != wanted {
+			results[i].Rejected = results[i].State.rejection()
+		}
+		if len(ids) == 1 {
+			lease := l.leases.get(n, l.ID)
+			results[i].Lease = &lease
 		}
 	}
 	return Answer{Leases: results}

@@ -605,3 +605,24 @@ func TestDecodeIsTheReverseOfAppendEvent(t *testing.T) {
 		}
 	})
 }
+
+// Heartbeats are written by hand, and are what json.Marshal makes of them.
+func TestHeartbeatsAreWrittenAsByMarshal(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		id := rapid.Custom(func(t *rapid.T) domain.LeaseID {
+			return domain.LeaseID(rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{`"`, "<&>", "\u2028", "", "lse_1"})).Draw(t, "id"))
+		})
+		beat := &domain.SeatHeartbeat{
+			License: domain.LicenseID(rapid.String().Draw(t, "license")), Leases: rapid.SliceOfN(id, 0, 4).Draw(t, "leases"),
+			ExpiresAt: time.UnixMilli(rapid.Int64Range(0, 1<<42).Draw(t, "end")).UTC(),
+		}
+		want, err := json.Marshal(beat)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := appendData(nil, beat); err != nil || !bytes.Equal(got, want) {
+			t.Fatalf("got  %s, %v\nwant %s", got, err, want)
+		}
+	})
+}

@@ -164,28 +164,30 @@ func createBucket(ctx context.Context, js jetstream.JetStream, cfg jetstream.Key
 	return js.CreateOrUpdateKeyValue(ctx, cfg)
 }
 
-// newInfo decides what a new ledger is. Streams left by an attempt that crashed keep their ledger id; streams with
-// commits mean that only the record was lost, and that needs a person.
+// newInfo decides what a new ledger is. Streams left by an attempt that crashed keep their ledger id; streams that hold
+// something mean that only the record was lost, and that needs a person.
 func newInfo(ctx context.Context, js jetstream.JetStream, partitions int) (LedgerInfo, error) {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return LedgerInfo{}, err
 	}
 	info := LedgerInfo{ID: id.String(), Partitions: partitions, CreatedAt: time.Now().UTC()}
-	stream, err := js.Stream(ctx, journalName(0))
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return info, nil
+	list := js.ListStreams(ctx)
+	for found := range list.Info() {
+		ledger, ours := found.Config.Metadata[metadataLedger]
+		if !ours {
+			continue
+		}
+		if found.State.LastSeq > 0 {
+			return LedgerInfo{}, fmt.Errorf("%w, but the stream %s has %d messages of the ledger %s: its bucket %s is missing; restore it",
+				ErrNoLedger, found.Config.Name, found.State.LastSeq, ledger, ledgerBucket)
+		}
+		if n, err := strconv.Atoi(found.Config.Metadata[metadataPartitions]); err == nil {
+			info.ID, info.Partitions = ledger, n
+		}
 	}
-	if err != nil {
-		return LedgerInfo{}, err
-	}
-	found := stream.CachedInfo()
-	if found.State.LastSeq > 0 {
-		return LedgerInfo{}, fmt.Errorf("stream %s has %d commits but the bucket %s does not know of a ledger: restore the bucket",
-			journalName(0), found.State.LastSeq, ledgerBucket)
-	}
-	if n, err := strconv.Atoi(found.Config.Metadata[metadataPartitions]); err == nil {
-		info.ID, info.Partitions = found.Config.Metadata[metadataLedger], n
+	if err := list.Err(); err != nil {
+		return LedgerInfo{}, fmt.Errorf("list the streams: %w", err)
 	}
 	return info, nil
 }

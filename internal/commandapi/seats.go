@@ -211,9 +211,9 @@ func appendResults(b []byte, outcomes []domain.LeaseOutcome) (_ []byte, err erro
 		switch {
 		case o.Rejected != nil:
 			b = append(append(append(b, `"code":"`...), o.Rejected.Code...), `",`...)
-		case o.Lease.State == domain.LeaseStateActive:
-			if endText == nil || !o.Lease.ExpiresAt.Equal(end) {
-				end = o.Lease.ExpiresAt
+		case o.State == domain.LeaseStateActive:
+			if endText == nil || !o.ExpiresAt.Equal(end) {
+				end = o.ExpiresAt
 				endText = end.AppendFormat(append(endText[:0], `"expires_at":"`...), time.RFC3339Nano)
 			}
 			b = append(append(b, endText...), `",`...)
@@ -221,8 +221,8 @@ func appendResults(b []byte, outcomes []domain.LeaseOutcome) (_ []byte, err erro
 		if b, err = jsontext.AppendQuote(append(b, `"lease":`...), string(o.ID)); err != nil {
 			return nil, err
 		}
-		if o.Rejected == nil && o.Lease.State != domain.LeaseStateActive {
-			b = append(append(append(b, `,"state":"`...), o.Lease.State...), '"')
+		if o.Rejected == nil && o.State != domain.LeaseStateActive {
+			b = append(append(append(b, `,"state":"`...), o.State...), '"')
 		}
 		b = append(b, '}')
 	}

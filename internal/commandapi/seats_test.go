@@ -17,10 +17,10 @@ func TestResultsAreTheDocuments(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		outcome := rapid.Custom(func(t *rapid.T) domain.LeaseOutcome {
 			o := domain.LeaseOutcome{ID: domain.LeaseID(rapid.OneOf(rapid.String(), rapid.Just(`"`)).Draw(t, "id"))}
-			state := rapid.SampledFrom([]domain.LeaseState{domain.LeaseStateActive, domain.LeaseStateActive, domain.LeaseStateReleased}).Draw(t, "state")
-			o.Lease = &domain.Lease{State: state, ExpiresAt: time.UnixMilli(rapid.Int64Range(0, 3).Draw(t, "end")).UTC()}
+			o.State = rapid.SampledFrom([]domain.LeaseState{domain.LeaseStateActive, domain.LeaseStateActive, domain.LeaseStateReleased}).Draw(t, "state")
+			o.ExpiresAt = time.UnixMilli(rapid.Int64Range(0, 3).Draw(t, "end")).UTC()
 			if rapid.IntRange(0, 3).Draw(t, "refused") == 0 {
-				o.Rejected, o.Lease = &domain.Rejection{Code: domain.LeaseExpired}, nil
+				o.Rejected = &domain.Rejection{Code: domain.LeaseExpired}
 			}
 			return o
 		})
@@ -32,10 +32,10 @@ func TestResultsAreTheDocuments(t *testing.T) {
 			case o.Rejected != nil:
 				code := string(o.Rejected.Code)
 				results[i].Code = &code
-			case o.Lease.State == domain.LeaseStateActive:
-				results[i].ExpiresAt = &o.Lease.ExpiresAt
+			case o.State == domain.LeaseStateActive:
+				results[i].ExpiresAt = &o.ExpiresAt
 			default:
-				state := api.LeaseState(o.Lease.State)
+				state := api.LeaseState(o.State)
 				results[i].State = &state
 			}
 		}

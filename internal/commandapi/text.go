@@ -22,6 +22,9 @@ const (
 // checkText refuses a text that is too short or too long, or holds control characters: a database cannot store a NUL, and
 // nobody means the others.
 func checkText(field, text string, least, most int) error {
+	if len(text) >= least && len(text) <= most && isPlain(text) {
+		return nil
+	}
 	n := utf8.RuneCountInString(text)
 	switch {
 	case n < least:
@@ -32,6 +35,16 @@ func checkText(field, text string, least, most int) error {
 		return serve.Invalid(field, fmt.Sprintf("The field %q must not hold control characters.", field))
 	}
 	return nil
+}
+
+// isPlain reports whether a text is of visible ASCII alone, as ids are: most of all that is checked.
+func isPlain(text string) bool {
+	for i := range len(text) {
+		if text[i] < ' ' || text[i] > '~' {
+			return false
+		}
+	}
+	return true
 }
 
 // firstError returns the first error that is not nil.
