@@ -19,6 +19,12 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		os.Exit(program(os.Getenv(asProgram)))
 	}
+	// What starts the tests may ignore signals, as nohup does, and its children inherit that; not from who catches them.
+	for _, s := range []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT} {
+		if signal.Ignored(s) {
+			signal.Notify(make(chan os.Signal, 1), s)
+		}
+	}
 	// These tests wait more than they work; by default as many run at once as there are processors.
 	if err := flag.Set("test.parallel", fmt.Sprint(max(4, runtime.GOMAXPROCS(0)))); err != nil {
 		panic(err)
