@@ -89,6 +89,7 @@ func TestHalfMadeStreamIsMadeWhole(t *testing.T) {
 			for _, name := range []string{"LEDGER_00", "LEDGER_01", "KV_LEDGER"} {
 				m.must(os.RemoveAll(filepath.Join(m.stream(name), "msgs")))
 			}
+			m.must(os.RemoveAll(m.stream("KV_LEDGER_OWNERS")))
 			restart()
 			cs := m.customers()
 			cs[0].work(t.Context(), m.client(), "ada")
