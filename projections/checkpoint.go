@@ -2,9 +2,12 @@ package projections
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/coditect-ai/license-ledger/eventstore"
 )
@@ -37,12 +40,12 @@ const checkpointsAdvance = `
 	FROM mine WHERE c.partition = $2 AND c.projection = mine.projection`
 
 // CheckJournal compares the checkpoints with the journal before anything is added to it: a journal that was rolled back, or
-// another one in its place, must not grow. The read models are an independent witness of how long it was.
+// another one in its place, must not grow. The read models are an independent witness of how long it was. It writes nothing.
 //
 // Errors: eventstore.ErrChainBroken, with what was found and what to do.
 func (r *Runner) CheckJournal(ctx context.Context) error {
 	return r.store.Info().All(func(p eventstore.Partition) error {
-		stands, err := r.loadCheckpoints(ctx, p)
+		stands, err := r.readCheckpoints(ctx, p)
 		if err != nil {
 			return err
 		}
@@ -63,17 +66,32 @@ func (r *Runner) CheckJournal(ctx context.Context) error {
 	})
 }
 
-// loadCheckpoints returns where each projection stands, by name. A new one stands at the beginning.
-func (r *Runner) loadCheckpoints(ctx context.Context, p eventstore.Partition) (map[string]checkpoint, error) {
-	names := make([]string, len(r.projections))
-	for i, projection := range r.projections {
-		names[i] = projection.Name()
+// KnownLedger returns the id of the ledger that the read models of db were read from; empty when nothing was ever read.
+func KnownLedger(ctx context.Context, db *pgxpool.Pool) (id string, err error) {
+	err = db.QueryRow(ctx, `SELECT ledger_id FROM read.checkpoints LIMIT 1`).Scan(&id)
+	var refused *pgconn.PgError
+	if errors.Is(err, pgx.ErrNoRows) || errors.As(err, &refused) && refused.Code == undefinedTable {
+		return "", nil
 	}
-	ledger := r.store.Info().ID
+	return id, err
+}
+
+// undefinedTable is what Postgres answers when a table, or the schema it is in, was not made yet.
+const undefinedTable = "42P01"
+
+// loadCheckpoints is readCheckpoints, with new projections at the beginning.
+func (r *Runner) loadCheckpoints(ctx context.Context, p eventstore.Partition) (map[string]checkpoint, error) {
+	names := group{projections: r.projections}.names()
 	var none eventstore.Hash
-	if _, err := r.db.Exec(ctx, checkpointsInsert, names, p, ledger, none[:]); err != nil {
+	if _, err := r.db.Exec(ctx, checkpointsInsert, names, p, r.store.Info().ID, none[:]); err != nil {
 		return nil, err
 	}
+	return r.readCheckpoints(ctx, p)
+}
+
+// readCheckpoints returns where each projection stands that ever did, by name. Errors: ErrChainBroken when it is in another ledger.
+func (r *Runner) readCheckpoints(ctx context.Context, p eventstore.Partition) (map[string]checkpoint, error) {
+	ledger, names := r.store.Info().ID, group{projections: r.projections}.names()
 	rows, err := r.db.Query(ctx, checkpointsSelect, names, p)
 	if err != nil {
 		return nil, err

@@ -17,7 +17,8 @@ type config struct {
 	process.Service
 	process.NATS
 	process.Keys
-	Create        bool   `env:"LEDGER_CREATE" default:"false" help:"Make a new ledger when there is none. For the first start only: with it, a journal that has vanished is replaced by an empty one instead of missed."`
+	process.Witness
+	Create        bool   `env:"LEDGER_CREATE" default:"false" help:"Make a new ledger when there is none, and the read models know of none. Without DATABASE_URL it is for the first start only: a journal that has vanished would be replaced by an empty one instead of missed."`
 	Partitions    int    `env:"LEDGER_PARTITIONS" default:"8" help:"Partitions of a new ledger, 1 to 100; an existing one keeps its own."`
 	Snapshots     string `env:"LEDGER_SNAPSHOTS" type:"path" help:"Folder for snapshots, of this process alone, with which a start is quick; it may be lost. Default: none, every start reads the whole journal."`
 	SnapshotEvery int64  `env:"LEDGER_SNAPSHOT_EVERY" default:"33554432" help:"How much is added to a partition's journal between two snapshots, in bytes."`
@@ -45,8 +46,8 @@ func run(ctx context.Context, args []string, logs io.Writer) error {
 		return err
 	}
 	defer nc.Close()
-	store, err := process.AwaitLedger(ctx, frame.Log, func(ctx context.Context) (*eventstore.NATSStore, error) {
-		if cfg.Create {
+	store, err := cfg.Witness.AwaitLedger(ctx, frame.Log, func(ctx context.Context, known bool) (*eventstore.NATSStore, error) {
+		if cfg.Create && !known {
 			return eventstore.CreateNATS(ctx, nc, cfg.Partitions, cfg.Replicas)
 		}
 		return eventstore.JoinNATS(ctx, nc)

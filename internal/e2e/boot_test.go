@@ -50,51 +50,29 @@ func TestDamagedJournalIsRefused(t *testing.T) {
 	end(t, p)
 
 	const streams = "nats/jetstream/$G/streams/"
-	remove := func(t *testing.T, folder, what string) {
-		if _, err := os.Stat(filepath.Join(folder, what)); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.RemoveAll(filepath.Join(folder, what)); err != nil {
-			t.Fatal(err)
-		}
-	}
 	for name, damage := range map[string]struct {
 		do   func(t *testing.T, folder string)
 		says []string // nothing: it is not refused
 	}{
 		"an older copy": {func(t *testing.T, folder string) {
-			remove(t, folder, "nats")
+			remove(t, filepath.Join(folder, "nats"))
 			copyFolder(t, filepath.Join(older, "nats"), filepath.Join(folder, "nats"))
 		}, []string{"partition 0", "journal chain broken: it ends at", "but was read up to", "restore the journal"}},
 		"another ledger's": {func(t *testing.T, folder string) {
-			remove(t, folder, "nats")
+			remove(t, filepath.Join(folder, "nats"))
 			copyFolder(t, filepath.Join(other, "nats"), filepath.Join(folder, "nats"))
 		}, []string{"the read models are of the ledger", "the journal is of", "connect the right database"}},
-		"no journal at all": {func(t *testing.T, folder string) { remove(t, folder, "nats") },
+		"no journal at all": {func(t *testing.T, folder string) { remove(t, filepath.Join(folder, "nats")) },
 			[]string{"there is no ledger here any more", "is missing from", "from a backup"}},
-		"no stream of the partition": {func(t *testing.T, folder string) { remove(t, folder, streams+"LEDGER_00") },
+		"no stream of the partition": {func(t *testing.T, folder string) { remove(t, filepath.Join(folder, streams, "LEDGER_00")) },
 			[]string{"has no stream LEDGER_00 any more", "restore it from a backup"}},
-		"no names": {func(t *testing.T, folder string) { remove(t, folder, streams+"DIRECTORY_00") },
+		"no names": {func(t *testing.T, folder string) { remove(t, filepath.Join(folder, streams, "DIRECTORY_00")) },
 			[]string{"has no stream DIRECTORY_00 any more", "restore it from a backup"}},
-		"no record of the ledger": {func(t *testing.T, folder string) { remove(t, folder, streams+"KV_LEDGER") },
+		"no record of the ledger": {func(t *testing.T, folder string) { remove(t, filepath.Join(folder, streams, "KV_LEDGER")) },
 			[]string{"there is no ledger here any more", "from a backup"}},
-		"a journal cut off": {func(t *testing.T, folder string) {
-			blocks, err := filepath.Glob(filepath.Join(folder, streams, "LEDGER_00/msgs/*.blk"))
-			if err != nil || len(blocks) == 0 {
-				t.Fatal(blocks, err)
-			}
-			info, err := os.Stat(blocks[len(blocks)-1])
-			if err == nil {
-				err = os.Truncate(blocks[len(blocks)-1], info.Size()*2/3)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := os.Remove(filepath.Join(folder, streams, "LEDGER_00/msgs/index.db")); err != nil {
-				t.Fatal(err)
-			}
-		}, []string{"partition 0", "journal chain broken: it ends at", "but was read up to", "restore the journal"}},
-		"no records of owners": {func(t *testing.T, folder string) { remove(t, folder, streams+"KV_LEDGER_OWNERS") }, nil},
+		"a journal cut off": {func(t *testing.T, folder string) { cutOff(t, filepath.Join(folder, streams, "LEDGER_00")) },
+			[]string{"partition 0", "journal chain broken: it ends at", "but was read up to", "restore the journal"}},
+		"no records of owners": {func(t *testing.T, folder string) { remove(t, filepath.Join(folder, streams, "KV_LEDGER_OWNERS")) }, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -131,7 +109,7 @@ func TestDamagedJournalIsRefused(t *testing.T) {
 }
 
 // end stops a process that has to end well.
-func end(t *testing.T, p *ledgertest.Process) {
+func end(t testing.TB, p *ledgertest.Process) {
 	t.Helper()
 	if code := p.Stop(); code != 0 {
 		t.Fatalf("exit code %d:\n%s", code, p.Output())
@@ -139,7 +117,7 @@ func end(t *testing.T, p *ledgertest.Process) {
 }
 
 // copyFolder copies all below from, with its owners: a database is refused to anybody else.
-func copyFolder(t *testing.T, from, to string) {
+func copyFolder(t testing.TB, from, to string) {
 	t.Helper()
 	err := filepath.WalkDir(from, func(path string, entry os.DirEntry, err error) error {
 		if err != nil {

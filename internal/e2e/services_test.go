@@ -51,11 +51,11 @@ func startServices(t testing.TB) *services {
 	for _, name := range []string{"commandsvc", "projector", "querysvc"} {
 		s.addr[name] = ledgertest.FreeAddr(t)
 	}
-	// In the wrong order: each waits for what it needs.
+	// In the wrong order: each waits for what it needs. The command service comes first without its witness, for which it would wait.
 	if err := s.postgres.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	s.query, s.project, s.command = s.start("querysvc"), s.start("projector"), s.start("commandsvc")
+	s.query, s.project, s.command = s.start("querysvc"), s.start("projector"), s.start("commandsvc", "DATABASE_URL=")
 	s.startNATS()
 	s.project.Await("waiting for Postgres", func() bool { return strings.Contains(s.project.Output(), "waiting for Postgres") }, func() string { return "" })
 	s.startPostgres()

@@ -160,10 +160,7 @@ func AwaitLedger(ctx context.Context, log *slog.Logger, open func(context.Contex
 func Migrate(ctx context.Context, log *slog.Logger, db *pgxpool.Pool) error {
 	for {
 		err := projections.Migrate(ctx, db)
-		var unreachable *pgconn.ConnectError
-		var refused *pgconn.PgError
-		starting := errors.As(err, &refused) && refused.Code == "57P03" // cannot_connect_now
-		if !errors.As(err, &unreachable) && !starting {
+		if !isPostgresAway(err) {
 			return err
 		}
 		log.Info("waiting for Postgres", "reason", err)
@@ -171,6 +168,13 @@ func Migrate(ctx context.Context, log *slog.Logger, db *pgxpool.Pool) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// isPostgresAway reports whether err says that Postgres cannot be reached, or not yet.
+func isPostgresAway(err error) bool {
+	var unreachable *pgconn.ConnectError
+	var refused *pgconn.PgError
+	return errors.As(err, &unreachable) || errors.As(err, &refused) && refused.Code == "57P03" // cannot_connect_now
 }
 
 // pause waits a moment and reports whether ctx is still alive then.
