@@ -8,7 +8,7 @@ import (
 )
 
 // AppendBinary appends all that the tenant is to b, so that UnmarshalBinary makes the same tenant of it: for a cache that
-// saves a replay, never for a record. It implements encoding.BinaryAppender and returns no error.
+// saves a replay, never for a record. What is remembered of refusals is left out: one may be recorded again sooner. It implements encoding.BinaryAppender and returns no error.
 //
 // Shape: numbers are varints, texts have their length before them, times are Unix milliseconds.
 func (t *Tenant) AppendBinary(b []byte) ([]byte, error) {
@@ -56,7 +56,7 @@ func (l *License) appendBinary(b []byte) []byte {
 }
 
 func (p *Policy) appendBinary(b []byte) []byte {
-	for _, n := range []int{p.LeaseSeconds, p.HeartbeatSeconds, p.OveragePercent, p.ReviveSeconds, p.MaxPerUser, p.MaxPerMachine, p.GraceDays} {
+	for _, n := range []int{p.LeaseSeconds, p.HeartbeatSeconds, p.OveragePercent, p.ReviveSeconds, p.MaxPerUser, p.MaxPerMachine, p.BorrowDays, p.BorrowMax, p.BorrowLowWater, p.GraceDays} {
 		b = binary.AppendVarint(b, int64(n))
 	}
 	b = appendText(b, p.SeatPer)
@@ -69,12 +69,22 @@ func (p *Policy) appendBinary(b []byte) []byte {
 	for _, feature := range p.Features {
 		b = appendText(b, feature)
 	}
+	b = binary.AppendUvarint(b, uint64(len(p.Reservations)))
+	for _, r := range p.Reservations {
+		b = appendText(b, r.Name)
+		b = binary.AppendVarint(b, int64(r.Seats))
+		b = binary.AppendVarint(b, int64(r.Priority))
+		b = binary.AppendUvarint(b, uint64(len(r.Users)))
+		for _, user := range r.Users {
+			b = appendText(b, user)
+		}
+	}
 	return b
 }
 
 func (d *binaryDecoder) policy() Policy {
 	var p Policy
-	for _, n := range []*int{&p.LeaseSeconds, &p.HeartbeatSeconds, &p.OveragePercent, &p.ReviveSeconds, &p.MaxPerUser, &p.MaxPerMachine, &p.GraceDays} {
+	for _, n := range []*int{&p.LeaseSeconds, &p.HeartbeatSeconds, &p.OveragePercent, &p.ReviveSeconds, &p.MaxPerUser, &p.MaxPerMachine, &p.BorrowDays, &p.BorrowMax, &p.BorrowLowWater, &p.GraceDays} {
 		*n = int(d.signed())
 	}
 	p.SeatPer = SeatPer(d.text())
@@ -86,6 +96,13 @@ func (d *binaryDecoder) policy() Policy {
 	for range d.count() {
 		p.Features = append(p.Features, d.text())
 	}
+	for range d.count() {
+		r := Reservation{Name: d.text(), Seats: int(d.signed()), Priority: int(d.signed())}
+		for range d.count() {
+			r.Users = append(r.Users, Pseudonym(d.text()))
+		}
+		p.Reservations = append(p.Reservations, r)
+	}
 	return p
 }
 
@@ -96,6 +113,7 @@ func (r *leaseRecord) appendBinary(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(r.machineLen))
 	b = append(b, byte(r.state))
 	b = appendBool(b, r.overage)
+	b = appendBool(b, r.borrowed)
 	b = binary.AppendUvarint(b, r.fence)
 	b = binary.AppendVarint(b, r.acquiredAt)
 	b = binary.AppendVarint(b, r.expiresAt)
@@ -150,6 +168,11 @@ func (t *Tenant) decodeLicense(d *binaryDecoder) {
 	}
 	if l.leases.due.len() != active {
 		d.fail(errors.New("an active lease among the ended ones"))
+	}
+	for _, n := range l.leases.due.items {
+		if l.leases.record(n).borrowed {
+			l.Borrowed++
+		}
 	}
 	l.recount()
 	for _, tallies := range []map[Pseudonym]tally{l.users, l.machines} {
@@ -281,7 +304,7 @@ func (d *binaryDecoder) lease(s *leases) {
 	r := leaseRecord{
 		texts: d.text(),
 		idLen: uint16(d.unsigned()), userLen: uint16(d.unsigned()), machineLen: uint16(d.unsigned()),
-		state: stateByte(d.byte()), overage: d.byte() != 0, fence: d.unsigned(),
+		state: stateByte(d.byte()), overage: d.byte() != 0, borrowed: d.byte() != 0, fence: d.unsigned(),
 		acquiredAt: d.signed(), expiresAt: d.signed(), changesAt: d.signed(),
 	}
 	if int(r.idLen)+int(r.userLen)+int(r.machineLen) > len(r.texts) || r.state == 0 || int(r.state) >= len(leaseStates) {

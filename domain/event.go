@@ -41,6 +41,8 @@ func NewEvent(eventType string) Event {
 		return &LicenseKeyRotated{}
 	case "ai.coditect.seat.acquired.v1":
 		return &SeatAcquired{}
+	case "ai.coditect.seat.borrowed.v1":
+		return &SeatBorrowed{}
 	case "ai.coditect.seat.heartbeat.v1":
 		return &SeatHeartbeat{}
 	case "ai.coditect.seat.revived.v1":

@@ -39,7 +39,7 @@ type leaseRecord struct {
 	inDue                      int32     // its place there
 	idLen, userLen, machineLen uint16    // the rest is the process
 	state                      stateByte // 0: the record is free
-	overage                    bool
+	overage, borrowed          bool
 }
 
 type stateByte uint8
@@ -96,7 +96,7 @@ func (s *leases) get(n leaseNumber, license LicenseID) Lease {
 	r := s.record(n)
 	l := Lease{
 		ID: r.id(), License: license, Fence: r.fence, Holder: r.holder(), State: leaseStates[r.state],
-		Overage: r.overage, AcquiredAt: instant(r.acquiredAt), ExpiresAt: instant(r.expiresAt),
+		Overage: r.overage, Borrowed: r.borrowed, AcquiredAt: instant(r.acquiredAt), ExpiresAt: instant(r.expiresAt),
 	}
 	if r.state != stateActive {
 		l.EndedAt = instant(r.changesAt)
@@ -108,7 +108,7 @@ func (s *leases) get(n leaseNumber, license LicenseID) Lease {
 const textMax = math.MaxUint16
 
 // add keeps a lease that is active.
-func (s *leases) add(id LeaseID, h Holder, fence uint64, at, expiresAt time.Time, overage bool) {
+func (s *leases) add(id LeaseID, h Holder, fence uint64, at, expiresAt time.Time, overage, borrowed bool) {
 	if max(len(id), len(h.User), len(h.Machine)) > textMax {
 		broken("lease with an id or a pseudonym of more than %d bytes", textMax)
 	}
@@ -118,7 +118,7 @@ func (s *leases) add(id LeaseID, h Holder, fence uint64, at, expiresAt time.Time
 		texts: string(id) + string(h.User) + string(h.Machine) + string(h.Process),
 		idLen: uint16(len(id)), userLen: uint16(len(h.User)), machineLen: uint16(len(h.Machine)),
 		fence: fence, acquiredAt: millis(at), expiresAt: millis(expiresAt), changesAt: millis(expiresAt),
-		inDue: absent, state: stateActive, overage: overage,
+		inDue: absent, state: stateActive, overage: overage, borrowed: borrowed,
 	}
 	s.byID.Add(hashOfID(id), n)
 	s.byHolder.Add(hashOfHolder(h), n)

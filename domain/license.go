@@ -1,6 +1,9 @@
 package domain
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // LicenseIssued gives the tenant a license.
 type LicenseIssued struct {
@@ -82,6 +85,8 @@ type LicenseInfo struct {
 	Product string
 	Seats   int // how many may be in use at once, without overage
 	InUse   int // how many are; beyond what the policy allows only after a change below use
+	// Borrowed is how many of the active leases are held offline.
+	Borrowed int
 	Policy
 	Status   LicenseStatus
 	IssuedAt time.Time
@@ -103,6 +108,9 @@ type License struct {
 
 	// The active leases of each user and each machine; nil when the policy does not ask.
 	users, machines map[Pseudonym]tally
+	// What the users of each of the policy's reservations have, and whose reservation is whose; nil when there are none.
+	reserved    []reserved
+	reservedFor map[Pseudonym]int
 	// evictFrom is the fence from which on seats were taken that no longer fitted when the license shrank; 0: none.
 	evictFrom uint64
 	counted   int // of InUse, in the tenant's SeatsInUse
@@ -196,7 +204,7 @@ func (c IssueLicense) Decide(t *Tenant, _ Moment) ([]Event, error) {
 	if err := t.mustExist(); err != nil {
 		return nil, err
 	}
-	if err := c.Policy.check(); err != nil {
+	if err := cmp.Or(c.Policy.check(), c.Policy.checkReserved(c.Seats)); err != nil {
 		return nil, err
 	}
 	return []Event{&LicenseIssued{License: c.License, Product: c.Product, Seats: c.Seats, Policy: c.Policy, Key: c.Key}}, nil

@@ -17,7 +17,8 @@ func (l *License) recount() {
 	if l.SeatPer == SeatPerMachine || l.MaxPerMachine > 0 {
 		l.machines = map[Pseudonym]tally{}
 	}
-	if l.users != nil || l.machines != nil {
+	l.recountReserved()
+	if l.users != nil || l.machines != nil || l.reserved != nil {
 		for _, n := range l.leases.inOrder() {
 			r := l.leases.record(n)
 			l.enter(r.holder(), r.fence)
@@ -30,12 +31,14 @@ func (l *License) recount() {
 func (l *License) enter(h Holder, fence uint64) {
 	enter(l.users, h.User, fence)
 	enter(l.machines, h.Machine, fence)
+	l.shiftReserved(h, 1)
 	l.InUse = l.seatsTaken()
 }
 
 func (l *License) leave(h Holder) {
 	leave(l.users, h.User)
 	leave(l.machines, h.Machine)
+	l.shiftReserved(h, -1)
 	l.InUse = l.seatsTaken()
 }
 
@@ -109,15 +112,19 @@ func (l *License) mark() {
 type occupancy struct {
 	license         *License
 	users, machines map[Pseudonym]int // leases more, or fewer, than the license counts; nil: none
-	inUse           int
+	reserved        []reserved        // what its users have more, or fewer; leases are seats here. nil: nothing
+	inUse, borrowed int
 }
 
 // without returns the occupancy once some leases have ended.
 func (l *License) without(ended map[LeaseID]bool) occupancy {
-	o := occupancy{license: l, inUse: l.InUse}
+	o := occupancy{license: l, inUse: l.InUse, borrowed: l.Borrowed}
 	for id := range ended {
 		if n, ok := l.leases.active(id); ok {
 			o.leave(l.leases.record(n).holder())
+			if l.leases.record(n).borrowed {
+				o.borrowed--
+			}
 		}
 	}
 	return o
@@ -146,11 +153,14 @@ func (o *occupancy) refuses(h Holder) Code {
 		return UserLimitReached
 	case l.MaxPerMachine > 0 && o.ofMachine(h.Machine) >= l.MaxPerMachine:
 		return MachineLimitReached
-	case !o.has(h) && o.inUse >= l.Limit():
+	case !o.has(h) && o.free() <= o.kept(h.User):
 		return NoSeatAvailable
 	}
 	return ""
 }
+
+// free is how many seats can be taken.
+func (o *occupancy) free() int { return max(0, o.license.Limit()-o.inUse) }
 
 // enter adds a lease of a holder, leave takes one away.
 func (o *occupancy) enter(h Holder) {
@@ -168,6 +178,7 @@ func (o *occupancy) leave(h Holder) {
 }
 
 func (o *occupancy) shift(h Holder, by int) {
+	o.shiftReserved(h, by)
 	if o.license.users != nil {
 		if o.users == nil {
 			o.users = map[Pseudonym]int{}

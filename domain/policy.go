@@ -24,6 +24,13 @@ type Policy struct {
 	// MaxPerUser and MaxPerMachine are how many leases one user, or one machine, may have at once; 0: any number.
 	MaxPerUser    int `json:"max_per_user,omitzero"`
 	MaxPerMachine int `json:"max_per_machine,omitzero"`
+	// Reservations keep seats for some users.
+	Reservations []Reservation `json:"reservations,omitzero"`
+	// BorrowDays is how long a lease may be held offline, in days; 0: not at all. BorrowMax is how many leases may be at once,
+	// 0: any number; and BorrowLowWater how many seats stay online whatever is borrowed.
+	BorrowDays     int `json:"borrow_days,omitzero"`
+	BorrowMax      int `json:"borrow_max,omitzero"`
+	BorrowLowWater int `json:"borrow_low_water,omitzero"`
 	// Features are what the license entitles to: sorted, each once.
 	Features []string `json:"features,omitzero"`
 	// StartsAt and ExpiresAt are when seats can be acquired, UTC, the end exclusive; zero: always. Leases run on for GraceDays
@@ -84,7 +91,7 @@ func (p Policy) check() error {
 	case !p.StartsAt.IsZero() && !p.ExpiresAt.IsZero() && !p.StartsAt.Before(p.ExpiresAt):
 		return rejectf(PolicyInvalid, "expires_at must be after starts_at.")
 	}
-	return nil
+	return p.checkReservations()
 }
 
 // PolicyChange changes some fields of a policy; nil leaves one as it is.
@@ -95,6 +102,9 @@ type PolicyChange struct {
 	OveragePercent                 *int
 	ReviveSeconds                  *int
 	MaxPerUser, MaxPerMachine      *int
+	Reservations                   *[]Reservation // with users in any order
+	BorrowDays                     *int
+	BorrowMax, BorrowLowWater      *int
 	Features                       *[]string // in any order
 	StartsAt, ExpiresAt            *time.Time
 	GraceDays                      *int
@@ -113,6 +123,12 @@ func (c PolicyChange) Of(p Policy) Policy {
 	set(&p.ReviveSeconds, c.ReviveSeconds)
 	set(&p.MaxPerUser, c.MaxPerUser)
 	set(&p.MaxPerMachine, c.MaxPerMachine)
+	if c.Reservations != nil {
+		p.Reservations = sortedReservations(*c.Reservations)
+	}
+	set(&p.BorrowDays, c.BorrowDays)
+	set(&p.BorrowMax, c.BorrowMax)
+	set(&p.BorrowLowWater, c.BorrowLowWater)
 	if c.Features != nil {
 		features := slices.Clone(*c.Features)
 		slices.Sort(features)
@@ -239,7 +255,13 @@ func (c ChangeLicense) Decide(t *Tenant, _ Moment) ([]Event, error) {
 	}
 	var events []Event
 	if policy := c.Policy.Of(l.Policy); !policy.equal(l.Policy) {
-		if err := policy.check(); err != nil {
+		err := policy.check()
+		if err == nil && c.Policy.Reservations != nil {
+			seats := l.Seats
+			set(&seats, c.Seats)
+			err = policy.checkReserved(seats)
+		}
+		if err != nil {
 			return nil, err
 		}
 		events = append(events, &PolicyChanged{License: c.License, Policy: policy, Was: l.Policy})

@@ -51,6 +51,7 @@ func (h *history) play(c domain.Command) {
 	want, wantCode := h.model.decide(c, h.now)
 	before := h.view(h.tenant)
 	events, code := h.decide(h.tenant, c)
+	h.model.note(c, want, wantCode, h.now.At)
 	if after := h.view(h.tenant); !reflect.DeepEqual(before, after) {
 		h.fatalf(c, "Decide changed the tenant from\n%+v\nto\n%+v", before, after)
 	}
@@ -121,7 +122,7 @@ func (h *history) checkRecall(c domain.Command, events []domain.Event) {
 	}
 }
 
-// checkRepeat checks that a command repeated at once adds nothing. A refused acquire adds its denial, each time. A license
+// checkRepeat checks that a command repeated at once adds nothing. A license
 // is issued and a key given out once under an id, so these have no repeat, and what is done in parts goes on.
 func (h *history) checkRepeat(c domain.Command, code domain.Code) {
 	switch c := c.(type) {
@@ -145,11 +146,9 @@ func (h *history) checkRepeat(c domain.Command, code domain.Code) {
 	if codeAgain != code {
 		h.fatalf(c, "refused with %q, repeated with %q", code, codeAgain)
 	}
-	if _, isAcquire := c.(domain.AcquireSeat); isAcquire && code != "" && h.model.license(c.(domain.AcquireSeat).License) != nil {
-		if len(events) == 1 && events[0].EventType() == (&domain.SeatDenied{}).EventType() {
-			return
-		}
-		h.fatalf(c, "repeat of a refused acquire gave %s, want one denial", texts(events))
+	if _, isAcquire := c.(domain.AcquireSeat); isAcquire && code != "" {
+		want, wantCode := h.model.decide(c, h.now)
+		h.model.note(c, want, wantCode, h.now.At)
 	}
 	if len(events) > 0 {
 		h.fatalf(c, "repeat gave %s", texts(events))
@@ -160,12 +159,17 @@ func (h *history) checkRepeat(c domain.Command, code domain.Code) {
 func (h *history) checkNextDue(c domain.Command) {
 	next, ok := h.tenant.NextDue()
 	var want time.Time
+	for _, d := range h.model.denials {
+		if due := d.at.Add(time.Minute); d.count > 0 && (want.IsZero() || due.Before(want)) {
+			want = due
+		}
+	}
 	for _, l := range h.model.leases {
 		if due := h.model.runsOut(l, h.now); l.State == domain.LeaseStateActive && (want.IsZero() || due.Before(want)) {
 			want = due
 		}
 	}
-	if ok != !want.IsZero() || next.After(want) {
+	if !want.IsZero() && (!ok || next.After(want)) {
 		h.fatalf(c, "next due is %v %v, want %v or before", next, ok, want)
 	}
 }
@@ -179,6 +183,7 @@ func (h *history) takeOver() {
 	if got, want := h.view(replayed), h.view(h.tenant); !reflect.DeepEqual(got, want) {
 		h.t.Fatalf("replayed is\n%+v\nwant\n%+v", got, want)
 	}
+	h.model.denials, replayed, h.tenant = nil, h.stored(replayed), h.stored(h.tenant) // how often who was refused is lost
 	c := h.command()
 	got, gotCode := h.decide(replayed, c)
 	want, wantCode := h.decide(h.tenant, c)
@@ -266,7 +271,7 @@ func (h *history) pause() time.Duration {
 			return max(0, at.Sub(h.now.At))
 		}
 	}
-	return rapid.SampledFrom([]time.Duration{0, 0, time.Millisecond, time.Second, 3 * time.Second, 10 * time.Second}).Draw(h.t, "pause")
+	return rapid.SampledFrom([]time.Duration{0, 0, time.Millisecond, time.Second, 3 * time.Second, 10 * time.Second, time.Minute}).Draw(h.t, "pause")
 }
 
 func (h *history) command() domain.Command {
@@ -297,8 +302,12 @@ func (h *history) command() domain.Command {
 			Key:    domain.LicenseKey{ID: domain.KeyID("key" + id), Hash: []byte{1}},
 		}
 	case kind < 20:
+		var until time.Time
+		if rapid.IntRange(0, 3).Draw(t, "borrow") == 0 {
+			until = h.now.At.Add(rapid.SampledFrom([]time.Duration{time.Millisecond, 5 * time.Second, time.Minute, 24 * time.Hour, 25 * time.Hour}).Draw(t, "until"))
+		}
 		return domain.AcquireSeat{
-			License: license, Lease: domain.LeaseID("l" + id),
+			BorrowUntil: until, License: license, Lease: domain.LeaseID("l" + id),
 			Holder: domain.Holder{
 				User:    rapid.SampledFrom([]domain.Pseudonym{"alice", "bob", "carol"}).Draw(t, "user"),
 				Machine: rapid.SampledFrom([]domain.Pseudonym{"desk", "desk", "lab"}).Draw(t, "machine"),
@@ -363,6 +372,24 @@ func (h *history) policy(whole bool) domain.PolicyChange {
 		c.MaxPerMachine = new(rapid.IntRange(0, 2).Draw(t, "per machine"))
 	}
 	if some() {
+		c.Reservations = new(rapid.SampledFrom([][]domain.Reservation{
+			{},
+			{{Name: "a", Users: []domain.Pseudonym{"alice"}, Seats: 1}},
+			{{Name: "ab", Users: []domain.Pseudonym{"bob", "alice"}, Seats: 2, Priority: 1}},
+			{{Name: "a", Users: []domain.Pseudonym{"alice"}, Seats: 1}, {Name: "c", Users: []domain.Pseudonym{"carol"}, Seats: 1}},
+			{{Name: "a", Users: []domain.Pseudonym{"alice"}}, {Name: "c", Users: []domain.Pseudonym{"alice"}}},
+		}).Draw(t, "reservations"))
+	}
+	if some() {
+		c.BorrowDays = new(rapid.IntRange(0, 1).Draw(t, "borrow"))
+	}
+	if some() {
+		c.BorrowMax = new(rapid.IntRange(0, 2).Draw(t, "borrow max"))
+	}
+	if some() {
+		c.BorrowLowWater = new(rapid.IntRange(0, 2).Draw(t, "low water"))
+	}
+	if some() {
 		c.Features = new(rapid.SampledFrom([][]string{nil, {"cam"}, {"sim", "cam"}}).Draw(t, "features"))
 	}
 	if some() {
@@ -415,6 +442,7 @@ type view struct {
 
 type licenseView struct {
 	Seats, InUse int
+	Borrowed     int
 	Policy       string
 	Key, OldKey  domain.KeyID
 	Status       domain.LicenseStatus
@@ -426,7 +454,7 @@ type leaseView struct {
 	Holder                       domain.Holder
 	State                        domain.LeaseState
 	Fence                        uint64
-	Overage                      bool
+	Overage, Borrowed            bool
 	AcquiredAt, ExpiresAt, Ended time.Time
 }
 
@@ -436,12 +464,12 @@ func (h *history) view(t *domain.Tenant) view {
 		if t.License(l.ID) != l || t.LicenseByKey(l.Key.ID) != l || (l.OldKey.ID != "" && t.LicenseByKey(l.OldKey.ID) != l) {
 			h.t.Fatalf("license %s is not found by its id or its key", l.ID)
 		}
-		lv := licenseView{Seats: l.Seats, InUse: l.InUse, Policy: policyText(l.Policy), Key: l.Key.ID, OldKey: l.OldKey.ID, Status: l.Status, Leases: map[domain.LeaseID]leaseView{}}
+		lv := licenseView{Seats: l.Seats, InUse: l.InUse, Borrowed: l.Borrowed, Policy: policyText(l.Policy), Key: l.Key.ID, OldKey: l.OldKey.ID, Status: l.Status, Leases: map[domain.LeaseID]leaseView{}}
 		l.Leases(func(lease domain.Lease) { lv.Active = append(lv.Active, lease.ID) })
 		slices.Sort(lv.Active)
 		for _, m := range h.model.leases {
 			if lease, ok := l.Lease(m.id); ok {
-				lv.Leases[m.id] = leaseView{lease.Holder, lease.State, lease.Fence, lease.Overage, lease.AcquiredAt, lease.ExpiresAt, lease.EndedAt}
+				lv.Leases[m.id] = leaseView{lease.Holder, lease.State, lease.Fence, lease.Overage, lease.Borrowed, lease.AcquiredAt, lease.ExpiresAt, lease.EndedAt}
 			}
 		}
 		v.Licenses[l.ID] = lv
@@ -456,6 +484,37 @@ type model struct {
 	version           uint64
 	licenses          []*modelLicense
 	leases            []*modelLease
+	denials           []*modelDenials
+	refused           *domain.SeatDenied // by the last decision, whether it is recorded or not
+}
+
+// modelDenials are the refusals of one holder by one license.
+type modelDenials struct {
+	license domain.LicenseID
+	holder  domain.Holder
+	at      time.Time          // of the last event
+	count   int                // since
+	last    *domain.SeatDenied // of those
+}
+
+func (m *model) denied(license domain.LicenseID, h domain.Holder) *modelDenials {
+	for _, d := range m.denials {
+		if d.license == license && d.holder == h {
+			return d
+		}
+	}
+	return nil
+}
+
+// note counts a refusal that left no event.
+func (m *model) note(c domain.Command, events []domain.Event, code domain.Code, now time.Time) {
+	acquire, ok := c.(domain.AcquireSeat)
+	if !ok || code == "" || len(events) > 0 || !m.exists || m.license(acquire.License) == nil {
+		return
+	}
+	d := m.denied(acquire.License, acquire.Holder)
+	d.last = m.refused
+	d.count++
 }
 
 type modelLicense struct {
@@ -523,10 +582,61 @@ func (l *modelLicense) refuses(running []*modelLease, h domain.Holder) domain.Co
 		return domain.UserLimitReached
 	case l.policy.MaxPerMachine > 0 && machines >= l.policy.MaxPerMachine:
 		return domain.MachineLimitReached
-	case !l.shares(running, h) && l.taken(running) >= l.limit():
+	case !l.shares(running, h) && l.limit()-l.taken(running) <= l.kept(running, h.User):
 		return domain.NoSeatAvailable
 	}
 	return ""
+}
+
+// kept is how many free seats a user cannot have, because they are kept for others; none when one is kept for the user, too.
+func (l *modelLicense) kept(running []*modelLease, user domain.Pseudonym) int {
+	kept, mine := 0, false
+	for _, r := range l.policy.Reservations {
+		var theirs []*modelLease
+		for _, lease := range running {
+			if slices.Contains(r.Users, lease.Holder.User) {
+				theirs = append(theirs, lease)
+			}
+		}
+		free := max(0, r.Seats-l.taken(theirs))
+		kept += free
+		mine = mine || (free > 0 && slices.Contains(r.Users, user))
+	}
+	if mine {
+		return 0
+	}
+	return kept
+}
+
+// borrowEnd is until when a lease can be borrowed.
+func (l *modelLicense) borrowEnd(now time.Time) time.Time {
+	end := now.AddDate(0, 0, l.policy.BorrowDays)
+	if e := l.policy.ExpiresAt; !e.IsZero() && l.policy.GraceDays == 0 && e.Before(end) {
+		return e
+	}
+	return end
+}
+
+// borrowMost is how many leases can be borrowed.
+func (l *modelLicense) borrowMost() int {
+	most := 1<<63 - 1
+	if l.policy.BorrowLowWater > 0 {
+		most = max(0, l.seats-l.policy.BorrowLowWater)
+	}
+	if l.policy.BorrowMax > 0 {
+		most = min(most, l.policy.BorrowMax)
+	}
+	return most
+}
+
+func borrowed(leases []*modelLease) int {
+	n := 0
+	for _, l := range leases {
+		if l.Borrowed {
+			n++
+		}
+	}
+	return n
 }
 
 func (l *modelLicense) notValid(now time.Time) (domain.Code, time.Time) {
@@ -642,7 +752,7 @@ func (m *model) decide(c domain.Command, now domain.Moment) ([]domain.Event, dom
 	case domain.ReinstateTenant:
 		return one(m.suspended, &domain.TenantReinstated{Reason: c.Reason})
 	case domain.IssueLicense:
-		if contradicts(c.Policy) {
+		if contradicts(c.Policy) || reserved(c.Policy) > c.Seats {
 			return nil, domain.PolicyInvalid
 		}
 		return one(true, &domain.LicenseIssued{License: c.License, Product: c.Product, Seats: c.Seats, Policy: c.Policy, Key: c.Key})
@@ -656,6 +766,17 @@ func (m *model) decide(c domain.Command, now domain.Moment) ([]domain.Event, dom
 		events = append(events, &domain.SeatExpired{License: l.license, Lease: l.id})
 	}
 	if isExpire {
+		var of []*modelDenials
+		for _, d := range m.denials {
+			if d.count > 0 && !now.At.Before(d.at.Add(time.Minute)) {
+				of = append(of, d)
+			}
+		}
+		for _, d := range of[:min(len(of), expire.Max-len(overdue))] {
+			e := *d.last
+			e.Count = d.count
+			events = append(events, &e)
+		}
 		return events, ""
 	}
 	if c, ok := c.(domain.ReleaseHolder); ok {
@@ -693,7 +814,11 @@ func (m *model) change(l *modelLicense, c domain.Command, now domain.Moment) ([]
 	switch c := c.(type) {
 	case domain.ChangeLicense:
 		if policy := c.Policy.Of(l.policy); policyText(policy) != policyText(l.policy) {
-			if code = domain.PolicyInvalid; !contradicts(policy) {
+			seats := l.seats
+			if c.Seats != nil {
+				seats = *c.Seats
+			}
+			if code = domain.PolicyInvalid; !contradicts(policy) && (c.Policy.Reservations == nil || reserved(policy) <= seats) {
 				events, code = one(true, &domain.PolicyChanged{License: l.id, Policy: policy, Was: l.policy})
 			}
 		}
@@ -726,7 +851,23 @@ func (m *model) change(l *modelLicense, c domain.Command, now domain.Moment) ([]
 	return events, code, true
 }
 
+func reserved(p domain.Policy) int {
+	seats := 0
+	for _, r := range p.Reservations {
+		seats += r.Seats
+	}
+	return seats
+}
+
 func contradicts(p domain.Policy) bool {
+	var users []domain.Pseudonym
+	for _, r := range p.Reservations {
+		users = append(users, r.Users...)
+	}
+	slices.Sort(users)
+	if len(slices.Compact(slices.Clone(users))) < len(users) {
+		return true
+	}
 	return !p.StartsAt.IsZero() && !p.ExpiresAt.IsZero() && !p.ExpiresAt.After(p.StartsAt)
 }
 
@@ -777,20 +918,44 @@ func (m *model) seat(l *modelLicense, c domain.Command, now domain.Moment, event
 				}
 			}
 		}
+		var lease *modelLease
+		for _, r := range running {
+			if r.Holder == c.Holder {
+				lease = r
+			}
+		}
+		borrows := !c.BorrowUntil.IsZero()
 		if denied.Reason == "" {
-			if held {
+			if held && (!borrows || !c.BorrowUntil.After(lease.ExpiresAt)) {
 				return nil, ""
 			}
 			denied.Reason, denied.ValidAt = l.notValid(now.At)
 		}
-		if denied.Reason == "" {
+		if denied.Reason == "" && borrows {
+			switch {
+			case l.policy.BorrowDays == 0:
+				denied.Reason = domain.BorrowNotAllowed
+			case c.BorrowUntil.After(l.borrowEnd(now.At)):
+				denied.Reason, denied.ValidAt = domain.BorrowTooLong, l.borrowEnd(now.At)
+			case (!held || !lease.Borrowed) && borrowed(running) >= l.borrowMost():
+				denied.Reason, denied.Limit = domain.BorrowLimitReached, l.borrowMost()
+			}
+		}
+		if denied.Reason == "" && !held {
 			denied.Reason = l.refuses(running, c.Holder)
 		}
 		switch denied.Reason {
 		case "":
+			if held {
+				return append(events, &domain.SeatBorrowed{License: l.id, Lease: lease.id, ExpiresAt: c.BorrowUntil}), ""
+			}
+			end := l.until(now.At)
+			if borrows {
+				end = c.BorrowUntil
+			}
 			overage := !l.shares(running, c.Holder) && l.taken(running) >= l.seats
 			return append(events, &domain.SeatAcquired{
-				License: l.id, Lease: c.Lease, Holder: c.Holder, ExpiresAt: l.until(now.At), Overage: overage, Features: c.Features,
+				License: l.id, Lease: c.Lease, Holder: c.Holder, ExpiresAt: end, Overage: overage, Borrowed: borrows, Features: c.Features,
 			}), ""
 		case domain.UserLimitReached:
 			denied.Limit = l.policy.MaxPerUser
@@ -802,6 +967,16 @@ func (m *model) seat(l *modelLicense, c domain.Command, now domain.Moment, event
 				wait = min(wait, m.runsOut(lease, now).Sub(now.At))
 			}
 			denied.RetryAfterSeconds = max(1, int((wait + time.Second - 1).Truncate(time.Second).Seconds()))
+			denied.Reserved = max(0, l.limit()-l.taken(running))
+		}
+		m.refused = denied
+		if d := m.denied(l.id, c.Holder); d != nil {
+			if now.At.Before(d.at.Add(time.Minute)) {
+				return nil, denied.Reason
+			}
+			if d.count > 0 {
+				denied.Count = d.count + 1
+			}
 		}
 		return append(events, denied), denied.Reason
 	case domain.HeartbeatSeats:
@@ -821,7 +996,7 @@ func (m *model) seat(l *modelLicense, c domain.Command, now domain.Moment, event
 				case l.policy.OnShrink == domain.ShrinkEvictsNewest && l.evictFrom != 0 && lease.seat >= l.evictFrom && l.taken(running) > l.limit():
 					evicted = append(evicted, id)
 					running = slices.DeleteFunc(running, func(r *modelLease) bool { return r == lease })
-				case !lease.ExpiresAt.Equal(end) && end.After(now.At):
+				case !lease.ExpiresAt.Equal(end) && end.After(now.At) && (!lease.Borrowed || end.After(lease.ExpiresAt)):
 					renewed = append(renewed, id)
 				}
 				continue
@@ -908,14 +1083,14 @@ func (m *model) apply(at time.Time, event domain.Event) {
 		m.license(e.License).status = domain.LicenseOver
 	case *domain.SeatAcquired:
 		lease := &modelLease{id: e.Lease, license: e.License, leaseView: leaseView{
-			Holder: e.Holder, State: domain.LeaseStateActive, Fence: m.version, Overage: e.Overage, AcquiredAt: at, ExpiresAt: e.ExpiresAt,
+			Holder: e.Holder, State: domain.LeaseStateActive, Fence: m.version, Overage: e.Overage, Borrowed: e.Borrowed, AcquiredAt: at, ExpiresAt: e.ExpiresAt,
 		}}
 		m.leases = append(m.leases, lease)
 		m.sit(lease)
 	case *domain.SeatRevived:
 		for _, id := range e.Leases {
 			lease := m.lease(e.License, id)
-			lease.State, lease.ExpiresAt, lease.Ended = domain.LeaseStateActive, e.ExpiresAt, time.Time{}
+			lease.State, lease.ExpiresAt, lease.Ended, lease.Borrowed = domain.LeaseStateActive, e.ExpiresAt, time.Time{}, false
 			m.sit(lease)
 		}
 	case *domain.SeatEvicted:
@@ -924,8 +1099,15 @@ func (m *model) apply(at time.Time, event domain.Event) {
 		}
 	case *domain.SeatHeartbeat:
 		for _, id := range e.Leases {
-			m.lease(e.License, id).ExpiresAt = e.ExpiresAt
+			lease := m.lease(e.License, id)
+			lease.ExpiresAt, lease.Borrowed = e.ExpiresAt, false
 		}
+	case *domain.SeatBorrowed:
+		lease := m.lease(e.License, e.Lease)
+		lease.ExpiresAt, lease.Borrowed = e.ExpiresAt, true
+	case *domain.SeatDenied:
+		m.denials = slices.DeleteFunc(m.denials, func(d *modelDenials) bool { return d.license == e.License && d.holder == e.Holder })
+		m.denials = append(m.denials, &modelDenials{license: e.License, holder: e.Holder, at: at})
 	case *domain.SeatReleased:
 		end(m.lease(e.License, e.Lease), domain.LeaseStateReleased)
 	case *domain.SeatExpired:
@@ -952,7 +1134,7 @@ func (m *model) view() view {
 			lv.Active = append(lv.Active, lease.id)
 		}
 		slices.Sort(lv.Active)
-		lv.InUse = l.taken(m.active(l.id))
+		lv.InUse, lv.Borrowed = l.taken(m.active(l.id)), borrowed(m.active(l.id))
 		v.SeatsInUse += lv.InUse
 		v.Licenses[l.id] = lv
 	}

@@ -31,6 +31,10 @@ func Recall(t *Tenant, events []Event) (Answer, *Rejection, bool) {
 		l := t.licenses[e.License]
 		n, _ := l.leases.find(e.Lease)
 		return acquireAnswer(l, n, true), nil, true
+	case *SeatBorrowed:
+		l := t.licenses[e.License]
+		n, _ := l.leases.find(e.Lease)
+		return acquireAnswer(l, n, false), nil, true
 	case *SeatDenied:
 		return Answer{}, e.rejection(), true
 	}

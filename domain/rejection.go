@@ -27,6 +27,9 @@ const (
 	LicenseExpired      Code = "license_expired"
 	UserLimitReached    Code = "user_limit_reached"
 	MachineLimitReached Code = "machine_limit_reached"
+	BorrowNotAllowed    Code = "borrow_not_allowed"
+	BorrowTooLong       Code = "borrow_too_long"
+	BorrowLimitReached  Code = "borrow_limit_reached"
 	PolicyInvalid       Code = "policy_invalid"
 	// LicenseUnchangeable refuses to change a revoked license, where LicenseIsGone refuses to use one.
 	LicenseUnchangeable Code = "license_already_revoked"

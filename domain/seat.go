@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -13,6 +14,7 @@ type SeatAcquired struct {
 	Holder
 	ExpiresAt time.Time `json:"expires_at"`        // UTC, exclusive: at this instant the seat is free
 	Overage   bool      `json:"overage,omitzero"`  // it took a seat beyond those of the license
+	Borrowed  bool      `json:"borrowed,omitzero"` // it is held offline until then
 	Features  []string  `json:"features,omitzero"` // those that were asked for
 }
 
@@ -59,7 +61,7 @@ type SeatExpired struct {
 	Lease   LeaseID   `json:"lease"`
 }
 
-// SeatDenied records a refused acquire: who asked, why it was refused and how full the license was.
+// SeatDenied records refused acquires of one holder: who asked, why the last one was refused and how full the license was.
 type SeatDenied struct {
 	License LicenseID `json:"license"`
 	Holder
@@ -67,10 +69,14 @@ type SeatDenied struct {
 	Seats             int  `json:"seats"`
 	InUse             int  `json:"in_use"`
 	RetryAfterSeconds int  `json:"retry_after_seconds,omitzero"` // of no_seat_available
+	Reserved          int  `json:"reserved,omitzero"`            // of no_seat_available: the free seats, which are kept for others
 
 	Feature string    `json:"feature,omitzero"`  // of feature_not_entitled: the first that is not
-	Limit   int       `json:"limit,omitzero"`    // of user_limit_reached and machine_limit_reached
-	ValidAt time.Time `json:"valid_at,omitzero"` // of license_not_started and license_expired: when it starts, or ended
+	Limit   int       `json:"limit,omitzero"`    // of user_limit_reached, machine_limit_reached and borrow_limit_reached
+	ValidAt time.Time `json:"valid_at,omitzero"` // of license_not_started and license_expired: when it starts, or ended; of borrow_too_long the latest end
+
+	// Count is how many refusals it records: all since the event before; 0 is 1. There is one event a minute at most.
+	Count int `json:"count,omitzero"`
 }
 
 func (*SeatAcquired) EventType() string  { return "ai.coditect.seat.acquired.v1" }
@@ -116,6 +122,7 @@ type Lease struct {
 	Holder     Holder
 	State      LeaseState
 	Overage    bool // it took a seat beyond those of the license
+	Borrowed   bool // it is, or was, held offline: it needs no heartbeats
 	AcquiredAt time.Time
 	ExpiresAt  time.Time // exclusive
 	EndedAt    time.Time // zero while active
@@ -144,7 +151,10 @@ func (t *Tenant) applyAcquired(at time.Time, e *SeatAcquired) {
 		broken("lease %s acquired again on %s", e.Lease, e.License)
 	}
 	l.mustAdmit(e.Holder)
-	l.leases.add(e.Lease, e.Holder, t.Version, at, e.ExpiresAt, e.Overage)
+	l.leases.add(e.Lease, e.Holder, t.Version, at, e.ExpiresAt, e.Overage, e.Borrowed)
+	if e.Borrowed {
+		l.Borrowed++
+	}
 	l.enter(e.Holder, t.Version)
 	t.count(l)
 	t.reschedule(l)
@@ -160,6 +170,7 @@ func (t *Tenant) applyRevived(e *SeatRevived) {
 		h := l.leases.record(n).holder()
 		l.mustAdmit(h)
 		l.leases.revive(n, e.ExpiresAt)
+		l.leases.record(n).borrowed = false
 		l.enter(h, l.leases.record(n).fence)
 		t.count(l)
 		t.reschedule(l)
@@ -187,6 +198,7 @@ func (t *Tenant) applyHeartbeat(e *SeatHeartbeat) {
 		if l.leases.renew(n, e.ExpiresAt) {
 			t.reschedule(l)
 		}
+		l.ordinary(l.leases.record(n))
 	}
 }
 
@@ -197,6 +209,9 @@ func (t *Tenant) endLease(at time.Time, license LicenseID, id LeaseID, state Lea
 		broken("%s of %s, which is not an active lease of %s", state, id, license)
 	}
 	h := l.leases.record(n).holder()
+	if l.leases.record(n).borrowed {
+		l.Borrowed--
+	}
 	// How many are remembered depends on state alone: every replay remembers the same.
 	l.leases.end(n, state, at, max(endedMin, l.Seats))
 	l.leave(h)
@@ -209,16 +224,19 @@ func (t *Tenant) endLease(at time.Time, license LicenseID, id LeaseID, state Lea
 const endedMin = 256
 
 // AcquireSeat asks for one seat of License for Holder. A holder that already has one gets the same lease and leaves no
-// events.
+// events; unless it wants to borrow it for longer than it has it.
 //
-// Refused, the first that applies: tenant_not_found, license_not_found; and, recorded as SeatDenied: tenant_suspended,
-// license_revoked, license_suspended, feature_not_entitled; and, unless the holder has a lease already,
-// license_not_started, license_expired, user_limit_reached, machine_limit_reached, no_seat_available.
+// Refused, the first that applies: tenant_not_found, license_not_found; and, recorded as SeatDenied, but at most once a
+// minute for each holder: tenant_suspended, license_revoked, license_suspended, feature_not_entitled; and, unless the holder
+// has what it asks for already, license_not_started, license_expired, borrow_not_allowed, borrow_too_long,
+// borrow_limit_reached; and, unless it has a lease, user_limit_reached, machine_limit_reached, no_seat_available.
 type AcquireSeat struct {
 	License  LicenseID
 	Lease    LeaseID // new; used when a seat is granted
 	Holder   Holder
 	Features []string // that the license must entitle to; may be empty
+	// BorrowUntil is until when the lease is to be held without heartbeats, UTC, after now; zero: it is not borrowed.
+	BorrowUntil time.Time
 }
 
 // Decide implements Command.
@@ -230,36 +248,65 @@ func (c AcquireSeat) Decide(t *Tenant, now Moment) ([]Event, error) {
 	events := t.expire(now, noLimit)
 	expired := expiredOf(events, l.ID)
 	occupied := l.without(expired)
+	held, holds := l.leases.heldBy(c.Holder)
+	holds = holds && !expired[l.leases.record(held).id()]
 	denied := &SeatDenied{License: c.License, Holder: c.Holder, Reason: t.notInForce(l), Seats: l.Seats, InUse: occupied.inUse}
 	if denied.Reason == "" {
 		if denied.Feature = l.lacks(c.Features); denied.Feature != "" {
 			denied.Reason = FeatureNotEntitled
 		}
 	}
+	if denied.Reason == "" && holds && !c.borrowsLonger(l.leases.record(held)) {
+		// Not even what ran out elsewhere: from such events nobody could tell later which lease the answer named.
+		return nil, nil
+	}
 	if denied.Reason == "" {
-		if held, ok := l.leases.heldBy(c.Holder); ok && !expired[l.leases.record(held).id()] {
-			// Not even what ran out elsewhere: from such events nobody could tell later which lease the answer named.
-			return nil, nil
-		}
-		if denied.Reason, denied.ValidAt = l.notValid(now.At); denied.Reason == "" {
-			denied.Reason = occupied.refuses(c.Holder)
-		}
+		denied.Reason, denied.ValidAt = l.notValid(now.At)
+	}
+	if denied.Reason == "" && c.borrows() {
+		denied.Reason = occupied.refusesBorrow(c.BorrowUntil, now.At, holds && l.leases.record(held).borrowed)
+	}
+	if denied.Reason == "" && !holds {
+		denied.Reason = occupied.refuses(c.Holder)
+	}
+	if denied.Reason != "" {
 		switch denied.Reason {
 		case UserLimitReached:
 			denied.Limit = l.MaxPerUser
 		case MachineLimitReached:
 			denied.Limit = l.MaxPerMachine
+		case BorrowTooLong:
+			denied.ValidAt = l.borrowUntil(now.At)
+		case BorrowLimitReached:
+			denied.Limit = l.borrowMost()
 		case NoSeatAvailable:
 			denied.RetryAfterSeconds = t.retryAfterSeconds(l, now, expired)
+			denied.Reserved = occupied.free()
 		}
+		rejection := denied.rejection()
+		if denied = t.denials.note(denied, now.At); denied == nil {
+			return nil, rejection // nor what ran out, for the same reason
+		}
+		return append(events, denied), rejection
 	}
-	if denied.Reason != "" {
-		return append(events, denied), denied.rejection()
+	if holds {
+		return append(events, &SeatBorrowed{License: c.License, Lease: l.leases.record(held).id(), ExpiresAt: c.BorrowUntil}), nil
+	}
+	until := l.runsUntil(now.At)
+	if c.borrows() {
+		until = c.BorrowUntil
 	}
 	return append(events, &SeatAcquired{
-		License: c.License, Lease: c.Lease, Holder: c.Holder, ExpiresAt: l.runsUntil(now.At),
+		License: c.License, Lease: c.Lease, Holder: c.Holder, ExpiresAt: until, Borrowed: c.borrows(),
 		Overage: !occupied.has(c.Holder) && occupied.inUse >= l.Seats, Features: c.Features,
 	}), nil
+}
+
+func (c AcquireSeat) borrows() bool { return !c.BorrowUntil.IsZero() }
+
+// borrowsLonger reports whether the holder of a lease asks to have it for longer.
+func (c AcquireSeat) borrowsLonger(r *leaseRecord) bool {
+	return c.borrows() && millis(c.BorrowUntil) > r.expiresAt
 }
 
 // Answer implements Command.
@@ -320,9 +367,9 @@ func (c HeartbeatSeats) Decide(t *Tenant, now Moment) ([]Event, error) {
 			case l.evicts(r, &occupied):
 				evicted.Leases = append(evicted.Leases, id)
 				occupied.leave(r.holder())
-			// A second heartbeat in the same commit moves nothing, so it leaves nothing; and a license that has ended since
-			// takes back nothing that was promised.
-			case r.expiresAt != millis(until) && until.After(now.At):
+			// A second heartbeat in the same commit moves nothing, so it leaves nothing; a license that has ended since takes back
+			// nothing that was promised; and a lease that is held offline for longer stays so.
+			case r.expiresAt != millis(until) && until.After(now.At) && (!r.borrowed || r.expiresAt < millis(until)):
 				beat.Leases = append(beat.Leases, id)
 			}
 		case l.revives(r, expired, revived.Leases, &occupied, now):
@@ -497,11 +544,14 @@ func (c ReleaseHolder) Answer(t *Tenant, events []Event) Answer {
 
 // ExpireSeats ends leases that ran out, oldest deadline first, at most Max of them. Every seat command that leaves events
 // does the same first, for all that are due; this one serves a tenant that nobody calls, and takes a large number in
-// several commits.
+// several commits. It also records the refusals that no event tells of yet, once they are a minute old.
 type ExpireSeats struct{ Max int }
 
 // Decide implements Command.
-func (c ExpireSeats) Decide(t *Tenant, now Moment) ([]Event, error) { return t.expire(now, c.Max), nil }
+func (c ExpireSeats) Decide(t *Tenant, now Moment) ([]Event, error) {
+	events := t.expire(now, c.Max)
+	return append(events, t.denials.report(now.At, c.Max-len(events))...), nil
+}
 
 // Answer implements Command.
 func (c ExpireSeats) Answer(*Tenant, []Event) Answer { return Answer{} }
@@ -605,8 +655,17 @@ func (e *SeatDenied) rejection() *Rejection {
 		return rejectf(e.Reason, "This user has %d leases already, which is the most; release one.", e.Limit)
 	case MachineLimitReached:
 		return rejectf(e.Reason, "This machine has %d leases already, which is the most; release one.", e.Limit)
+	case BorrowNotAllowed:
+		return rejectf(e.Reason, "Seats of this license cannot be borrowed; acquire one without borrow_until.")
+	case BorrowTooLong:
+		return rejectf(e.Reason, "A seat can be borrowed until %s at most.", e.ValidAt.Format(time.RFC3339))
+	case BorrowLimitReached:
+		return rejectf(e.Reason, "%d seats are borrowed already, which is the most; wait until one is returned, or work online.", e.Limit)
 	case NoSeatAvailable:
 		r := rejectf(NoSeatAvailable, "All %d seats are in use.", e.Seats)
+		if e.Reserved > 0 {
+			r.Detail = fmt.Sprintf("%d seats are in use, and the other %d are kept for other users.", e.InUse, e.Reserved)
+		}
 		r.Seats, r.InUse, r.RetryAfterSeconds = e.Seats, e.InUse, e.RetryAfterSeconds
 		return r
 	}

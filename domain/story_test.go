@@ -156,8 +156,8 @@ func (s *stage) issue(w *words) domain.IssueLicense {
 	}
 }
 
-// policy reads what is said of a policy: lease=10m per=machine overage=10 revive=1m per_user=2 features=cam+sim starts=09:00
-// expires=1d00:00 grace=1 shrink=evict_newest.
+// policy reads what is said of a policy: lease=10m per=machine overage=10 revive=1m per_user=2 reserve=cad:alice+bob:2;sim:carol:1
+// borrow=3 borrow_max=2 low_water=1 features=cam+sim starts=09:00 expires=1d00:00 grace=1 shrink=evict_newest.
 func (s *stage) policy(w *words) domain.PolicyChange {
 	s.t.Helper()
 	var c domain.PolicyChange
@@ -189,6 +189,14 @@ func (s *stage) policy(w *words) domain.PolicyChange {
 			c.MaxPerUser = number(text)
 		case "per_machine":
 			c.MaxPerMachine = number(text)
+		case "reserve":
+			c.Reservations = new(s.reservations(text))
+		case "borrow":
+			c.BorrowDays = number(text)
+		case "borrow_max":
+			c.BorrowMax = number(text)
+		case "low_water":
+			c.BorrowLowWater = number(text)
 		case "features":
 			c.Features = new(strings.Split(text, "+"))
 		case "starts":
@@ -205,6 +213,24 @@ func (s *stage) policy(w *words) domain.PolicyChange {
 		}
 	}
 	return c
+}
+
+// reservations reads name:users:seats, or name:users:seats:priority, and so on behind semicolons; "none" is none.
+func (s *stage) reservations(text string) []domain.Reservation {
+	s.t.Helper()
+	all := []domain.Reservation{}
+	if text == "none" {
+		return all
+	}
+	for _, one := range strings.Split(text, ";") {
+		parts := append(strings.Split(one, ":"), "0")
+		r := domain.Reservation{Name: parts[0], Seats: s.number(parts[2]), Priority: s.number(parts[3])}
+		for _, user := range strings.Split(parts[1], "+") {
+			r.Users = append(r.Users, domain.Pseudonym(user))
+		}
+		all = append(all, r)
+	}
+	return all
 }
 
 // do plays a command, or an acquire of each of several holders, and returns what it gave.
@@ -262,6 +288,9 @@ func (s *stage) do(w *words) []string {
 			c := domain.AcquireSeat{License: on, Lease: next, Holder: parseHolder(holder)}
 			if features := w.value("features"); features != "" {
 				c.Features = strings.Split(features, "+")
+			}
+			if until := w.value("until"); until != "" {
+				c.BorrowUntil = s.clock(until)
 			}
 			got = append(got, s.execute(c)...)
 		}
@@ -327,7 +356,7 @@ func (s *stage) checkHeld(c domain.Command, answer domain.Answer, events []domai
 		return
 	}
 	l := answer.Lease
-	created := len(events) > 0
+	_, created := append(slices.Clone(events), nil)[max(0, len(events)-1)].(*domain.SeatAcquired)
 	if l.State != domain.LeaseStateActive || l.Holder != acquire.Holder || answer.Created != created || created != (l.ID == acquire.Lease) {
 		s.fatalf("  answered created=%v %+v", answer.Created, *l)
 	}
@@ -345,7 +374,7 @@ func (s *stage) state(name string) string {
 		return "never"
 	}
 	if l := s.tenant.License(domain.LicenseID(name)); l != nil {
-		return fmt.Sprintf("%s seats=%d in_use=%d key=%s%s", l.Status, l.Seats, l.InUse, l.Key.ID, optional(" old_key=", string(l.OldKey.ID))) + policyText(l.Policy)
+		return fmt.Sprintf("%s seats=%d in_use=%d borrowed=%d key=%s%s", l.Status, l.Seats, l.InUse, l.Borrowed, l.Key.ID, optional(" old_key=", string(l.OldKey.ID))) + policyText(l.Policy)
 	}
 	text := "unknown"
 	s.tenant.Licenses(func(l *domain.License) {
@@ -353,6 +382,9 @@ func (s *stage) state(name string) string {
 			text = fmt.Sprintf("%s %s until %s fence=%d", lease.State, holderText(lease.Holder), clockText(lease.ExpiresAt), lease.Fence)
 			if lease.Overage {
 				text += " overage"
+			}
+			if lease.Borrowed {
+				text += " borrowed"
 			}
 			if !lease.EndedAt.IsZero() {
 				text += " ended=" + clockText(lease.EndedAt)
@@ -448,7 +480,12 @@ func eventText(event domain.Event) string {
 		if e.Overage {
 			text += " overage"
 		}
+		if e.Borrowed {
+			text += " borrowed"
+		}
 		return text + optional(" features=", strings.Join(e.Features, "+")) + " on " + string(e.License)
+	case *domain.SeatBorrowed:
+		return fmt.Sprintf("SeatBorrowed %s until %s on %s", e.Lease, clockText(e.ExpiresAt), e.License)
 	case *domain.SeatHeartbeat:
 		return fmt.Sprintf("SeatHeartbeat %s until %s on %s", leasesText(e.Leases), clockText(e.ExpiresAt), e.License)
 	case *domain.SeatRevived:
@@ -461,6 +498,12 @@ func eventText(event domain.Event) string {
 		return fmt.Sprintf("SeatExpired %s on %s", e.Lease, e.License)
 	case *domain.SeatDenied:
 		text := fmt.Sprintf("SeatDenied %s %s seats=%d in_use=%d%s", holderText(e.Holder), e.Reason, e.Seats, e.InUse, optional(" retry=", lengthText(e.RetryAfterSeconds)))
+		if e.Reserved > 0 {
+			text += fmt.Sprint(" reserved=", e.Reserved)
+		}
+		if e.Count > 0 {
+			text += fmt.Sprint(" count=", e.Count)
+		}
 		if e.Limit > 0 {
 			text += fmt.Sprint(" limit=", e.Limit)
 		}
@@ -497,6 +540,22 @@ func policyText(p domain.Policy) string {
 	text += optional(" revive=", lengthText(p.ReviveSeconds))
 	number("per_user", p.MaxPerUser)
 	number("per_machine", p.MaxPerMachine)
+	var reservations []string
+	for _, r := range p.Reservations {
+		var users []string
+		for _, user := range r.Users {
+			users = append(users, string(user))
+		}
+		text := fmt.Sprintf("%s:%s:%d", r.Name, strings.Join(users, "+"), r.Seats)
+		if r.Priority != 0 {
+			text += fmt.Sprint(":", r.Priority)
+		}
+		reservations = append(reservations, text)
+	}
+	text += optional(" reserve=", strings.Join(reservations, ";"))
+	number("borrow", p.BorrowDays)
+	number("borrow_max", p.BorrowMax)
+	number("low_water", p.BorrowLowWater)
 	text += optional(" features=", strings.Join(p.Features, "+"))
 	if !p.StartsAt.IsZero() {
 		text += " starts=" + clockText(p.StartsAt)

@@ -66,6 +66,7 @@ type Tenant struct {
 	licenses map[LicenseID]*License
 	keys     map[KeyID]*License
 	due      deadlines[*License] // licenses with leases, by the earliest lease deadline
+	denials  denials
 }
 
 // NewTenant returns the state before the first event.
@@ -93,12 +94,16 @@ func (t *Tenant) Licenses(f func(*License)) {
 	}
 }
 
-// NextDue returns when the next lease may have run out; false when there is none. It may be early, never late.
+// NextDue returns when ExpireSeats may have something to do next: a lease ran out, or refusals are to be recorded; false when
+// there is neither. It may be early, never late.
 func (t *Tenant) NextDue() (time.Time, bool) {
-	if t.due.len() == 0 {
-		return time.Time{}, false
+	next, any := t.denials.due()
+	if t.due.len() > 0 {
+		if lease := instant(byLease{}.deadline(t.due.top())); !any || lease.Before(next) {
+			return lease, true
+		}
 	}
-	return instant(byLease{}.deadline(t.due.top())), true
+	return next, any
 }
 
 // Apply folds an event of the commit at time at into t. It never refuses: an event is a fact. It panics with an error
@@ -142,6 +147,8 @@ func (t *Tenant) Apply(at time.Time, event Event) {
 		t.applyRevoked(at, e)
 	case *SeatAcquired:
 		t.applyAcquired(at, e)
+	case *SeatBorrowed:
+		t.applyBorrowed(e)
 	case *SeatHeartbeat:
 		t.applyHeartbeat(e)
 	case *SeatRevived:
@@ -156,6 +163,7 @@ func (t *Tenant) Apply(at time.Time, event Event) {
 		t.endLease(at, e.License, e.Lease, LeaseStateExpired)
 	case *SeatDenied:
 		t.mustLicense(e.License)
+		t.denials.recorded(e, at)
 	default:
 		broken("unknown event %T", event)
 	}
