@@ -41,7 +41,7 @@ func TestPolicyTableIsTheSchema(t *testing.T) {
 	table.WriteString("| rule | values | default | meaning |\n|---|---|---|---|\n")
 	for _, name := range []string{
 		"seats", "seat_per", "lease_seconds", "heartbeat_seconds", "overage", "overage_percent", "revive_seconds", "max_per_user",
-		"max_per_machine", "features", "starts_at", "expires_at", "grace_days", "on_shrink", "trial",
+		"max_per_machine", "reservations", "borrow_days", "borrow_max", "borrow_low_water", "features", "starts_at", "expires_at", "grace_days", "on_shrink", "trial",
 	} {
 		text, ok := request[name]
 		if !ok {
@@ -49,7 +49,7 @@ func TestPolicyTableIsTheSchema(t *testing.T) {
 		}
 		delete(request, name)
 		meaning, values, standard := value(license[name], "description"), "", value(text, "default")
-		if ref := value(text, `\$ref`); ref != "" {
+		if ref := value(text, `\$ref`); ref != "" && value(text, "type") != "array" {
 			of := regexp.MustCompile(`(?m)^    ` + ref[strings.LastIndex(ref, "/")+1:] + `: \{(.*)\}$`).FindSubmatch(document)
 			enum := regexp.MustCompile(`enum: \[([^\]]*)\]`).FindSubmatch(of[1])
 			words := strings.Split(string(enum[1]), ", ")
@@ -57,7 +57,7 @@ func TestPolicyTableIsTheSchema(t *testing.T) {
 		} else if least := value(text, "minimum"); least != "" {
 			values = least + " to " + value(text, "maximum")
 		} else {
-			values = map[string]string{"starts_at": "RFC 3339 time", "expires_at": "RFC 3339 time", "features": "up to 100 names", "trial": "`true`, `false`"}[name]
+			values = map[string]string{"starts_at": "RFC 3339 time", "expires_at": "RFC 3339 time", "features": "up to 100 names", "reservations": "up to 100, 1000 users in all", "trial": "`true`, `false`"}[name]
 		}
 		if meaning == "" {
 			meaning = map[string]string{"seats": "How many seats there are; 0: nothing can be acquired.", "trial": value(text, "description")}[name]

@@ -150,6 +150,9 @@ func (e TenantStatus) Valid() bool {
 
 // AcquireRequest defines model for AcquireRequest.
 type AcquireRequest struct {
+	// BorrowUntil Hold the seat offline until then, without heartbeats. Who has a seat may borrow it, or borrow it for longer; releasing it returns it early.
+	BorrowUntil *time.Time `json:"borrow_until,omitempty"`
+
 	// Features What the license must entitle to, else 403 `feature_not_entitled`.
 	Features *[]string `json:"features,omitempty"`
 
@@ -177,8 +180,11 @@ type AcquireResponse struct {
 
 // ChangeLicenseRequest One or more; what is not named stays as it is. `renew` takes the end of the validity away.
 type ChangeLicenseRequest struct {
-	Features  *[]string `json:"features,omitempty"`
-	GraceDays *int      `json:"grace_days,omitempty"`
+	BorrowDays     *int      `json:"borrow_days,omitempty"`
+	BorrowLowWater *int      `json:"borrow_low_water,omitempty"`
+	BorrowMax      *int      `json:"borrow_max,omitempty"`
+	Features       *[]string `json:"features,omitempty"`
+	GraceDays      *int      `json:"grace_days,omitempty"`
 
 	// HeartbeatSeconds 0: a third of the lease.
 	HeartbeatSeconds *int `json:"heartbeat_seconds,omitempty"`
@@ -192,7 +198,10 @@ type ChangeLicenseRequest struct {
 	// Overage How far beyond `seats` the license can be used. Leases beyond are marked `overage`.
 	Overage        *Overage `json:"overage,omitempty"`
 	OveragePercent *int     `json:"overage_percent,omitempty"`
-	ReviveSeconds  *int     `json:"revive_seconds,omitempty"`
+
+	// Reservations All of them; those that are there are replaced.
+	Reservations  *[]Reservation `json:"reservations,omitempty"`
+	ReviveSeconds *int           `json:"revive_seconds,omitempty"`
 
 	// SeatPer What takes one seat. Several leases of one machine, or user, share it until the last of them ends.
 	SeatPer  *SeatPer   `json:"seat_per,omitempty"`
@@ -220,6 +229,9 @@ type DryRunEvent struct {
 type DryRunResponse struct {
 	DryRun bool          `json:"dry_run"`
 	Events []DryRunEvent `json:"events"`
+
+	// Names The clear text behind the pseudonyms in `events`.
+	Names *map[string]string `json:"names,omitempty"`
 }
 
 // Event A CloudEvents 1.0 object as stored.
@@ -260,9 +272,12 @@ type ExpiresIn = float64
 
 // IssueLicenseRequest What is not named gets its default.
 type IssueLicenseRequest struct {
-	ExpiresAt *time.Time `json:"expires_at,omitempty"`
-	Features  *[]string  `json:"features,omitempty"`
-	GraceDays *int       `json:"grace_days,omitempty"`
+	BorrowDays     *int       `json:"borrow_days,omitempty"`
+	BorrowLowWater *int       `json:"borrow_low_water,omitempty"`
+	BorrowMax      *int       `json:"borrow_max,omitempty"`
+	ExpiresAt      *time.Time `json:"expires_at,omitempty"`
+	Features       *[]string  `json:"features,omitempty"`
+	GraceDays      *int       `json:"grace_days,omitempty"`
 
 	// HeartbeatSeconds 0: a third of the lease.
 	HeartbeatSeconds *int `json:"heartbeat_seconds,omitempty"`
@@ -274,10 +289,11 @@ type IssueLicenseRequest struct {
 	OnShrink *OnShrink `json:"on_shrink,omitempty"`
 
 	// Overage How far beyond `seats` the license can be used. Leases beyond are marked `overage`.
-	Overage        *Overage `json:"overage,omitempty"`
-	OveragePercent *int     `json:"overage_percent,omitempty"`
-	Product        string   `json:"product"`
-	ReviveSeconds  *int     `json:"revive_seconds,omitempty"`
+	Overage        *Overage       `json:"overage,omitempty"`
+	OveragePercent *int           `json:"overage_percent,omitempty"`
+	Product        string         `json:"product"`
+	Reservations   *[]Reservation `json:"reservations,omitempty"`
+	ReviveSeconds  *int           `json:"revive_seconds,omitempty"`
 
 	// SeatPer What takes one seat. Several leases of one machine, or user, share it until the last of them ends.
 	SeatPer  *SeatPer   `json:"seat_per,omitempty"`
@@ -299,6 +315,9 @@ type IssueLicenseResponse struct {
 // Lease defines model for Lease.
 type Lease struct {
 	AcquiredAt time.Time `json:"acquired_at"`
+
+	// Borrowed It is, or was at its end, held offline, without heartbeats; absent: no.
+	Borrowed *bool `json:"borrowed,omitempty"`
 
 	// EndedAt Absent while active.
 	EndedAt *time.Time `json:"ended_at,omitempty"`
@@ -354,6 +373,15 @@ type LeasesResponse struct {
 
 // License docs/POLICIES.md has each rule with an example.
 type License struct {
+	// BorrowDays For how many days a seat can be held offline; 0: not at all.
+	BorrowDays int `json:"borrow_days"`
+
+	// BorrowLowWater Seats that stay online, however many are borrowed.
+	BorrowLowWater int `json:"borrow_low_water"`
+
+	// BorrowMax Leases that may be held offline at once; 0: any number.
+	BorrowMax int `json:"borrow_max"`
+
 	// ExpiresAt No new seat from here on; absent: it has no end.
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 
@@ -387,6 +415,9 @@ type License struct {
 	// OveragePercent Of `seats`, rounded down; with `percent` only.
 	OveragePercent *int   `json:"overage_percent,omitempty"`
 	Product        string `json:"product"`
+
+	// Reservations Seats that are kept for some users. The others are for everybody, those users too.
+	Reservations []Reservation `json:"reservations"`
 
 	// ReviveSeconds How long after it ran out a heartbeat revives a lease, if an acquire would get a seat; 0: never.
 	ReviveSeconds int `json:"revive_seconds"`
@@ -500,6 +531,20 @@ type RenameTenantRequest struct {
 // RenewLicenseRequest defines model for RenewLicenseRequest.
 type RenewLicenseRequest struct {
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+}
+
+// Reservation Seats that are kept for some users. A user can be in one reservation of a license; together they keep at most all of its seats.
+type Reservation struct {
+	Name string `json:"name"`
+
+	// Priority In the queue: its users come before everybody with a lower one. Everybody else has 0.
+	Priority *int `json:"priority,omitempty"`
+
+	// Seats 0: none is kept, the reservation only gives a priority.
+	Seats int `json:"seats"`
+
+	// Users As programs name them when they acquire a seat. A person who was forgotten shows as empty.
+	Users []string `json:"users"`
 }
 
 // RotateKeyRequest defines model for RotateKeyRequest.

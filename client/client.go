@@ -77,7 +77,7 @@ func (c *Client) Acquire(ctx context.Context, h Holder) (*Lease, error) {
 	if !c.reserve(h) {
 		return nil, &Error{Code: AlreadyHeld, Detail: "this program holds a seat for the same holder already; set Holder.Process to tell the two apart"}
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, c.config.Patience, fmt.Errorf("gave up after %v", c.config.Patience))
+	ctx, cancel := c.patiently(ctx)
 	defer cancel()
 	for {
 		lease, err := c.acquire(ctx, h)
@@ -94,11 +94,17 @@ func (c *Client) Acquire(ctx context.Context, h Holder) (*Lease, error) {
 	}
 }
 
+// patiently bounds how long is tried while no server answers.
+func (c *Client) patiently(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, c.config.Patience, fmt.Errorf("gave up after %v", c.config.Patience))
+}
+
 func (c *Client) acquire(ctx context.Context, h Holder) (*Lease, error) {
 	// The attempt that was heard may be any of them, so that the lease counts from the first.
 	sent := c.clock.now()
 	answer, err := c.caller.Do(ctx, Call{
-		Method: http.MethodPost, Path: "/api/v1/licenses/acquire", Body: acquireRequest{h.User, h.Machine, h.Process, c.config.Features}, IdempotencyKey: NewIdempotencyKey(),
+		Method: http.MethodPost, Path: "/api/v1/licenses/acquire", IdempotencyKey: NewIdempotencyKey(),
+		Body: acquireRequest{User: h.User, Machine: h.Machine, Process: h.Process, Features: c.config.Features},
 	})
 	if err != nil {
 		return nil, err

@@ -37,6 +37,11 @@ const (
 	MachineLimitReached Code = "machine_limit_reached"
 	// FeatureNotEntitled: the license does not entitle to one of Config.Features.
 	FeatureNotEntitled Code = "feature_not_entitled"
+	// BorrowNotAllowed, BorrowTooLong and BorrowLimitReached: the license lets no seat be held offline, not for so long, or has as many
+	// held offline as it lets.
+	BorrowNotAllowed   Code = "borrow_not_allowed"
+	BorrowTooLong      Code = "borrow_too_long"
+	BorrowLimitReached Code = "borrow_limit_reached"
 	// Unreachable: no server gave an answer that says yes or no, for as long as was tried. Unwrap tells what was seen last.
 	Unreachable Code = "unreachable"
 	// AlreadyHeld: this Client holds a seat for the same Holder. Use that Lease, or set Holder.Process to tell the two apart.

@@ -113,6 +113,9 @@ func (f *fake) serve(r request) reply {
 		return reply{status: 409, body: fmt.Sprintf(`{"code":"no_seat_available","seats":%d,"in_use":%d,"retry_after_seconds":3}`, f.seats, inUse)}
 	case r.path == "acquire" && found == nil:
 		status, found = http.StatusCreated, &fakeLease{id: fmt.Sprintf("lse_%d", len(f.leases)+1), holder: holder, state: "active", acquired: now, expires: now.Add(f.length)}
+		if until, borrows := r.body["borrow_until"].(string); borrows {
+			found.expires, _ = time.Parse(time.RFC3339, until)
+		}
 		f.leases = append(f.leases, found)
 	case r.path == "acquire":
 	case found == nil:

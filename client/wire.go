@@ -12,7 +12,8 @@ type acquireRequest struct {
 	Machine string `json:"machine"`
 	Process string `json:"process,omitempty"`
 	// Features may be none.
-	Features []string `json:"features,omitempty"`
+	Features    []string  `json:"features,omitempty"`
+	BorrowUntil time.Time `json:"borrow_until,omitzero"`
 }
 
 type leaseRequest struct {
@@ -22,10 +23,11 @@ type leaseRequest struct {
 // leaseAnswer answers an acquire, and the heartbeat or release of one lease.
 type leaseAnswer struct {
 	Lease struct {
-		ID      string `json:"id"`
-		Fence   int64  `json:"fence"`
-		License string `json:"license"`
-		State   string `json:"state"`
+		ID        string    `json:"id"`
+		Fence     int64     `json:"fence"`
+		License   string    `json:"license"`
+		State     string    `json:"state"`
+		ExpiresAt time.Time `json:"expires_at"` // by the ledger's clock: only for what is borrowed
 	} `json:"lease"`
 	HeartbeatSeconds int      `json:"heartbeat_seconds"`
 	ExpiresInSeconds float64  `json:"expires_in_seconds"` // from the decision on

@@ -1,5 +1,7 @@
 package domain
 
+import "slices"
+
 // TenantID names a customer, for example "acme". Chosen by the operator; see ValidTenantID.
 type TenantID string
 
@@ -15,6 +17,22 @@ type KeyID string
 // Pseudonym stands for a piece of clear text (a user, a machine, a process) that events must not hold. The directory
 // maps it back, as long as the person was not forgotten.
 type Pseudonym string
+
+// Pseudonyms returns those that an event holds; one may come twice.
+func Pseudonyms(event Event) []Pseudonym {
+	var found []Pseudonym
+	switch e := event.(type) {
+	case *SeatAcquired:
+		found = []Pseudonym{e.User, e.Machine, e.Process}
+	case *SeatDenied:
+		found = []Pseudonym{e.User, e.Machine, e.Process}
+	case *LicenseIssued:
+		found = e.Policy.users()
+	case *PolicyChanged:
+		found = slices.Concat(e.Policy.users(), e.Was.users())
+	}
+	return slices.DeleteFunc(found, func(p Pseudonym) bool { return p == "" })
+}
 
 // tenantIDMax is the longest tenant id, in bytes. It has to fit in a DNS label.
 const tenantIDMax = 63

@@ -43,6 +43,15 @@ func (p Policy) checkReserved(seats int) error {
 	return nil
 }
 
+// users returns all users in reservations.
+func (p Policy) users() []Pseudonym {
+	var all []Pseudonym
+	for _, r := range p.Reservations {
+		all = append(all, r.Users...)
+	}
+	return all
+}
+
 // reserved is what the users of one reservation have.
 type reserved struct {
 	leases int
@@ -99,14 +108,6 @@ func (l *License) seatOf(h Holder) Pseudonym {
 		return h.Machine
 	}
 	return ""
-}
-
-// priority is the place in the queue of a user.
-func (l *License) priority(user Pseudonym) int {
-	if i, has := l.reservedFor[user]; has {
-		return l.Reservations[i].Priority
-	}
-	return 0
 }
 
 // shiftReserved is License.shiftReserved for leases that are not counted there yet, or still are.

@@ -30,16 +30,24 @@ var update = flag.Bool("update", false, "write the golden files that do not exis
 
 const exampleSource = "/ledgers/000000000001"
 
+// examplePolicy is a policy as it was when it had no reservations.
+func examplePolicy() domain.Policy {
+	end := time.Date(2026, 1, 2, 3, 14, 5, 678_000_000, time.UTC)
+	return domain.Policy{
+		LeaseSeconds: 600, HeartbeatSeconds: 120, SeatPer: domain.SeatPerMachine, Overage: domain.OveragePercent, OveragePercent: 10,
+		ReviveSeconds: 60, MaxPerUser: 2, MaxPerMachine: 3, Features: []string{"cam", "sim"},
+		StartsAt: end.AddDate(-1, 0, 0), ExpiresAt: end.AddDate(1, 0, 0), GraceDays: 7, OnShrink: domain.ShrinkEvictsNewest, Trial: true,
+	}
+}
+
 // examples holds one event of each type, with every field set.
 func examples() []domain.Event {
 	end := time.Date(2026, 1, 2, 3, 14, 5, 678_000_000, time.UTC)
 	holder := domain.Holder{User: "user_7c1e", Machine: "machine_03af", Process: "process_99b0"}
 	key := domain.LicenseKey{ID: "key_1", Hash: bytes.Repeat([]byte{0xfb}, 32)}
-	policy := domain.Policy{
-		LeaseSeconds: 600, HeartbeatSeconds: 120, SeatPer: domain.SeatPerMachine, Overage: domain.OveragePercent, OveragePercent: 10,
-		ReviveSeconds: 60, MaxPerUser: 2, MaxPerMachine: 3, Features: []string{"cam", "sim"},
-		StartsAt: end.AddDate(-1, 0, 0), ExpiresAt: end.AddDate(1, 0, 0), GraceDays: 7, OnShrink: domain.ShrinkEvictsNewest, Trial: true,
-	}
+	policy := examplePolicy()
+	policy.Reservations = []domain.Reservation{{Name: "render team", Users: []domain.Pseudonym{"user_0aa1", "user_7c1e"}, Seats: 2, Priority: 1}}
+	policy.BorrowDays, policy.BorrowMax, policy.BorrowLowWater = 30, 2, 1
 	return []domain.Event{
 		&WriterEpochStarted{Epoch: 7, Writer: "writer-1"},
 		&domain.TenantCreated{Tenant: "acme", Name: "Acme \"Zürich\" <&>"},
@@ -55,7 +63,8 @@ func examples() []domain.Event {
 		&domain.LicenseSuspended{License: "lic_1", Reason: "abuse"},
 		&domain.LicenseReinstated{License: "lic_1", Reason: "resolved"},
 		&domain.LicenseRevoked{License: "lic_1", Reason: "fraud"},
-		&domain.SeatAcquired{License: "lic_1", Lease: "lse_1", Holder: holder, ExpiresAt: end, Overage: true, Features: []string{"cam"}},
+		&domain.SeatAcquired{License: "lic_1", Lease: "lse_1", Holder: holder, ExpiresAt: end, Overage: true, Borrowed: true, Features: []string{"cam"}},
+		&domain.SeatBorrowed{License: "lic_1", Lease: "lse_1", ExpiresAt: end},
 		&domain.SeatRevived{License: "lic_1", Leases: []domain.LeaseID{"lse_1"}, ExpiresAt: end},
 		&domain.SeatEvicted{License: "lic_1", Leases: []domain.LeaseID{"lse_1"}, Cause: domain.EvictedByOperator, Reason: "left"},
 		&domain.SeatHeartbeat{License: "lic_1", Leases: []domain.LeaseID{"lse_1", "lse_2"}, ExpiresAt: end},
@@ -63,12 +72,12 @@ func examples() []domain.Event {
 		&domain.SeatExpired{License: "lic_1", Lease: "lse_1"},
 		&domain.SeatDenied{
 			License: "lic_1", Holder: holder, Reason: domain.NoSeatAvailable, Seats: 5, InUse: 5, RetryAfterSeconds: 42,
-			Feature: "cam", Limit: 2, ValidAt: end,
+			Reserved: 1, Feature: "cam", Limit: 2, ValidAt: end, Count: 3,
 		},
 	}
 }
 
-// olderExamples are events as they were stored before fields were added: their golden files are those without a number.
+// olderExamples are events as they were stored before fields were added, oldest first.
 func olderExamples() []domain.Event {
 	end := time.Date(2026, 1, 2, 3, 14, 5, 678_000_000, time.UTC)
 	holder := domain.Holder{User: "user_7c1e", Machine: "machine_03af", Process: "process_99b0"}
@@ -79,16 +88,32 @@ func olderExamples() []domain.Event {
 		},
 		&domain.SeatAcquired{License: "lic_1", Lease: "lse_1", Holder: holder, ExpiresAt: end},
 		&domain.SeatDenied{License: "lic_1", Holder: holder, Reason: domain.NoSeatAvailable, Seats: 5, InUse: 5, RetryAfterSeconds: 42},
+
+		&domain.LicenseIssued{
+			License: "lic_1", Product: "cad", Seats: 5, Policy: examplePolicy(), Key: domain.LicenseKey{ID: "key_1", Hash: bytes.Repeat([]byte{0xfb}, 32)},
+		},
+		&domain.PolicyChanged{License: "lic_1", Policy: examplePolicy(), Was: domain.Policy{LeaseSeconds: 300}},
+		&domain.SeatAcquired{License: "lic_1", Lease: "lse_1", Holder: holder, ExpiresAt: end, Overage: true, Features: []string{"cam"}},
+		&domain.SeatDenied{
+			License: "lic_1", Holder: holder, Reason: domain.NoSeatAvailable, Seats: 5, InUse: 5, RetryAfterSeconds: 42,
+			Feature: "cam", Limit: 2, ValidAt: end,
+		},
 	}
 }
 
-// goldenFile is where an example is stored.
-func goldenFile(data domain.Event, older bool) string {
-	name := data.EventType()
-	if !older && slices.ContainsFunc(olderExamples(), func(e domain.Event) bool { return e.EventType() == name }) {
-		name += ".2"
+// goldenFiles is where the older examples and the examples are stored, in this order. From its second form on the files of
+// a type have the form's number.
+func goldenFiles() []string {
+	var files []string
+	forms := map[string]int{}
+	for _, data := range slices.Concat(olderExamples(), examples()) {
+		name := data.EventType()
+		if forms[name]++; forms[name] > 1 {
+			name += "." + strconv.Itoa(forms[name])
+		}
+		files = append(files, filepath.Join("testdata/events", name+".json"))
 	}
-	return filepath.Join("testdata/events", name+".json")
+	return files
 }
 
 // exampleEvent is data as it would stand first in its tenant's slice.
@@ -122,9 +147,9 @@ func commitOf(events ...[]byte) Commit {
 // What was stored once must be read the same for ever, and what is written must not change unnoticed.
 func TestGoldenEvents(t *testing.T) {
 	t.Parallel()
-	for i, data := range slices.Concat(examples(), olderExamples()) {
+	for i, data := range slices.Concat(olderExamples(), examples()) {
 		e := exampleEvent(data)
-		file := goldenFile(data, i >= len(examples()))
+		file := goldenFiles()[i]
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			t.Parallel()
 			stored, err := os.ReadFile(file)

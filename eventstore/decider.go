@@ -99,7 +99,7 @@ func (d *decider) prepare(r *request) (prepared, bool) {
 		Tenant:    d.writer.state.tenant(r.Tenant).Tenant,
 		Now:       d.moment.At,
 		Known:     func(kind NameKind, text string) domain.Pseudonym { return d.known(r.Tenant, kind, text) },
-		Pseudonym: func(kind NameKind, text string) domain.Pseudonym { return d.pseudonym(r.Tenant, kind, text) },
+		Pseudonym: func(kind NameKind, text string) domain.Pseudonym { return d.pseudonym(r, kind, text) },
 	}
 	err := guard(func() (err error) {
 		p.command, err = r.Prepare(scope)
@@ -231,16 +231,19 @@ func (d *decider) reply(r *request, answer domain.Answer, err error) {
 	d.decided = append(d.decided, r)
 }
 
-// pseudonym returns what stands for a text, and notes a new one to be stored before the commit.
-func (d *decider) pseudonym(tenant domain.TenantID, kind NameKind, text string) domain.Pseudonym {
+// pseudonym returns what stands for a text, and notes a new one to be stored before the commit. A dry run leaves nothing, so
+// no name either.
+func (d *decider) pseudonym(r *request, kind NameKind, text string) domain.Pseudonym {
 	if text == "" {
 		return ""
 	}
-	if known := d.known(tenant, kind, text); known != "" {
+	if known := d.known(r.Tenant, kind, text); known != "" {
 		return known
 	}
 	p := newPseudonym(kind)
-	d.names = append(d.names, Name{Tenant: tenant, Pseudonym: p, Kind: kind, Text: text})
+	if !r.DryRun {
+		d.names = append(d.names, Name{Tenant: r.Tenant, Pseudonym: p, Kind: kind, Text: text})
+	}
 	return p
 }
 

@@ -110,7 +110,7 @@ type Scope struct {
 	Tenant *domain.Tenant
 	// Now is the time of the decision.
 	Now time.Time
-	// Pseudonym returns what stands for a text, a new one if nothing does yet.
+	// Pseudonym returns what stands for a text, a new one if nothing does yet. In a dry run that one is not kept.
 	Pseudonym func(kind NameKind, text string) domain.Pseudonym
 	// Known returns what stands for a text; empty when nothing does.
 	Known func(kind NameKind, text string) domain.Pseudonym

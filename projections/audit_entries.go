@@ -117,6 +117,8 @@ func changedFields(event domain.Event) (before, after fields) {
 		return fields{"status": domain.LicenseOnSuspense}, fields{"status": domain.LicenseActive}
 	case *domain.LicenseRevoked:
 		return nil, fields{"status": domain.LicenseOver} // before: auditEntriesRevoked
+	case *domain.SeatBorrowed:
+		return nil, fields{"borrowed": true, "expires_at": e.ExpiresAt}
 	case *domain.SeatAcquired:
 		return nil, fields{"state": domain.LeaseStateActive, "expires_at": e.ExpiresAt}
 	case *domain.SeatRevived:
@@ -137,7 +139,8 @@ func policyFields(p, other domain.Policy) fields {
 		return fields{
 			"lease_seconds": p.LeaseSeconds, "heartbeat_seconds": p.SuggestedHeartbeat(), "seat_per": orElse(p.SeatPer, "process"),
 			"overage": orElse(p.Overage, "none"), "overage_percent": p.OveragePercent, "revive_seconds": p.ReviveSeconds,
-			"max_per_user": p.MaxPerUser, "max_per_machine": p.MaxPerMachine, "features": cleanAll(p.Features),
+			"max_per_user": p.MaxPerUser, "max_per_machine": p.MaxPerMachine, "reservations": shownReservations(p.Reservations),
+			"borrow_days": p.BorrowDays, "borrow_max": p.BorrowMax, "borrow_low_water": p.BorrowLowWater, "features": cleanAll(p.Features),
 			"starts_at": present(p.StartsAt), "expires_at": present(p.ExpiresAt), "grace_days": p.GraceDays,
 			"on_shrink": orElse(p.OnShrink, "drain"), "trial": p.Trial,
 		}
@@ -149,6 +152,15 @@ func policyFields(p, other domain.Policy) fields {
 		}
 	}
 	return said
+}
+
+// shownReservations returns reservations as the database can store them; never null.
+func shownReservations(of []domain.Reservation) []domain.Reservation {
+	all := append([]domain.Reservation{}, of...)
+	for i := range all {
+		all[i].Name = clean(all[i].Name)
+	}
+	return all
 }
 
 func orElse[T ~string](text T, otherwise string) string { return cmp.Or(string(text), otherwise) }

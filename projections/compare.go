@@ -99,8 +99,8 @@ func licenseText(product, status string, policy domain.Policy, leaseSeconds int,
 func countText(seats, inUse int) string { return fmt.Sprintf("seats=%d in_use=%d", seats, inUse) }
 
 func leaseText(l domain.Lease) string {
-	return fmt.Sprintf("license=%s fence=%d user=%s machine=%s process=%s overage=%t state=%s acquired_at=%s expires_at=%s ended_at=%s",
-		l.License, l.Fence, l.Holder.User, l.Holder.Machine, l.Holder.Process, l.Overage, l.State,
+	return fmt.Sprintf("license=%s fence=%d user=%s machine=%s process=%s overage=%t borrowed=%t state=%s acquired_at=%s expires_at=%s ended_at=%s",
+		l.License, l.Fence, l.Holder.User, l.Holder.Machine, l.Holder.Process, l.Overage, l.Borrowed, l.State,
 		timeText(l.AcquiredAt), timeText(l.ExpiresAt), timeText(l.EndedAt))
 }
 
@@ -150,10 +150,10 @@ func readRows(ctx context.Context, tx pgx.Tx) (map[string]string, error) {
 			[]any{&tenant, &id, &seats, &inUse},
 			func() { found["seat count "+tenant+"/"+id] = countText(seats, inUse) },
 		}, {
-			`SELECT tenant_id, lease_id, license_id, fence, "user", machine, process, overage, state, acquired_at, expires_at, ended_at FROM read.leases`,
+			`SELECT tenant_id, lease_id, license_id, fence, "user", machine, process, overage, borrowed, state, acquired_at, expires_at, ended_at FROM read.leases`,
 			[]any{
 				&tenant, &lease.ID, &lease.License, &lease.Fence, &lease.Holder.User, &lease.Holder.Machine, &lease.Holder.Process,
-				&lease.Overage, &lease.State, &lease.AcquiredAt, &lease.ExpiresAt, &endedAt,
+				&lease.Overage, &lease.Borrowed, &lease.State, &lease.AcquiredAt, &lease.ExpiresAt, &endedAt,
 			},
 			func() {
 				lease.EndedAt = time.Time{}
@@ -233,12 +233,12 @@ func foldLease(all map[leaseKey]*domain.Lease, event eventstore.Event) {
 	case *domain.SeatAcquired:
 		all[leaseKey{event.Tenant, e.Lease}] = &domain.Lease{
 			ID: e.Lease, License: e.License, Fence: event.Version, Holder: e.Holder,
-			State: domain.LeaseStateActive, Overage: e.Overage, AcquiredAt: event.Time, ExpiresAt: e.ExpiresAt,
+			State: domain.LeaseStateActive, Overage: e.Overage, Borrowed: e.Borrowed, AcquiredAt: event.Time, ExpiresAt: e.ExpiresAt,
 		}
 	case *domain.SeatRevived:
 		for _, id := range e.Leases {
 			l := all[leaseKey{event.Tenant, id}]
-			l.State, l.ExpiresAt, l.EndedAt = domain.LeaseStateActive, e.ExpiresAt, time.Time{}
+			l.State, l.Borrowed, l.ExpiresAt, l.EndedAt = domain.LeaseStateActive, false, e.ExpiresAt, time.Time{}
 		}
 	case *domain.SeatEvicted:
 		for _, id := range e.Leases {
@@ -246,8 +246,12 @@ func foldLease(all map[leaseKey]*domain.Lease, event eventstore.Event) {
 		}
 	case *domain.SeatHeartbeat:
 		for _, id := range e.Leases {
-			all[leaseKey{event.Tenant, id}].ExpiresAt = e.ExpiresAt
+			l := all[leaseKey{event.Tenant, id}]
+			l.Borrowed, l.ExpiresAt = false, e.ExpiresAt
 		}
+	case *domain.SeatBorrowed:
+		l := all[leaseKey{event.Tenant, e.Lease}]
+		l.Borrowed, l.ExpiresAt = true, e.ExpiresAt
 	case *domain.SeatReleased:
 		end(all[leaseKey{event.Tenant, e.Lease}], domain.LeaseStateReleased)
 	case *domain.SeatExpired:

@@ -16,16 +16,17 @@ type leases struct{}
 func (leases) Name() string { return "leases" }
 
 const leasesInsert = `
-	INSERT INTO read.leases (tenant_id, lease_id, license_id, fence, "user", machine, process, overage, state, acquired_at, expires_at, ended_at)
-	SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::bool[], $9::text[],
-		$10::timestamptz[], $11::timestamptz[], $12::timestamptz[])`
+	INSERT INTO read.leases (tenant_id, lease_id, license_id, fence, "user", machine, process, overage, borrowed, state, acquired_at, expires_at, ended_at)
+	SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::bool[], $9::bool[], $10::text[],
+		$11::timestamptz[], $12::timestamptz[], $13::timestamptz[])`
 
 // Null means unchanged. A lease that becomes active again has not ended.
 const leasesUpdate = `
 	UPDATE read.leases l
-	SET state = coalesce(c.state, l.state), expires_at = coalesce(c.expires_at, l.expires_at), 
+	SET state = coalesce(c.state, l.state), expires_at = coalesce(c.expires_at, l.expires_at), borrowed = coalesce(c.borrowed, l.borrowed),
 		ended_at = CASE WHEN c.state = 'active' THEN NULL ELSE coalesce(c.ended_at, l.ended_at) END
-	FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[]) AS c (tenant_id, lease_id, state, expires_at, ended_at)
+	FROM unnest($1::text[], $2::text[], $3::text[], $4::bool[], $5::timestamptz[], $6::timestamptz[])
+		AS c (tenant_id, lease_id, state, borrowed, expires_at, ended_at)
 	WHERE l.tenant_id = c.tenant_id AND l.lease_id = c.lease_id`
 
 // There is no event per lease of a revoked license. It runs last: nothing happens on a license after it was revoked.
@@ -40,6 +41,7 @@ type leaseChange struct {
 	acquiredAt time.Time
 	fence      uint64
 	state      *string
+	borrowed   *bool
 	expiresAt  *time.Time
 	endedAt    *time.Time
 }
@@ -58,15 +60,19 @@ func (leases) Apply(b *Batch, q *pgx.Batch) error {
 		case *domain.SeatAcquired:
 			c := changes.at(leaseKey{event.Tenant, e.Lease})
 			c.acquired, c.acquiredAt, c.fence = e, event.Time, event.Version
-			c.state, c.expiresAt = new(string(domain.LeaseStateActive)), &e.ExpiresAt
+			c.state, c.borrowed, c.expiresAt = new(string(domain.LeaseStateActive)), &e.Borrowed, &e.ExpiresAt
+		case *domain.SeatBorrowed:
+			c := changes.at(leaseKey{event.Tenant, e.Lease})
+			c.borrowed, c.expiresAt = new(true), &e.ExpiresAt
 		case *domain.SeatHeartbeat:
 			for _, id := range e.Leases {
-				changes.at(leaseKey{event.Tenant, id}).expiresAt = &e.ExpiresAt
+				c := changes.at(leaseKey{event.Tenant, id})
+				c.borrowed, c.expiresAt = new(false), &e.ExpiresAt
 			}
 		case *domain.SeatRevived:
 			for _, id := range e.Leases {
 				c := changes.at(leaseKey{event.Tenant, id})
-				c.state, c.expiresAt, c.endedAt = new(string(domain.LeaseStateActive)), &e.ExpiresAt, nil
+				c.state, c.borrowed, c.expiresAt, c.endedAt = new(string(domain.LeaseStateActive)), new(false), &e.ExpiresAt, nil
 			}
 		case *domain.SeatEvicted:
 			for _, id := range e.Leases {
@@ -87,6 +93,7 @@ func (leases) Apply(b *Batch, q *pgx.Batch) error {
 		fences                                             []uint64
 		overages                                           []bool
 		states                                             []*string
+		borrowed                                           []*bool
 		acquiredAt                                         []time.Time
 		expiresAt, endedAt                                 []*time.Time
 	}
@@ -101,13 +108,14 @@ func (leases) Apply(b *Batch, q *pgx.Batch) error {
 			into.overages = append(into.overages, a.Overage)
 		}
 		into.tenants, into.ids = append(into.tenants, string(key.tenant)), append(into.ids, string(key.lease))
-		into.states, into.expiresAt, into.endedAt = append(into.states, c.state), append(into.expiresAt, c.expiresAt), append(into.endedAt, c.endedAt)
+		into.states, into.borrowed = append(into.states, c.state), append(into.borrowed, c.borrowed)
+		into.expiresAt, into.endedAt = append(into.expiresAt, c.expiresAt), append(into.endedAt, c.endedAt)
 	}
 	change(q, "leases acquired", len(acquired.ids), leasesInsert,
 		acquired.tenants, acquired.ids, acquired.licenses, acquired.fences, acquired.users, acquired.machines,
-		acquired.processes, acquired.overages, acquired.states, acquired.acquiredAt, acquired.expiresAt, acquired.endedAt)
+		acquired.processes, acquired.overages, acquired.borrowed, acquired.states, acquired.acquiredAt, acquired.expiresAt, acquired.endedAt)
 	change(q, "leases changed", len(changed.ids), leasesUpdate,
-		changed.tenants, changed.ids, changed.states, changed.expiresAt, changed.endedAt)
+		changed.tenants, changed.ids, changed.states, changed.borrowed, changed.expiresAt, changed.endedAt)
 	if len(revokedAt) > 0 {
 		q.Queue(leasesRevoke, revokedTenants, revokedLicenses, revokedAt)
 	}

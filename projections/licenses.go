@@ -125,5 +125,8 @@ func policyJSON(p domain.Policy) ([]byte, error) {
 	if p.Features = nil; len(features) > 0 {
 		p.Features = features
 	}
+	if len(p.Reservations) > 0 {
+		p.Reservations = shownReservations(p.Reservations)
+	}
 	return json.Marshal(p)
 }

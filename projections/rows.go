@@ -3,6 +3,7 @@ package projections
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -24,28 +25,32 @@ func ScanTenant(row pgx.CollectableRow, more ...any) (api.Tenant, error) {
 
 // LicenseColumns and LicenseTables are a select list and its tables for ScanLicense; the license is l, its counts are s.
 const (
-	LicenseColumns = `l.license_id, l.tenant_id, l.product, s.seats, s.in_use, l.status, l.policy, l.issued_at`
-	LicenseTables  = `read.licenses l JOIN read.seat_counts s ON s.tenant_id = l.tenant_id AND s.license_id = l.license_id`
+	LicenseColumns = `l.license_id, l.tenant_id, l.product, s.seats, s.in_use, l.status, l.policy, l.issued_at,
+		(SELECT jsonb_object_agg(d.pseudonym, d.text) FROM read.directory d
+		WHERE d.tenant_id = l.tenant_id AND d.pseudonym IN (
+			SELECT jsonb_array_elements_text(r -> 'users') FROM jsonb_array_elements(l.policy -> 'reservations') r))`
+	LicenseTables = `read.licenses l JOIN read.seat_counts s ON s.tenant_id = l.tenant_id AND s.license_id = l.license_id`
 )
 
 // ScanLicense reads a row of LicenseColumns.
 func ScanLicense(row pgx.CollectableRow) (api.License, error) {
 	var l api.License
 	var policy []byte
-	if err := row.Scan(&l.Id, &l.Tenant, &l.Product, &l.Seats, &l.InUse, &l.Status, &policy, &l.IssuedAt); err != nil {
+	var names map[domain.Pseudonym]string // of the users in reservations
+	if err := row.Scan(&l.Id, &l.Tenant, &l.Product, &l.Seats, &l.InUse, &l.Status, &policy, &l.IssuedAt, &names); err != nil {
 		return l, err
 	}
 	var p domain.Policy
 	if err := json.Unmarshal(policy, &p); err != nil {
 		return l, fmt.Errorf("policy of %s: %w", l.Id, err)
 	}
-	ShowPolicy(&l, p)
+	ShowPolicy(&l, p, func(p domain.Pseudonym) string { return names[p] })
 	l.IssuedAt = l.IssuedAt.UTC()
 	return l, nil
 }
 
-// ShowPolicy sets what the API shows of a policy: all of it, with every default.
-func ShowPolicy(l *api.License, p domain.Policy) {
+// ShowPolicy sets what the API shows of a policy: all of it, with every default. text returns what a pseudonym stands for.
+func ShowPolicy(l *api.License, p domain.Policy, text func(domain.Pseudonym) string) {
 	l.LeaseSeconds, l.HeartbeatSeconds, l.ReviveSeconds = p.LeaseSeconds, p.SuggestedHeartbeat(), p.ReviveSeconds
 	l.SeatPer, l.OnShrink = api.SeatPer(orElse(p.SeatPer, "process")), api.OnShrink(orElse(p.OnShrink, "drain"))
 	l.Overage, l.OveragePercent = api.Overage(orElse(p.Overage, "none")), nil
@@ -53,6 +58,16 @@ func ShowPolicy(l *api.License, p domain.Policy) {
 		l.OveragePercent = &p.OveragePercent
 	}
 	l.MaxPerUser, l.MaxPerMachine = p.MaxPerUser, p.MaxPerMachine
+	l.Reservations = []api.Reservation{}
+	for _, r := range p.Reservations {
+		shown := api.Reservation{Name: r.Name, Users: []string{}, Seats: r.Seats, Priority: &r.Priority}
+		for _, user := range r.Users {
+			shown.Users = append(shown.Users, text(user))
+		}
+		slices.Sort(shown.Users)
+		l.Reservations = append(l.Reservations, shown)
+	}
+	l.BorrowDays, l.BorrowMax, l.BorrowLowWater = p.BorrowDays, p.BorrowMax, p.BorrowLowWater
 	l.Features = append([]string{}, p.Features...)
 	l.StartsAt, l.ExpiresAt, l.GraceDays = present(p.StartsAt), present(p.ExpiresAt), p.GraceDays
 	l.Trial = p.Trial
@@ -70,7 +85,7 @@ func present(at time.Time) *time.Time {
 // any more are empty.
 const (
 	LeaseColumns = `l.lease_id, l.fence, l.license_id, coalesce(u.text, ''), coalesce(m.text, ''), p.text,
-		l.state, l.overage, l.acquired_at, l.expires_at, l.ended_at`
+		l.state, l.overage, l.borrowed, l.acquired_at, l.expires_at, l.ended_at`
 	LeaseTables = `read.leases l
 		LEFT JOIN read.directory u ON u.tenant_id = l.tenant_id AND u.pseudonym = l."user"
 		LEFT JOIN read.directory m ON m.tenant_id = l.tenant_id AND m.pseudonym = l.machine
@@ -80,12 +95,15 @@ const (
 // ScanLease reads a row of LeaseColumns, and what follows them into more.
 func ScanLease(row pgx.CollectableRow, more ...any) (api.Lease, error) {
 	var l api.Lease
-	var overage bool
+	var overage, borrowed bool
 	err := row.Scan(append([]any{
-		&l.Id, &l.Fence, &l.License, &l.User, &l.Machine, &l.Process, &l.State, &overage, &l.AcquiredAt, &l.ExpiresAt, &l.EndedAt,
+		&l.Id, &l.Fence, &l.License, &l.User, &l.Machine, &l.Process, &l.State, &overage, &borrowed, &l.AcquiredAt, &l.ExpiresAt, &l.EndedAt,
 	}, more...)...)
 	if overage {
 		l.Overage = &overage
+	}
+	if borrowed {
+		l.Borrowed = &borrowed
 	}
 	l.AcquiredAt, l.ExpiresAt = l.AcquiredAt.UTC(), l.ExpiresAt.UTC()
 	if l.EndedAt != nil {
@@ -98,14 +116,22 @@ func ScanLease(row pgx.CollectableRow, more ...any) (api.Lease, error) {
 func Pseudonyms[E ~[]byte](events []E) ([]domain.Pseudonym, error) {
 	var found ordered[domain.Pseudonym, struct{}]
 	for _, raw := range events {
-		var event struct{ Data domain.Holder }
+		var event struct {
+			Type string
+			Data json.RawMessage
+		}
 		if err := json.Unmarshal(raw, &event); err != nil {
 			return nil, err
 		}
-		for _, p := range []domain.Pseudonym{event.Data.User, event.Data.Machine, event.Data.Process} {
-			if p != "" {
-				found.at(p)
-			}
+		data := domain.NewEvent(event.Type)
+		if data == nil {
+			continue
+		}
+		if err := json.Unmarshal(event.Data, data); err != nil {
+			return nil, err
+		}
+		for _, p := range domain.Pseudonyms(data) {
+			found.at(p)
 		}
 	}
 	return found.keys, nil

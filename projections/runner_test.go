@@ -39,7 +39,7 @@ func step(h *projectionstest.History, draw func(n int) int) {
 	}
 	var held []domain.LeaseID
 	h.Tenant(tenant).License(license).Leases(func(l domain.Lease) { held = append(held, l.ID) })
-	switch draw(22) {
+	switch draw(24) {
 	case 0, 1, 2, 3, 4, 14, 15:
 		h.Acquire(tenant, license, fmt.Sprintf("%d@m_%d", draw(6), draw(3)))
 	case 5, 6:
@@ -72,6 +72,8 @@ func step(h *projectionstest.History, draw func(n int) int) {
 			ReviveSeconds: new(1000 * draw(2)),
 			OnShrink:      new([]domain.OnShrink{domain.ShrinkDrains, domain.ShrinkEvictsNewest}[draw(2)]),
 			Features:      new([]string{"cam", "x\x00"}[:draw(3)]),
+			BorrowDays:    new(draw(3)),
+			Reservations:  new([]domain.Reservation{{Name: "a\x00", Users: []domain.Pseudonym{"u_2", "u_1"}}}[:draw(2)]),
 		}})
 	case 18:
 		h.Do(tenant, []domain.Command{
@@ -82,6 +84,11 @@ func step(h *projectionstest.History, draw func(n int) int) {
 	case 19:
 		if len(held) > 0 {
 			h.Do(tenant, domain.EvictLease{License: license, Lease: held[0]})
+		}
+	case 22, 23:
+		for _, id := range held[:min(len(held), 1)] {
+			l, _ := h.Tenant(tenant).License(license).Lease(id)
+			h.Do(tenant, domain.AcquireSeat{License: license, Lease: "unused", Holder: l.Holder, BorrowUntil: h.Now.Add(time.Duration(1+draw(24)) * time.Hour)})
 		}
 	case 20, 21:
 		var late []domain.LeaseID
@@ -249,12 +256,12 @@ func TestACommitThatCanNotBeReadStops(t *testing.T) {
 	f := setup(t)
 	f.Create("acme", "lic_1", 1)
 	f.Commit()
-	f.Append(0, []byte(`[{"specversion":"1.0","type":"ai.coditect.seat.borrowed.v1","tenant":"acme","version":"3","data":{}}]`))
+	f.Append(0, []byte(`[{"specversion":"1.0","type":"ai.coditect.seat.teleported.v1","tenant":"acme","version":"3","data":{}}]`))
 	f.Commit()
 	registry := prometheus.NewRegistry()
 	runner := projections.NewRunner(projections.Options{DB: f.db, Store: f.store, Log: quiet, Registerer: registry})
 	err := runner.Run(deadline(t))
-	if err == nil || !strings.Contains(err.Error(), "partition 0: commit 2 (") || !strings.Contains(err.Error(), "seat.borrowed") {
+	if err == nil || !strings.Contains(err.Error(), "partition 0: commit 2 (") || !strings.Contains(err.Error(), "seat.teleported") {
 		t.Fatalf("the error does not say what and where: %v", err)
 	}
 	if runner.Ready() == nil {

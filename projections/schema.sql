@@ -53,6 +53,7 @@ CREATE TABLE read.leases (
     expires_at timestamp with time zone NOT NULL,
     ended_at timestamp with time zone,
     overage boolean NOT NULL,
+    borrowed boolean NOT NULL,
     CONSTRAINT leases_pkey PRIMARY KEY (tenant_id, lease_id)
 ) WITH (fillfactor=75);
 CREATE INDEX leases_active_of_license ON read.leases USING btree (tenant_id, license_id, fence) WHERE (state = 'active'::text);

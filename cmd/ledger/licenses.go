@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -68,6 +69,12 @@ func policyRows(l api.License) [][]string {
 	add(l.ReviveSeconds > 0, "revive within", seconds(l.ReviveSeconds))
 	add(l.MaxPerUser > 0, "most per user", l.MaxPerUser)
 	add(l.MaxPerMachine > 0, "most per machine", l.MaxPerMachine)
+	for _, r := range l.Reservations {
+		add(true, "reserved", reservationText(r))
+	}
+	add(l.BorrowDays > 0, "borrow days", l.BorrowDays)
+	add(l.BorrowMax > 0, "most borrowed", l.BorrowMax)
+	add(l.BorrowLowWater > 0, "stay online", l.BorrowLowWater)
 	add(len(l.Features) > 0, "features", strings.Join(l.Features, ", "))
 	if l.StartsAt != nil {
 		add(true, "starts", when(*l.StartsAt))
@@ -89,17 +96,21 @@ func changeLicense(ctx context.Context, t terminal, m manager, o output, method,
 
 // rules are those of a policy that can be given and changed. What is not named is not sent.
 type rules struct {
-	Lease         *wholeSeconds `help:"How long a seat is held without a heartbeat, such as 30s. A new license: 5m."`
-	Heartbeat     *wholeSeconds `help:"Suggested time between heartbeats; 0s: a third of the lease."`
-	SeatPer       *string       `enum:"process,machine,user" help:"What takes one seat: process, machine or user."`
-	Overage       *string       `placeholder:"none|unlimited|PERCENT%" help:"How far beyond its seats it can be used: none, unlimited, or such as 10%."`
-	Revive        *wholeSeconds `help:"How long after it ran out a heartbeat revives a lease."`
-	MaxPerUser    *int          `help:"The most leases of one user; 0: any number."`
-	MaxPerMachine *int          `help:"The most leases of one machine; 0: any number."`
-	Features      *[]string     `help:"What it entitles to, with commas."`
-	Starts        *time.Time    `format:"2006-01-02" placeholder:"DATE" help:"No seats before this day (UTC)."`
-	GraceDays     *int          `help:"Leases go on for so many days after its end."`
-	OnShrink      *string       `enum:"drain,evict_newest" help:"When fewer seats remain than are in use: drain or evict_newest."`
+	Lease          *wholeSeconds `help:"How long a seat is held without a heartbeat, such as 30s. A new license: 5m."`
+	Heartbeat      *wholeSeconds `help:"Suggested time between heartbeats; 0s: a third of the lease."`
+	SeatPer        *string       `enum:"process,machine,user" help:"What takes one seat: process, machine or user."`
+	Overage        *string       `placeholder:"none|unlimited|PERCENT%" help:"How far beyond its seats it can be used: none, unlimited, or such as 10%."`
+	Revive         *wholeSeconds `help:"How long after it ran out a heartbeat revives a lease."`
+	MaxPerUser     *int          `help:"The most leases of one user; 0: any number."`
+	MaxPerMachine  *int          `help:"The most leases of one machine; 0: any number."`
+	Reserve        []string      `sep:"none" placeholder:"NAME=SEATS:USER,…" help:"Keep seats for some users; once for each reservation, or none. NAME=SEATS/5:USER,… gives them the priority 5 (0 to 9) in the queue."`
+	BorrowDays     *int          `help:"For how many days a seat can be held offline; 0: not at all."`
+	BorrowMax      *int          `help:"The most that may be held offline at once; 0: any number."`
+	BorrowLowWater *int          `help:"How many seats stay online, however many are borrowed."`
+	Features       *[]string     `help:"What it entitles to, with commas."`
+	Starts         *time.Time    `format:"2006-01-02" placeholder:"DATE" help:"No seats before this day (UTC)."`
+	GraceDays      *int          `help:"Leases go on for so many days after its end."`
+	OnShrink       *string       `enum:"drain,evict_newest" help:"When fewer seats remain than are in use: drain or evict_newest."`
 }
 
 // request returns the rules as the API takes them.
@@ -107,7 +118,15 @@ func (r rules) request() (api.ChangeLicenseRequest, error) {
 	req := api.ChangeLicenseRequest{
 		LeaseSeconds: (*int)(r.Lease), HeartbeatSeconds: (*int)(r.Heartbeat), ReviveSeconds: (*int)(r.Revive),
 		SeatPer: (*api.SeatPer)(r.SeatPer), MaxPerUser: r.MaxPerUser, MaxPerMachine: r.MaxPerMachine,
+		BorrowDays: r.BorrowDays, BorrowMax: r.BorrowMax, BorrowLowWater: r.BorrowLowWater,
 		StartsAt: r.Starts, GraceDays: r.GraceDays, OnShrink: (*api.OnShrink)(r.OnShrink),
+	}
+	if len(r.Reserve) > 0 {
+		reservations, err := parseReservations(r.Reserve)
+		if err != nil {
+			return req, err
+		}
+		req.Reservations = &reservations
 	}
 	if r.Features != nil {
 		req.Features = new(append([]string{}, *r.Features...)) // none is an empty list
@@ -125,6 +144,44 @@ func (r rules) request() (api.ChangeLicenseRequest, error) {
 		req.Overage = (*api.Overage)(r.Overage)
 	}
 	return req, nil
+}
+
+// parseReservations reads NAME=SEATS:USER,USER or NAME=SEATS/PRIORITY:USER,USER, or the one word none.
+func parseReservations(texts []string) ([]api.Reservation, error) {
+	all := []api.Reservation{}
+	if len(texts) == 1 && texts[0] == "none" {
+		return all, nil
+	}
+	for _, text := range texts {
+		name, rest, ok := strings.Cut(text, "=")
+		number, users, ok2 := strings.Cut(rest, ":")
+		number, priority, prefers := strings.Cut(number, "/")
+		r := api.Reservation{Name: name, Users: strings.Split(users, ",")}
+		var err, errPriority error
+		r.Seats, err = strconv.Atoi(number)
+		if prefers {
+			r.Priority = new(int)
+			*r.Priority, errPriority = strconv.Atoi(priority)
+		}
+		if !ok || !ok2 || err != nil || errPriority != nil {
+			return nil, hintf("Such as --reserve 'render team=2:ada,bob', or --reserve none.", "--reserve %s is no reservation", text)
+		}
+		all = append(all, r)
+	}
+	return all, nil
+}
+
+// reservationText is what parseReservations reads.
+func reservationText(r api.Reservation) string {
+	users := make([]string, len(r.Users))
+	for i, user := range r.Users {
+		users[i] = cmp.Or(user, "forgotten")
+	}
+	priority := ""
+	if r.Priority != nil && *r.Priority > 0 {
+		priority = fmt.Sprint("/", *r.Priority)
+	}
+	return fmt.Sprintf("%s=%d%s:%s", r.Name, r.Seats, priority, strings.Join(users, ","))
 }
 
 // wholeSeconds is a time that the API takes in seconds.
@@ -158,6 +215,7 @@ Example:
 
   ledger license issue acme cad --seats 5
   ledger license issue acme cad --seats 5 --lease 30s --json
+  ledger license issue acme cad --seats 9 --reserve 'render team=2:ada,bob' --borrow-days 7
   ledger license issue acme cad --seats 20 --seat-per machine --overage 10% --until 2027-12-31 --grace-days 7`
 }
 
@@ -171,7 +229,8 @@ func (c *licenseIssue) Run(ctx context.Context, t terminal) error {
 	raw, err := c.call(ctx, http.MethodPost, c.path("licenses"), api.IssueLicenseRequest{
 		Product: c.Product, Seats: c.Seats, Trial: &c.Trial, ExpiresAt: c.Until, LeaseSeconds: r.LeaseSeconds, HeartbeatSeconds: r.HeartbeatSeconds,
 		SeatPer: r.SeatPer, Overage: r.Overage, OveragePercent: r.OveragePercent, ReviveSeconds: r.ReviveSeconds, MaxPerUser: r.MaxPerUser,
-		MaxPerMachine: r.MaxPerMachine, Features: r.Features, StartsAt: r.StartsAt, GraceDays: r.GraceDays, OnShrink: r.OnShrink,
+		MaxPerMachine: r.MaxPerMachine, Reservations: r.Reservations, BorrowDays: r.BorrowDays, BorrowMax: r.BorrowMax,
+		BorrowLowWater: r.BorrowLowWater, Features: r.Features, StartsAt: r.StartsAt, GraceDays: r.GraceDays, OnShrink: r.OnShrink,
 	}, &reply)
 	if err != nil {
 		return err

@@ -183,6 +183,8 @@ var hints = map[client.Code]string{
 	client.NoSeatAvailable:     "Wait for one with: ledger run --wait 5m -- PROGRAM. An operator sees who holds them with: ledger status TENANT",
 	client.UserLimitReached:    "Close another program of this user. An operator sees who holds what with: ledger status TENANT",
 	client.MachineLimitReached: "Close another program on this machine. An operator sees who holds what with: ledger status TENANT",
+	client.BorrowNotAllowed:    "An operator allows it with: ledger license change TENANT LICENSE --borrow-days 7",
+	client.BorrowLimitReached:  "One is returned with: ledger release LEASE. An operator sees which with: ledger status TENANT",
 	client.LeaseExpired:        "It had no heartbeat in time. Take a new seat with: ledger acquire",
 	client.LeaseReleased:       "It was given back. Take a new seat with: ledger acquire",
 	client.LeaseEvicted:        "An operator took it back. Take a new seat, if there is one, with: ledger acquire",

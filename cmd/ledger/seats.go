@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/coditect-ai/license-ledger/api"
 	"github.com/coditect-ai/license-ledger/client"
@@ -21,7 +22,14 @@ func leaseRows(leases ...api.Lease) [][]string {
 		if l.EndedAt != nil {
 			until = *l.EndedAt
 		}
-		rows = append(rows, []string{l.Id, l.User, l.Machine, process, string(l.State), when(l.AcquiredAt), when(until)})
+		state := string(l.State)
+		if l.Borrowed != nil {
+			state += ", borrowed"
+		}
+		if l.Overage != nil {
+			state += ", overage"
+		}
+		rows = append(rows, []string{l.Id, l.User, l.Machine, process, state, when(l.AcquiredAt), when(until)})
 	}
 	return rows
 }
@@ -30,6 +38,7 @@ type acquireCommand struct {
 	server
 	licenseKey
 	holder
+	BorrowUntil *time.Time `format:"2006-01-02" placeholder:"DATE" help:"Hold it offline until this day (UTC), without heartbeats."`
 	output
 }
 
@@ -43,7 +52,8 @@ Example:
 
   LEASE=$(ledger acquire --json | jq -r .lease.id)
   ledger heartbeat $LEASE
-  ledger release $LEASE`
+  ledger release $LEASE
+  ledger acquire --borrow-until 2027-01-31`
 }
 
 // Run implements the command.
@@ -52,7 +62,7 @@ func (c *acquireCommand) Run(ctx context.Context, t terminal) error {
 	if err != nil {
 		return err
 	}
-	request := api.AcquireRequest{User: c.User, Machine: c.Machine}
+	request := api.AcquireRequest{User: c.User, Machine: c.Machine, BorrowUntil: c.BorrowUntil}
 	if c.User == "" || c.Machine == "" {
 		here, err := client.DefaultHolder()
 		if err != nil {
@@ -69,6 +79,10 @@ func (c *acquireCommand) Run(ctx context.Context, t terminal) error {
 		return err
 	}
 	if err := c.print(t, raw, leaseRows(reply.Lease)...); err != nil || c.JSON {
+		return err
+	}
+	if reply.Lease.Borrowed != nil {
+		_, err = fmt.Fprintf(t.out, "\nHeld offline until %s, without heartbeats.\nReturn it early:  ledger release %s\n", when(reply.Lease.ExpiresAt), reply.Lease.Id)
 		return err
 	}
 	_, err = fmt.Fprintf(t.out, "\nKeep it, at least every %s:  ledger heartbeat %s\nGive it back:  ledger release %s\n",

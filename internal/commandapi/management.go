@@ -25,6 +25,10 @@ const (
 	overagePercentMax   = 1000
 	graceDaysMax        = 365
 	featuresMax         = 100
+	reservationsMax     = 100
+	reservedUsersMax    = 1000 // of all reservations of a license: an event holds them twice
+	priorityMax         = 9
+	borrowDaysMax       = 365
 	overlapSecondsMax   = 365 * 24 * 60 * 60
 )
 
@@ -92,19 +96,23 @@ func (a *API) issueLicense(w http.ResponseWriter, r *http.Request) error {
 	policy, err := policyOf(api.ChangeLicenseRequest{
 		LeaseSeconds: req.LeaseSeconds, HeartbeatSeconds: req.HeartbeatSeconds, SeatPer: req.SeatPer,
 		Overage: req.Overage, OveragePercent: req.OveragePercent, ReviveSeconds: req.ReviveSeconds,
-		MaxPerUser: req.MaxPerUser, MaxPerMachine: req.MaxPerMachine, Features: req.Features,
-		StartsAt: req.StartsAt, GraceDays: req.GraceDays, OnShrink: req.OnShrink,
+		MaxPerUser: req.MaxPerUser, MaxPerMachine: req.MaxPerMachine, Reservations: req.Reservations,
+		BorrowDays: req.BorrowDays, BorrowMax: req.BorrowMax, BorrowLowWater: req.BorrowLowWater,
+		Features: req.Features, StartsAt: req.StartsAt, GraceDays: req.GraceDays, OnShrink: req.OnShrink,
 	})
 	if err := firstError(checkText("product", req.Product, 1, productMax), checkNumber("seats", req.Seats, 0, seatsMax), err); err != nil {
 		return err
 	}
 	policy.ExpiresAt = instant(req.ExpiresAt)
-	return a.manage(w, c, fixed(domain.IssueLicense{
-		License: domain.LicenseID(newID("lic_")), Product: req.Product, Seats: req.Seats,
-		Policy: policy.Of(domain.Policy{LeaseSeconds: leaseSecondsDefault, Trial: req.Trial != nil && *req.Trial}),
-		Key:    a.keys.Stored(c.tenant, a.keys.NewID()),
-	}), http.StatusCreated, func(answer domain.Answer) any {
-		return api.IssueLicenseResponse{License: licenseReply(answer).License, Key: a.keys.Text(c.tenant, answer.License.Key.ID)}
+	command := domain.IssueLicense{
+		License: domain.LicenseID(newID("lic_")), Product: req.Product, Seats: req.Seats, Key: a.keys.Stored(c.tenant, a.keys.NewID()),
+	}
+	return a.manage(w, c, func(s eventstore.Scope) (domain.Command, error) {
+		policy.Reservations = reservationsOf(req.Reservations, s)
+		command.Policy = policy.Of(domain.Policy{LeaseSeconds: leaseSecondsDefault, Trial: req.Trial != nil && *req.Trial})
+		return command, nil
+	}, http.StatusCreated, func(answer domain.Answer) any {
+		return api.IssueLicenseResponse{License: a.licenseReply(answer).License, Key: a.keys.Text(c.tenant, answer.License.Key.ID)}
 	})
 }
 
@@ -124,14 +132,63 @@ func (a *API) changeLicense(w http.ResponseWriter, r *http.Request) error {
 	if err := firstError(checkOptional("seats", req.Seats, 0, seatsMax), err); err != nil {
 		return err
 	}
-	return a.manageLicense(w, c, domain.ChangeLicense{License: licenseOf(r), Seats: req.Seats, Policy: policy})
+	return a.manage(w, c, func(s eventstore.Scope) (domain.Command, error) {
+		policy.Reservations = reservationsOf(req.Reservations, s)
+		return domain.ChangeLicense{License: licenseOf(r), Seats: req.Seats, Policy: policy}, nil
+	}, http.StatusOK, func(answer domain.Answer) any { return a.licenseReply(answer) })
 }
 
-// policyOf checks each rule of a request by itself; whether they fit together shows in the domain.
+// checkReservations checks each by itself; whether they fit together shows in the domain.
+func checkReservations(all []api.Reservation) error {
+	if len(all) > reservationsMax {
+		return serve.Invalid("reservations", fmt.Sprintf(`The field "reservations" must hold at most %d, not %d.`, reservationsMax, len(all)))
+	}
+	users := 0
+	for i, r := range all {
+		field := func(name string) string { return fmt.Sprintf("reservations[%d].%s", i, name) }
+		err := firstError(
+			checkText(field("name"), r.Name, 1, productMax), checkNumber(field("seats"), r.Seats, 0, seatsMax),
+			checkOptional(field("priority"), r.Priority, 0, priorityMax),
+		)
+		for j, user := range r.Users {
+			err = firstError(err, checkText(fmt.Sprintf("reservations[%d].users[%d]", i, j), user, 1, nameMax))
+		}
+		if err != nil {
+			return err
+		}
+		users += len(r.Users)
+	}
+	if users > reservedUsersMax {
+		return serve.Invalid("reservations", fmt.Sprintf(`The field "reservations" must name at most %d users in all, not %d.`, reservedUsersMax, users))
+	}
+	return nil
+}
+
+// reservationsOf are reservations with pseudonyms for their users; nil where none were given.
+func reservationsOf(given *[]api.Reservation, s eventstore.Scope) *[]domain.Reservation {
+	if given == nil {
+		return nil
+	}
+	all := make([]domain.Reservation, len(*given))
+	for i, r := range *given {
+		all[i] = domain.Reservation{Name: r.Name, Seats: r.Seats}
+		if r.Priority != nil {
+			all[i].Priority = *r.Priority
+		}
+		for _, user := range r.Users {
+			all[i].Users = append(all[i].Users, s.Pseudonym(eventstore.UserName, user))
+		}
+	}
+	return &all
+}
+
+// policyOf checks each rule of a request by itself; whether they fit together shows in the domain. Reservations need the
+// scope of a command: see reservationsOf.
 func policyOf(req api.ChangeLicenseRequest) (domain.PolicyChange, error) {
 	c := domain.PolicyChange{
 		LeaseSeconds: req.LeaseSeconds, HeartbeatSeconds: req.HeartbeatSeconds, OveragePercent: req.OveragePercent,
 		ReviveSeconds: req.ReviveSeconds, MaxPerUser: req.MaxPerUser, MaxPerMachine: req.MaxPerMachine,
+		BorrowDays: req.BorrowDays, BorrowMax: req.BorrowMax, BorrowLowWater: req.BorrowLowWater,
 		StartsAt: instant(req.StartsAt), GraceDays: req.GraceDays,
 	}
 	err := firstError(
@@ -141,9 +198,14 @@ func policyOf(req api.ChangeLicenseRequest) (domain.PolicyChange, error) {
 		checkOptional("overage_percent", req.OveragePercent, 1, overagePercentMax),
 		checkOptional("revive_seconds", req.ReviveSeconds, 0, leaseSecondsMax),
 		checkOptional("max_per_user", req.MaxPerUser, 0, seatsMax), checkOptional("max_per_machine", req.MaxPerMachine, 0, seatsMax),
+		checkOptional("borrow_days", req.BorrowDays, 0, borrowDaysMax), checkOptional("borrow_max", req.BorrowMax, 0, seatsMax),
+		checkOptional("borrow_low_water", req.BorrowLowWater, 0, seatsMax),
 		checkOptional("grace_days", req.GraceDays, 0, graceDaysMax),
 		choose("on_shrink", &c.OnShrink, req.OnShrink, "drain", "evict_newest"),
 	)
+	if err == nil && req.Reservations != nil {
+		err = checkReservations(*req.Reservations)
+	}
 	if err == nil && req.Features != nil {
 		var features []string
 		features, err = checkFeatures(*req.Features)
@@ -231,7 +293,7 @@ func (a *API) rotateKey(w http.ResponseWriter, r *http.Request) error {
 		License: licenseOf(r), Key: a.keys.Stored(c.tenant, a.keys.NewID()), Overlap: time.Duration(req.OverlapSeconds) * time.Second,
 	}), http.StatusCreated, func(answer domain.Answer) any {
 		return api.RotateKeyResponse{
-			License: licenseReply(answer).License, Key: a.keys.Text(c.tenant, answer.License.Key.ID), OldKeyUntil: answer.License.OldKeyUntil,
+			License: a.licenseReply(answer).License, Key: a.keys.Text(c.tenant, answer.License.Key.ID), OldKeyUntil: answer.License.OldKeyUntil,
 		}
 	})
 }
@@ -340,7 +402,7 @@ func (a *API) manageTenant(w http.ResponseWriter, c call, command domain.Command
 }
 
 func (a *API) manageLicense(w http.ResponseWriter, c call, command domain.Command) error {
-	return a.manage(w, c, fixed(command), http.StatusOK, func(answer domain.Answer) any { return licenseReply(answer) })
+	return a.manage(w, c, fixed(command), http.StatusOK, func(answer domain.Answer) any { return a.licenseReply(answer) })
 }
 
 // manage does a command, or says what it would do, and replies.
@@ -354,13 +416,29 @@ func (a *API) manage(w http.ResponseWriter, c call, prepare func(eventstore.Scop
 
 // executeManaged does a command; of a dry run it replies with the events that the command would leave.
 func (a *API) executeManaged(w http.ResponseWriter, c call, prepare func(eventstore.Scope) (domain.Command, error)) (eventstore.Result, error) {
-	result, err := a.execute(w, c, prepare)
-	if err != nil || !c.dryRun {
+	if !c.dryRun {
+		return a.execute(w, c, prepare)
+	}
+	fresh := map[domain.Pseudonym]string{} // those that nobody has yet
+	result, err := a.execute(w, c, func(s eventstore.Scope) (domain.Command, error) {
+		pseudonym := s.Pseudonym
+		s.Pseudonym = func(kind eventstore.NameKind, text string) domain.Pseudonym {
+			p := pseudonym(kind, text)
+			fresh[p] = text
+			return p
+		}
+		return prepare(s)
+	})
+	if err != nil {
 		return result, err
 	}
-	reply := api.DryRunResponse{DryRun: true, Events: []api.DryRunEvent{}}
+	names := map[string]string{}
+	reply := api.DryRunResponse{DryRun: true, Events: []api.DryRunEvent{}, Names: &names}
 	for _, e := range result.Events {
 		reply.Events = append(reply.Events, api.DryRunEvent{Type: e.EventType(), Subject: e.EventSubject(), Data: e})
+		for _, p := range domain.Pseudonyms(e) {
+			names[string(p)] = cmp.Or(fresh[p], a.ledger.Text(c.tenant, p))
+		}
 	}
 	return result, serve.Reply(w, http.StatusOK, reply)
 }
@@ -379,13 +457,13 @@ func tenantReply(answer domain.Answer) api.TenantResponse {
 	}}
 }
 
-func licenseReply(answer domain.Answer) api.LicenseResponse {
+func (a *API) licenseReply(answer domain.Answer) api.LicenseResponse {
 	l := answer.License
 	reply := api.License{
 		Id: string(l.ID), Tenant: string(l.Tenant), Product: l.Product, Seats: l.Seats, InUse: l.InUse,
 		Status: api.LicenseStatus(l.Status), IssuedAt: l.IssuedAt,
 	}
-	projections.ShowPolicy(&reply, l.Policy)
+	projections.ShowPolicy(&reply, l.Policy, func(p domain.Pseudonym) string { return a.ledger.Text(l.Tenant, p) })
 	return api.LicenseResponse{License: reply}
 }
 

@@ -40,7 +40,7 @@ func TestPolicies(t *testing.T) {
 		for field, want := range map[string]string{
 			"lease_seconds": "300", "heartbeat_seconds": "100", "seat_per": "process", "overage": "none", "overage_percent": "<nil>",
 			"revive_seconds": "0", "max_per_user": "0", "max_per_machine": "0", "features": "[]", "starts_at": "<nil>", "expires_at": "<nil>",
-			"grace_days": "0", "on_shrink": "drain", "trial": "false",
+			"reservations": "[]", "borrow_days": "0", "borrow_max": "0", "borrow_low_water": "0", "grace_days": "0", "on_shrink": "drain", "trial": "false",
 		} {
 			if got.str("license."+field) != want {
 				t.Errorf("%s is %s, want %s", field, got.str("license."+field), want)
@@ -69,6 +69,61 @@ func TestPolicies(t *testing.T) {
 		s.want(s.acquire(key, "ada", "ws-2", ""), 409, "user_limit_reached")
 		s.want(s.acquire(key, "bob", "ws-1", ""), 201, "")
 		s.want(s.acquire(key, "cem", "ws-1", ""), 409, "machine_limit_reached")
+	})
+	t.Run("reservations", func(t *testing.T) {
+		path, key := s.policy(2, `"reservations":[{"name":"render team","users":["bob","ada"],"seats":1,"priority":3}]`)
+		s.want(s.acquire(key, "cem", "ws", ""), 201, "")
+		if got := s.want(s.acquire(key, "dan", "ws", ""), 409, "no_seat_available"); !strings.Contains(got.str("detail"), "kept for other users") || got.str("in_use") != "1" {
+			t.Error(got.text)
+		}
+		s.want(s.acquire(key, "ada", "ws", ""), 201, "")
+		got := s.want(s.call("PATCH", path, operatorKey, `{"seats":3}`), 200, "")
+		if got.str("license.reservations") != "[map[name:render team priority:3 seats:1 users:[ada bob]]]" {
+			t.Error(got.text)
+		}
+		s.want(s.call("PATCH", path, operatorKey, `{"reservations":[{"name":"a","users":["x"],"seats":4}]}`), 422, "policy_invalid")
+		s.want(s.call("PATCH", path, operatorKey, `{"reservations":[{"name":"a","users":["x"],"seats":1},{"name":"b","users":["x"],"seats":1}]}`), 422, "policy_invalid")
+		dry := s.want(s.call("PATCH", path+"?dry_run=true", operatorKey, `{"reservations":[{"name":"a","users":["nobody else"],"seats":1}]}`), 200, "")
+		if !strings.Contains(dry.text, `:"nobody else"`) || !strings.Contains(dry.text, `:"ada"`) {
+			t.Errorf("the dry run names nobody: %s", dry.text)
+		}
+		s.want(s.call("PATCH", path, operatorKey, `{"seats":4}`), 200, "")
+		if names := s.names(); !strings.Contains(names, "ada") || strings.Contains(names, "nobody else") {
+			t.Errorf("after a dry run the directory knows %s", names)
+		}
+	})
+	t.Run("borrow", func(t *testing.T) {
+		path, key := s.policy(2, `"borrow_days":2,"borrow_max":1,"lease_seconds":300`)
+		ask := func(user, until string) reply {
+			return s.call("POST", acquirePath, key, fmt.Sprintf(`{"user":%q,"machine":"ws","borrow_until":%q}`, user, until))
+		}
+		got := s.want(ask("ada", at(1)), 201, "")
+		if got.str("lease.borrowed") != "true" || got.str("lease.expires_at") != at(1) {
+			t.Error(got.text)
+		}
+		s.want(ask("bob", at(1)), 409, "borrow_limit_reached")
+		s.want(ask("ada", at(3)), 403, "borrow_too_long")
+		if got := s.want(ask("bob", at(-1)), 400, "invalid_request"); got.str("field") != "borrow_until" {
+			t.Error(got.text)
+		}
+		s.want(s.call("POST", releasePath, key, lease(got.str("lease.id"))), 200, "")
+		s.want(s.acquire(key, "bob", "ws", ""), 201, "")
+		if got := s.want(ask("bob", at(1)), 200, ""); got.str("lease.borrowed") != "true" {
+			t.Error(got.text)
+		}
+		s.want(s.call("PATCH", path, operatorKey, `{"borrow_days":0}`), 200, "")
+		s.want(ask("cem", at(1)), 403, "borrow_not_allowed")
+	})
+	t.Run("denials", func(t *testing.T) {
+		_, key := s.policy(0, `"lease_seconds":300`)
+		s.want(s.acquire(key, "ada", "ws", ""), 409, "no_seat_available")
+		last := s.last()
+		for range 3 {
+			s.want(s.acquire(key, "ada", "ws", ""), 409, "no_seat_available")
+		}
+		if now := s.last(); now != last {
+			t.Errorf("the journal has %d commits after the same was refused again, %d before", now, last)
+		}
 	})
 	t.Run("features", func(t *testing.T) {
 		_, key := s.policy(9, `"features":["sim","cam","sim"]`)
@@ -146,9 +201,17 @@ func TestChangeLicenseChecksEachRule(t *testing.T) {
 		`{"features":[""]}`:                      "features[0]",
 		`{"features":["a","` + "\\u0000" + `"]}`: "features[1]",
 		`{"starts_at":"tomorrow"}`:               "starts_at",
-		`{"grace_days":366}`:                     "grace_days",
-		`{"on_shrink":"evict"}`:                  "on_shrink",
-		`{"trial":false}`:                        "trial",
+		`{"borrow_days":366}`:                    "borrow_days",
+		`{"borrow_max":-1}`:                      "borrow_max",
+		`{"borrow_low_water":-1}`:                "borrow_low_water",
+		`{"reservations":[{"name":"","users":[],"seats":1}]}`:                "reservations[0].name",
+		`{"reservations":[{"name":"a","users":[""],"seats":1}]}`:             "reservations[0].users[0]",
+		`{"reservations":[{"name":"a","users":[],"seats":-1}]}`:              "reservations[0].seats",
+		`{"reservations":[{"name":"a","users":[],"seats":1,"priority":10}]}`: "reservations[0].priority",
+		`{"reservations":[{"name":"a","users":[],"seats":1,"prio":10}]}`:     "reservations[0].prio",
+		`{"grace_days":366}`:    "grace_days",
+		`{"on_shrink":"evict"}`: "on_shrink",
+		`{"trial":false}`:       "trial",
 	} {
 		if got := s.want(s.call("PATCH", path, operatorKey, body), 400, "invalid_request"); got.str("field") != field {
 			t.Errorf("%s: the field is %q, want %q", body, got.str("field"), field)
@@ -255,6 +318,25 @@ func TestDryRun(t *testing.T) {
 		t.Errorf("the journal has %d commits, %d before", now, last)
 	}
 	s.want(s.call("PATCH", path, operatorKey, `{"seats":3}`, "Idempotency-Key", "same"), 200, "") // the key was not used
+}
+
+// names is the whole directory as it is stored.
+func (s *service) names() string {
+	s.t.Helper()
+	var text strings.Builder
+	directory := s.store.Directory(0)
+	last, err := directory.Last(s.t.Context())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for seq := uint64(1); seq <= last; seq++ {
+		r, err := directory.Get(s.t.Context(), seq)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		text.Write(r.Body)
+	}
+	return text.String()
 }
 
 func (s *service) last() uint64 {

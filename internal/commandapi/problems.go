@@ -32,6 +32,9 @@ var statuses = map[domain.Code]int{
 	domain.LicenseExpired:      http.StatusForbidden,
 	domain.UserLimitReached:    http.StatusConflict,
 	domain.MachineLimitReached: http.StatusConflict,
+	domain.BorrowNotAllowed:    http.StatusForbidden,
+	domain.BorrowTooLong:       http.StatusForbidden,
+	domain.BorrowLimitReached:  http.StatusConflict,
 	domain.PolicyInvalid:       http.StatusUnprocessableEntity,
 }
 
@@ -56,6 +59,9 @@ var titles = map[domain.Code]string{
 	domain.LicenseExpired:      "The license has expired",
 	domain.UserLimitReached:    "The user has as many leases as it may",
 	domain.MachineLimitReached: "The machine has as many leases as it may",
+	domain.BorrowNotAllowed:    "Seats of this license cannot be borrowed",
+	domain.BorrowTooLong:       "A seat cannot be borrowed for so long",
+	domain.BorrowLimitReached:  "As many seats as may are borrowed",
 	domain.PolicyInvalid:       "The policy contradicts itself",
 }
 

@@ -32,6 +32,10 @@ func (a *API) acquireSeat(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	until := time.Time{}
+	if req.BorrowUntil != nil {
+		until = *instant(req.BorrowUntil)
+	}
 	var features []string
 	if req.Features != nil {
 		if features, err = checkFeatures(*req.Features); err != nil {
@@ -44,8 +48,10 @@ func (a *API) acquireSeat(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return nil, err
 		}
-		now = s.Now
-		return domain.AcquireSeat{License: l.ID, Lease: domain.LeaseID(newID("lse_")), Features: features, Holder: domain.Holder{
+		if now = s.Now; req.BorrowUntil != nil && !until.After(now) {
+			return nil, serve.Invalid("borrow_until", fmt.Sprintf(`The field "borrow_until" must be after now, which is %s.`, now.Format(time.RFC3339)))
+		}
+		return domain.AcquireSeat{License: l.ID, Lease: domain.LeaseID(newID("lse_")), Features: features, BorrowUntil: until, Holder: domain.Holder{
 			User:    s.Pseudonym(eventstore.UserName, req.User),
 			Machine: s.Pseudonym(eventstore.MachineName, req.Machine),
 			Process: s.Pseudonym(eventstore.ProcessName, process),
@@ -189,6 +195,9 @@ func (a *API) leaseReply(tenant domain.TenantID, l domain.Lease) api.Lease {
 	}
 	if l.Overage {
 		reply.Overage = &l.Overage
+	}
+	if l.Borrowed {
+		reply.Borrowed = &l.Borrowed
 	}
 	if !l.EndedAt.IsZero() {
 		reply.EndedAt = &l.EndedAt

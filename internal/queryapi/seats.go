@@ -44,6 +44,8 @@ func selectLeases(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, f leas
 		sql += ` AND l.state = 'expired'`
 	case api.LeaseStateRevoked:
 		sql += ` AND l.state = 'revoked'`
+	case api.LeaseStateEvicted:
+		sql += ` AND l.state = 'evicted'`
 	}
 	rows, err := tx.Query(ctx, sql+` ORDER BY l.fence DESC LIMIT $2`, args...)
 	if err != nil {
@@ -68,9 +70,9 @@ func (a *API) listSeats(w http.ResponseWriter, r *http.Request) error {
 	}
 	filter := leaseFilter{state: api.LeaseState(query.Get("state")), license: query.Get("license"), before: p.after.Fence}
 	switch filter.state {
-	case "", api.LeaseStateActive, api.LeaseStateReleased, api.LeaseStateExpired, api.LeaseStateRevoked:
+	case "", api.LeaseStateActive, api.LeaseStateReleased, api.LeaseStateExpired, api.LeaseStateRevoked, api.LeaseStateEvicted:
 	default:
-		return serve.Invalid("state", "state must be active, released, expired or revoked.")
+		return serve.Invalid("state", "state must be active, released, expired, revoked or evicted.")
 	}
 	var reply api.SeatList
 	reply.Position, err = a.readTenant(w, r, func(ctx context.Context, tx pgx.Tx, tenant domain.TenantID) error {

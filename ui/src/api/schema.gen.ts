@@ -19,8 +19,9 @@ export interface paths {
          *     it already holds (200), not a second one.
          *
          *     When several refusals apply the first of this list wins: `tenant_suspended`, `license_revoked`, `license_suspended`,
-         *     `feature_not_entitled`; and, for who has no lease yet, `license_not_started`, `license_expired`, `user_limit_reached`,
-         *     `machine_limit_reached`, `no_seat_available`. Each refusal is recorded as a `seat.denied` event.
+         *     `feature_not_entitled`; and, for who has no lease yet or wants to borrow it, `license_not_started`, `license_expired`,
+         *     `borrow_not_allowed`, `borrow_too_long`, `borrow_limit_reached`; and, for who has no lease yet, `user_limit_reached`,
+         *     `machine_limit_reached`, `no_seat_available`. Refusals are recorded as `seat.denied` events, one a minute for each holder, with how many it stands for.
          */
         post: operations["acquireSeat"];
         delete?: never;
@@ -498,6 +499,20 @@ export interface components {
             /** Format: date-time */
             created_at: string;
         };
+        /** @description Seats that are kept for some users. A user can be in one reservation of a license; together they keep at most all of its seats. */
+        Reservation: {
+            /** @example render team */
+            name: string;
+            /** @description As programs name them when they acquire a seat. A person who was forgotten shows as empty. */
+            users: string[];
+            /** @description 0: none is kept, the reservation only gives a priority. */
+            seats: number;
+            /**
+             * @description In the queue: its users come before everybody with a lower one. Everybody else has 0.
+             * @default 0
+             */
+            priority: number;
+        };
         /** @description docs/POLICIES.md has each rule with an example. */
         License: {
             id: string;
@@ -523,6 +538,14 @@ export interface components {
             max_per_user: number;
             /** @description Leases that one machine may have at once; 0: any number. */
             max_per_machine: number;
+            /** @description Seats that are kept for some users. The others are for everybody, those users too. */
+            reservations: components["schemas"]["Reservation"][];
+            /** @description For how many days a seat can be held offline; 0: not at all. */
+            borrow_days: number;
+            /** @description Leases that may be held offline at once; 0: any number. */
+            borrow_max: number;
+            /** @description Seats that stay online, however many are borrowed. */
+            borrow_low_water: number;
             /** @description What the license entitles to, sorted. */
             features: string[];
             /**
@@ -555,6 +578,8 @@ export interface components {
             state: components["schemas"]["LeaseState"];
             /** @description It took a seat beyond those of the license; absent: no. */
             overage?: boolean;
+            /** @description It is, or was at its end, held offline, without heartbeats; absent: no. */
+            borrowed?: boolean;
             /** Format: date-time */
             acquired_at: string;
             /**
@@ -577,6 +602,11 @@ export interface components {
             process?: string;
             /** @description What the license must entitle to, else 403 `feature_not_entitled`. */
             features?: string[];
+            /**
+             * Format: date-time
+             * @description Hold the seat offline until then, without heartbeats. Who has a seat may borrow it, or borrow it for longer; releasing it returns it early.
+             */
+            borrow_until?: string;
         };
         AcquireResponse: {
             lease: components["schemas"]["Lease"];
@@ -651,6 +681,13 @@ export interface components {
             max_per_user: number;
             /** @default 0 */
             max_per_machine: number;
+            reservations?: components["schemas"]["Reservation"][];
+            /** @default 0 */
+            borrow_days: number;
+            /** @default 0 */
+            borrow_max: number;
+            /** @default 0 */
+            borrow_low_water: number;
             features?: string[];
             /** Format: date-time */
             starts_at?: string;
@@ -677,6 +714,11 @@ export interface components {
             revive_seconds?: number;
             max_per_user?: number;
             max_per_machine?: number;
+            /** @description All of them; those that are there are replaced. */
+            reservations?: components["schemas"]["Reservation"][];
+            borrow_days?: number;
+            borrow_max?: number;
+            borrow_low_water?: number;
             features?: string[];
             /** Format: date-time */
             starts_at?: string;
@@ -690,6 +732,10 @@ export interface components {
         /** @description What a command with `dry_run=true` would append; nothing was. */
         DryRunResponse: {
             dry_run: boolean;
+            /** @description The clear text behind the pseudonyms in `events`. */
+            names?: {
+                [key: string]: string;
+            };
             events: components["schemas"]["DryRunEvent"][];
         };
         DryRunEvent: {
@@ -926,7 +972,7 @@ export interface operations {
                     "application/json": components["schemas"]["AcquireResponse"];
                 };
             };
-            /** @description `license_suspended`, `license_revoked`, `tenant_suspended`, `feature_not_entitled`, `license_not_started` or `license_expired`. */
+            /** @description `license_suspended`, `license_revoked`, `tenant_suspended`, `feature_not_entitled`, `license_not_started`, `license_expired`, `borrow_not_allowed` or `borrow_too_long`. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -935,7 +981,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `no_seat_available`: all seats are in use; `seats`, `in_use` and `retry_after_seconds` say more. `user_limit_reached`, `machine_limit_reached`: this user, or this machine, has as many leases as it may. */
+            /** @description `no_seat_available`: all seats are in use; `seats`, `in_use` and `retry_after_seconds` say more. `user_limit_reached`, `machine_limit_reached`: this user, or this machine, has as many leases as it may. `borrow_limit_reached`: as many as may are held offline. */
             409: {
                 headers: {
                     [name: string]: unknown;

@@ -42,6 +42,8 @@ export function LeaseTable({ leases, licenses }: { leases: ShownLease[]; license
               </Cell>
               <Cell name="State">
                 <LeaseBadge state={lease.state} />
+                {lease.borrowed && <span className="ml-2 text-xs/4 text-muted">offline</span>}
+                {lease.overage && <span className="ml-2 text-xs/4 text-muted">overage</span>}
               </Cell>
             </tr>
           )

@@ -10,6 +10,9 @@ suite('words of events', () => {
     [event('seat.released', { license: 'lic_1', lease: 'lse_1' }), 'Seat released', 'ada on ws-1, cad'],
     [event('seat.expired', { license: 'lic_1', lease: 'lse_other' }), 'Seat expired', 'lse_other, cad'],
     [event('seat.denied', { license: 'lic_1', user: 'user_1', machine: 'machine_1', reason: 'no_seat_available' }), 'Seat denied', 'ada on ws-1, cad: all seats in use'],
+    [event('seat.denied', { license: 'lic_1', user: 'user_1', machine: 'machine_1', reason: 'no_seat_available', count: 12 }), 'Seat denied', 'ada on ws-1, cad: all seats in use, 12 times'],
+    [event('seat.acquired', { license: 'lic_1', lease: 'lse_2', user: 'user_1', machine: 'machine_1', borrowed: true, expires_at: '2027-01-02T03:04:05Z' }), 'Seat borrowed', 'ada on ws-1, cad, until 2027-01-02 03:04 UTC'],
+    [event('seat.borrowed', { license: 'lic_1', lease: 'lse_1', expires_at: '2027-01-02T03:04:05Z' }), 'Seat borrowed', 'ada on ws-1, cad, until 2027-01-02 03:04 UTC'],
     [event('license.resized', { license: 'lic_1', seats: 7, was: 5 }), 'License resized', 'cad, 5 → 7 seats'],
     [event('license.policy_changed', { license: 'lic_1', policy: { lease_seconds: 300, seat_per: 'user' }, was: { lease_seconds: 300, max_per_user: 1 } }), 'Policy changed', 'cad: max per user, seat per'],
     [event('license.renewed', { license: 'lic_1', expires_at: '2027-01-02T03:04:05Z' }), 'License renewed', 'cad, until 2027-01-02'],
@@ -27,6 +30,6 @@ suite('words of events', () => {
     expect(words(acquired, {} as typeof names).about).toBe('forgotten on forgotten, cad')
   })
   it('shows an event that it does not know', () => {
-    expect(words(event('seat.borrowed', {})).verb).toBe('ai.coditect.seat.borrowed.v1')
+    expect(words(event('seat.teleported', {})).verb).toBe('ai.coditect.seat.teleported.v1')
   })
 })

@@ -20,6 +20,9 @@ const reasons: Record<string, string> = {
   feature_not_entitled: 'feature not included',
   user_limit_reached: 'user has the most leases allowed',
   machine_limit_reached: 'machine has the most leases allowed',
+  borrow_not_allowed: 'seats cannot be borrowed',
+  borrow_too_long: 'asked to borrow for too long',
+  borrow_limit_reached: 'as many seats as may are borrowed',
 }
 
 /**
@@ -33,6 +36,7 @@ export function describe(event: Event, names: Record<string, string>, licenses: 
   const holder = () => holderText(names[text('user')], names[text('machine')])
   const held = () => holders[text('lease')] ?? text('lease')
   const several = () => (data.leases as string[]).map((id) => holders[id] ?? id).join(', ')
+  const day = (key: string) => `${text(key).slice(0, 16).replace('T', ' ')} UTC`
   const because = text('reason') ? `: ${text('reason')}` : ''
   switch (event.type) {
     case 'ai.coditect.tenant.created.v1':
@@ -54,7 +58,7 @@ export function describe(event: Event, names: Record<string, string>, licenses: 
     case 'ai.coditect.license.trial_converted.v1':
       return { verb: 'Trial converted', about: product, tone: 'ok', sign: '●' }
     case 'ai.coditect.license.key_rotated.v1':
-      return { verb: 'Key rotated', about: `${product}, old key valid until ${text('old_until').slice(0, 16).replace('T', ' ')} UTC`, tone: 'plain', sign: '↻' }
+      return { verb: 'Key rotated', about: `${product}, old key valid until ${day('old_until')}`, tone: 'plain', sign: '↻' }
     case 'ai.coditect.license.suspended.v1':
       return { verb: 'License suspended', about: product + because, tone: 'danger', sign: '‖' }
     case 'ai.coditect.license.reinstated.v1':
@@ -62,7 +66,11 @@ export function describe(event: Event, names: Record<string, string>, licenses: 
     case 'ai.coditect.license.revoked.v1':
       return { verb: 'License revoked', about: product + because, tone: 'danger', sign: '✕' }
     case 'ai.coditect.seat.acquired.v1':
-      return { verb: 'Seat acquired', about: `${holder()}, ${product}`, tone: 'ok', sign: '●' }
+      return data.borrowed
+        ? { verb: 'Seat borrowed', about: `${holder()}, ${product}, until ${day('expires_at')}`, tone: 'ok', sign: '●' }
+        : { verb: 'Seat acquired', about: `${holder()}, ${product}`, tone: 'ok', sign: '●' }
+    case 'ai.coditect.seat.borrowed.v1':
+      return { verb: 'Seat borrowed', about: `${held()}, ${product}, until ${day('expires_at')}`, tone: 'ok', sign: '●' }
     case 'ai.coditect.seat.revived.v1':
       return { verb: 'Seat revived', about: `${several()}, ${product}`, tone: 'ok', sign: '↻' }
     case 'ai.coditect.seat.evicted.v1':
@@ -72,7 +80,7 @@ export function describe(event: Event, names: Record<string, string>, licenses: 
     case 'ai.coditect.seat.expired.v1':
       return { verb: 'Seat expired', about: `${held()}, ${product}`, tone: 'warn', sign: '○' }
     case 'ai.coditect.seat.denied.v1':
-      return { verb: 'Seat denied', about: `${holder()}, ${product}: ${reasons[text('reason')] ?? text('reason')}`, tone: 'danger', sign: '▲' }
+      return { verb: 'Seat denied', about: `${holder()}, ${product}: ${reasons[text('reason')] ?? text('reason')}${typeof data.count === 'number' && data.count > 1 ? `, ${data.count} times` : ''}`, tone: 'danger', sign: '▲' }
     default:
       return { verb: event.type, about: event.subject ?? '', tone: 'plain', sign: '·' }
   }

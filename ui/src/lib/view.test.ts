@@ -106,9 +106,11 @@ describe('rulesOf', () => {
   it('says what is not the default', () =>
     expect(rulesOf({
       ...license, trial: true, seat_per: 'machine', overage: 'percent', overage_percent: 10, max_per_user: 2, max_per_machine: 3,
+      reservations: [{ name: 'render team', users: ['ada', 'bob'], seats: 2, priority: 1 }], borrow_days: 7, borrow_max: 2, borrow_low_water: 1,
       features: ['cam', 'sim'], starts_at: '2026-01-02T00:00:00Z', expires_at: '2027-01-02T00:00:00Z', grace_days: 7,
     })).toEqual([
-      'Trial', 'One seat per machine', 'Overage up to 10 %', 'At most 2 per user', 'At most 3 per machine', 'Features: cam, sim',
+      'Trial', 'One seat per machine', 'Overage up to 10 %', 'At most 2 per user', 'At most 3 per machine', '2 reserved for render team',
+      'Offline up to 7 days, 2 at once, 1 stay online', 'Features: cam, sim',
       'From 2026-01-02', 'Until 2027-01-02, 7 days grace',
     ]))
 })

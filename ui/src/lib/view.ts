@@ -148,6 +148,8 @@ export function rulesOf(l: License): string[] {
     l.overage === 'percent' && `Overage up to ${l.overage_percent} %`,
     l.max_per_user > 0 && `At most ${l.max_per_user} per user`,
     l.max_per_machine > 0 && `At most ${l.max_per_machine} per machine`,
+    ...l.reservations.map((r) => `${r.seats} reserved for ${r.name}`),
+    l.borrow_days > 0 && `Offline up to ${l.borrow_days} ${l.borrow_days === 1 ? 'day' : 'days'}${l.borrow_max > 0 ? `, ${l.borrow_max} at once` : ''}${l.borrow_low_water > 0 ? `, ${l.borrow_low_water} stay online` : ''}`,
     l.features.length > 0 && `Features: ${l.features.join(', ')}`,
     l.starts_at && `From ${day(l.starts_at)}`,
     l.expires_at && `Until ${day(l.expires_at)}${l.grace_days > 0 ? `, ${l.grace_days} days grace` : ''}`,

@@ -5,7 +5,7 @@ export const tenant: Tenant = { id: 'acme', name: 'Acme Corp', status: 'active',
 
 export const license: License = {
   id: 'lic_1', tenant: 'acme', product: 'cad', seats: 5, in_use: 1, status: 'active', lease_seconds: 300, heartbeat_seconds: 100, seat_per: 'process',
-  overage: 'none', revive_seconds: 0, max_per_user: 0, max_per_machine: 0, features: [], grace_days: 0, on_shrink: 'drain', trial: false,
+  overage: 'none', revive_seconds: 0, max_per_user: 0, max_per_machine: 0, reservations: [], borrow_days: 0, borrow_max: 0, borrow_low_water: 0, features: [], grace_days: 0, on_shrink: 'drain', trial: false,
   issued_at: '2026-01-02T03:04:06.000Z',
 }
 
