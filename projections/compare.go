@@ -23,7 +23,7 @@ type Difference struct {
 }
 
 // Compare folds the journal from its first commit to where the read models stand and compares the result with all rows of
-// tenants, licenses, seat_counts, leases and audit_entries. It reads the rows in one snapshot, so that a projector may
+// tenants, licenses, seat_counts, leases, audit_entries and usage_…. It reads the rows in one snapshot, so that a projector may
 // run meanwhile, and holds everything in memory.
 //
 // Errors: eventstore.ErrChainBroken; when the projections of a partition stand at different places; when the journal
@@ -176,7 +176,7 @@ func readRows(ctx context.Context, tx pgx.Tx) (map[string]string, error) {
 			return nil, err
 		}
 	}
-	return found, nil
+	return found, readUsageRows(ctx, tx, found)
 }
 
 // foldRows adds to folded what the rows of a partition have to be at a place of its journal.
@@ -191,6 +191,7 @@ func foldRows(ctx context.Context, journal eventstore.Log, at eventstore.Checkpo
 	state := eventstore.NewState()
 	// A tenant's own fold forgets leases that ended long ago; the rows keep them all.
 	all := map[leaseKey]*domain.Lease{}
+	usage := newUsageHistory()
 	var undecoded error
 	err = state.FoldUpTo(ctx, journal, at.Seq, func(at eventstore.Checkpoint, c eventstore.Commit) {
 		commit, err := decode(at, c)
@@ -200,6 +201,7 @@ func foldRows(ctx context.Context, journal eventstore.Log, at eventstore.Checkpo
 		b := Batch{Commits: []Commit{commit}}
 		for place, e := range b.Events() {
 			foldLease(all, e)
+			usage.add(e)
 			if _, ok := e.Data.(*domain.SeatHeartbeat); !ok {
 				folded[fmt.Sprintf("audit entry %s/%d", e.Tenant, e.Version)] = auditText(place, string(e.Raw))
 			}
@@ -213,6 +215,8 @@ func foldRows(ctx context.Context, journal eventstore.Log, at eventstore.Checkpo
 	case state.Checkpoint != at:
 		return fmt.Errorf("%w: its commit %d is not the one that the rows stand at", eventstore.ErrChainBroken, at.Seq)
 	}
+	usage.rows(folded)
+	usage.leaseRows(folded)
 	state.Tenants(func(t *domain.Tenant) {
 		folded["tenant "+string(t.ID)] = tenantText(clean(t.Name), string(t.Status), t.CreatedAt, t.Version)
 		t.Licenses(func(l *domain.License) {
