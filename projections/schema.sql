@@ -40,6 +40,20 @@ CREATE TABLE read.directory (
     CONSTRAINT directory_pkey PRIMARY KEY (tenant_id, pseudonym)
 );
 
+CREATE TABLE read.history (
+    tenant_id text NOT NULL,
+    kind text NOT NULL,
+    id text NOT NULL,
+    version bigint NOT NULL,
+    at timestamp with time zone NOT NULL,
+    until_version bigint,
+    until_at timestamp with time zone,
+    state jsonb NOT NULL,
+    CONSTRAINT history_pkey PRIMARY KEY (tenant_id, kind, id, version),
+    CONSTRAINT history_state_check CHECK ((state ? 'status'::text))
+);
+CREATE INDEX history_present ON read.history USING btree (tenant_id, kind, id) WHERE (until_version IS NULL);
+
 CREATE TABLE read.leases (
     tenant_id text NOT NULL,
     lease_id text NOT NULL,
@@ -54,11 +68,16 @@ CREATE TABLE read.leases (
     ended_at timestamp with time zone,
     overage boolean NOT NULL,
     borrowed boolean NOT NULL,
+    held int8multirange NOT NULL,
+    renewed bigint NOT NULL,
+    heartbeats integer NOT NULL,
+    span smallint NOT NULL,
     CONSTRAINT leases_pkey PRIMARY KEY (tenant_id, lease_id)
 ) WITH (fillfactor=75);
 CREATE INDEX leases_active_of_license ON read.leases USING btree (tenant_id, license_id, fence) WHERE (state = 'active'::text);
 CREATE UNIQUE INDEX leases_newest ON read.leases USING btree (tenant_id, fence);
 CREATE INDEX leases_of_license ON read.leases USING btree (tenant_id, license_id, fence);
+CREATE INDEX leases_of_span ON read.leases USING btree (tenant_id, span, fence);
 CREATE INDEX leases_of_state ON read.leases USING btree (tenant_id, state, fence);
 
 CREATE TABLE read.licenses (
