@@ -1141,6 +1141,9 @@ func (m *model) seat(l *modelLicense, c domain.Command, now domain.Moment, event
 			if off == "" && l.policy.ReviveSeconds > 0 && isExpired(lease) && !late && over == "" && !holds && l.turn(running, lease.Holder) == "" {
 				revived = append(revived, id)
 				running = append(running, lease)
+				if slices.Contains(l.queue(), lease.Holder) {
+					events = append(events, &domain.SeatDequeued{License: l.id, Holder: lease.Holder, Cause: domain.DequeuedByRevival})
+				}
 			}
 		}
 		if len(evicted) > 0 {
@@ -1239,7 +1242,6 @@ func (m *model) apply(at time.Time, event domain.Event) {
 			lease := m.lease(e.License, id)
 			lease.State, lease.ExpiresAt, lease.Ended, lease.Borrowed = domain.LeaseStateActive, e.ExpiresAt, time.Time{}, false
 			m.ended = slices.DeleteFunc(m.ended, func(l *modelLease) bool { return l == lease })
-			leave(e.License, lease.Holder)
 			m.sit(lease)
 		}
 	case *domain.SeatEvicted:
