@@ -92,6 +92,18 @@ CREATE TABLE read.licenses (
     CONSTRAINT licenses_pkey PRIMARY KEY (tenant_id, license_id)
 );
 
+CREATE TABLE read.queue (
+    tenant_id text NOT NULL,
+    license_id text NOT NULL,
+    "user" text NOT NULL,
+    machine text NOT NULL,
+    process text NOT NULL,
+    priority integer NOT NULL,
+    version bigint NOT NULL,
+    since timestamp with time zone NOT NULL,
+    CONSTRAINT queue_pkey PRIMARY KEY (tenant_id, license_id, "user", machine, process)
+);
+
 CREATE TABLE read.seat_counts (
     tenant_id text NOT NULL,
     license_id text NOT NULL,
@@ -100,6 +112,13 @@ CREATE TABLE read.seat_counts (
     CONSTRAINT seat_counts_in_use_check CHECK ((in_use >= 0)),
     CONSTRAINT seat_counts_pkey PRIMARY KEY (tenant_id, license_id)
 ) WITH (fillfactor=50);
+
+CREATE TABLE read.seat_ends (
+    tenant_id text NOT NULL,
+    license_id text NOT NULL,
+    ended timestamp with time zone[] NOT NULL,
+    CONSTRAINT seat_ends_pkey PRIMARY KEY (tenant_id, license_id)
+) WITH (fillfactor=70);
 
 CREATE TABLE read.tenants (
     tenant_id text NOT NULL,
