@@ -77,7 +77,7 @@ CREATE TABLE read.leases (
 CREATE INDEX leases_active_of_license ON read.leases USING btree (tenant_id, license_id, fence) WHERE (state = 'active'::text);
 CREATE UNIQUE INDEX leases_newest ON read.leases USING btree (tenant_id, fence);
 CREATE INDEX leases_of_license ON read.leases USING btree (tenant_id, license_id, fence);
-CREATE INDEX leases_of_span ON read.leases USING btree (tenant_id, span, fence);
+CREATE INDEX leases_of_span ON read.leases USING btree (tenant_id, license_id, span, fence);
 CREATE INDEX leases_of_state ON read.leases USING btree (tenant_id, state, fence);
 
 CREATE TABLE read.licenses (
