@@ -23,7 +23,7 @@ type Difference struct {
 }
 
 // Compare folds the journal from its first commit to where the read models stand and compares the result with all rows of
-// tenants, licenses, seat_counts, leases, audit_entries and history. It reads the rows in one snapshot, so that a projector may
+// tenants, licenses, seat_counts, leases, audit_entries, history and usage_…. It reads the rows in one snapshot, so that a projector may
 // run meanwhile, and holds everything in memory.
 //
 // Errors: eventstore.ErrChainBroken; when the projections of a partition stand at different places; when the journal
@@ -202,7 +202,7 @@ func readRows(ctx context.Context, tx pgx.Tx) (map[string]string, error) {
 			return nil, err
 		}
 	}
-	return found, nil
+	return found, readUsageRows(ctx, tx, found)
 }
 
 func orZero[T any](value *T) (zero T) {
@@ -225,6 +225,7 @@ func foldRows(ctx context.Context, journal eventstore.Log, at eventstore.Checkpo
 	// A tenant's own fold forgets leases that ended long ago; the rows keep them all.
 	all := map[leaseKey]*foldedLease{}
 	past := pastFold{folded: folded, tenants: map[domain.TenantID]*domain.Tenant{}, present: map[pastKey]presentState{}}
+	usage := newUsageHistory()
 	var undecoded error
 	err = state.FoldUpTo(ctx, journal, at.Seq, func(at eventstore.Checkpoint, c eventstore.Commit) {
 		commit, err := decode(at, c)
@@ -235,6 +236,7 @@ func foldRows(ctx context.Context, journal eventstore.Log, at eventstore.Checkpo
 		for place, e := range b.Events() {
 			foldLease(all, e)
 			past.fold(e)
+			usage.add(e)
 			if _, ok := e.Data.(*domain.SeatHeartbeat); !ok {
 				folded[fmt.Sprintf("audit entry %s/%d", e.Tenant, e.Version)] = auditText(place, string(e.Raw))
 			}
@@ -248,6 +250,8 @@ func foldRows(ctx context.Context, journal eventstore.Log, at eventstore.Checkpo
 	case state.Checkpoint != at:
 		return fmt.Errorf("%w: its commit %d is not the one that the rows stand at", eventstore.ErrChainBroken, at.Seq)
 	}
+	usage.rows(folded)
+	usage.leaseRows(folded)
 	state.Tenants(func(t *domain.Tenant) {
 		folded["tenant "+string(t.ID)] = tenantText(clean(t.Name), string(t.Status), t.CreatedAt, t.Version)
 		t.Licenses(func(l *domain.License) {

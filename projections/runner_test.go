@@ -105,7 +105,10 @@ func step(h *projectionstest.History, draw func(n int) int) {
 }
 
 const emptyAll = `DELETE FROM read.checkpoints; DELETE FROM read.tenants; DELETE FROM read.licenses; DELETE FROM read.seat_counts;
-	DELETE FROM read.leases; DELETE FROM read.audit_entries; DELETE FROM read.directory; DELETE FROM read.history`
+	DELETE FROM read.leases; DELETE FROM read.audit_entries; DELETE FROM read.directory; DELETE FROM read.history;
+
+	DELETE FROM read.usage_licenses; DELETE FROM read.usage_leases; DELETE FROM read.usage_minutes; DELETE FROM read.usage_hours;
+	DELETE FROM read.usage_days; DELETE FROM read.usage_holders`
 
 // Whatever happened, and wherever the batches were cut: the rows are those of a fold of the journal.
 func TestRowsAreTheFoldOfTheJournal(t *testing.T) {
