@@ -71,6 +71,7 @@ CREATE TABLE read.audit_entries (
     after jsonb,
     CONSTRAINT audit_entries_pkey PRIMARY KEY (tenant_id, version)
 );
+CREATE INDEX audit_entries_borrowed ON read.audit_entries USING btree (tenant_id, subject, version) WHERE (type = 'ai.coditect.seat.borrowed.v1'::text);
 CREATE INDEX audit_entries_of_license ON read.audit_entries USING btree (tenant_id, subject, version) WHERE (type ~~ 'ai.coditect.license.%'::text);
 
 CREATE TABLE read.checkpoints (
