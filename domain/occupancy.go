@@ -66,6 +66,18 @@ func leave(tallies map[Pseudonym]tally, of Pseudonym) {
 	delete(tallies, of)
 }
 
+// Seat names the seat of a license that a lease takes: the seats in use are the different ones of its active leases.
+func (s SeatPer) Seat(lease LeaseID, h Holder) string {
+	switch s {
+	case SeatPerUser:
+		return string(h.User)
+	case SeatPerMachine:
+		return string(h.Machine)
+	}
+	return string(lease)
+}
+
+// seatsTaken counts the seats in use. It is the number of different SeatPer.Seat of the active leases.
 func (l *License) seatsTaken() int {
 	switch l.SeatPer {
 	case SeatPerUser:

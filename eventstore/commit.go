@@ -141,6 +141,20 @@ func ReadCommits(ctx context.Context, journal Log, from Checkpoint, f func(at Ch
 	})
 }
 
+// ReadCommitsUpTo calls f with each commit of the journal after from, up to and including sequence last, which the journal has
+// to reach. It returns nil after that one.
+//
+// Errors: those of ReadCommits; ErrChainBroken also when a commit up to last cannot be read.
+func ReadCommitsUpTo(ctx context.Context, journal Log, from Checkpoint, last uint64, f func(at Checkpoint, c Commit) error) error {
+	if from.Seq >= last {
+		return from.Verify(ctx, journal)
+	}
+	if err := ReadCommits(ctx, complete{journal, last}, from, f); !errors.Is(err, errReadEnough) {
+		return err
+	}
+	return nil
+}
+
 // Verify checks that the journal still has the commit at c. When no newer one follows, only that can tell that the log was
 // swapped. Errors: ErrChainBroken.
 func (c Checkpoint) Verify(ctx context.Context, journal Log) error {

@@ -41,6 +41,20 @@ CREATE TABLE read.directory (
 );
 CREATE INDEX directory_by_text ON read.directory USING btree (tenant_id, kind, text);
 
+CREATE TABLE read.history (
+    tenant_id text NOT NULL,
+    kind text NOT NULL,
+    id text NOT NULL,
+    version bigint NOT NULL,
+    at timestamp with time zone NOT NULL,
+    until_version bigint,
+    until_at timestamp with time zone,
+    state jsonb NOT NULL,
+    CONSTRAINT history_pkey PRIMARY KEY (tenant_id, kind, id, version),
+    CONSTRAINT history_state_check CHECK ((state ? 'status'::text))
+);
+CREATE INDEX history_present ON read.history USING btree (tenant_id, kind, id) WHERE (until_version IS NULL);
+
 CREATE TABLE read.leases (
     tenant_id text NOT NULL,
     lease_id text NOT NULL,
@@ -55,6 +69,10 @@ CREATE TABLE read.leases (
     ended_at timestamp with time zone,
     overage boolean NOT NULL,
     borrowed boolean NOT NULL,
+    held int8multirange NOT NULL,
+    renewed bigint NOT NULL,
+    heartbeats integer NOT NULL,
+    span smallint NOT NULL,
     CONSTRAINT leases_pkey PRIMARY KEY (tenant_id, lease_id)
 ) WITH (fillfactor=75);
 CREATE INDEX leases_active_of_license ON read.leases USING btree (tenant_id, license_id, fence) WHERE (state = 'active'::text);
@@ -62,6 +80,7 @@ CREATE INDEX leases_borrowed ON read.leases USING btree (tenant_id, fence) WHERE
 CREATE UNIQUE INDEX leases_newest ON read.leases USING btree (tenant_id, fence);
 CREATE INDEX leases_of_license ON read.leases USING btree (tenant_id, license_id, fence);
 CREATE INDEX leases_of_machine ON read.leases USING btree (tenant_id, machine, fence);
+CREATE INDEX leases_of_span ON read.leases USING btree (tenant_id, span, fence);
 CREATE INDEX leases_of_state ON read.leases USING btree (tenant_id, state, fence);
 CREATE INDEX leases_of_user ON read.leases USING btree (tenant_id, "user", fence);
 CREATE INDEX leases_overage ON read.leases USING btree (tenant_id, fence) WHERE overage;
@@ -100,3 +119,91 @@ CREATE TABLE read.tenants (
 ) WITH (fillfactor=70);
 CREATE INDEX tenants_by_created_at ON read.tenants USING btree (created_at, tenant_id);
 CREATE INDEX tenants_by_name ON read.tenants USING btree (lower(name) COLLATE "C", tenant_id);
+
+CREATE TABLE read.usage_days (
+    tenant_id text NOT NULL,
+    license_id text NOT NULL,
+    start timestamp with time zone NOT NULL,
+    at timestamp with time zone NOT NULL,
+    seats_min integer NOT NULL,
+    seats_max integer NOT NULL,
+    seats_last integer NOT NULL,
+    seat_ms bigint NOT NULL,
+    over_max integer NOT NULL,
+    over_last integer NOT NULL,
+    over_ms bigint NOT NULL,
+    seats integer NOT NULL,
+    acquires integer NOT NULL,
+    denials jsonb,
+    CONSTRAINT usage_days_pkey PRIMARY KEY (tenant_id, license_id, start)
+) WITH (fillfactor=70);
+
+CREATE TABLE read.usage_holders (
+    tenant_id text NOT NULL,
+    by text NOT NULL,
+    license_id text NOT NULL,
+    key text NOT NULL,
+    start timestamp with time zone NOT NULL,
+    at timestamp with time zone NOT NULL,
+    seats_last integer NOT NULL,
+    seat_ms bigint NOT NULL,
+    acquires integer NOT NULL,
+    denials jsonb,
+    CONSTRAINT usage_holders_pkey PRIMARY KEY (tenant_id, by, license_id, key, start)
+) WITH (fillfactor=70);
+CREATE INDEX usage_holders_of_day ON read.usage_holders USING btree (tenant_id, by, start);
+
+CREATE TABLE read.usage_hours (
+    tenant_id text NOT NULL,
+    license_id text NOT NULL,
+    start timestamp with time zone NOT NULL,
+    at timestamp with time zone NOT NULL,
+    seats_min integer NOT NULL,
+    seats_max integer NOT NULL,
+    seats_last integer NOT NULL,
+    seat_ms bigint NOT NULL,
+    over_max integer NOT NULL,
+    over_last integer NOT NULL,
+    over_ms bigint NOT NULL,
+    seats integer NOT NULL,
+    acquires integer NOT NULL,
+    denials jsonb,
+    CONSTRAINT usage_hours_pkey PRIMARY KEY (tenant_id, license_id, start)
+) WITH (fillfactor=70);
+
+CREATE TABLE read.usage_leases (
+    tenant_id text NOT NULL,
+    license_id text NOT NULL,
+    lease_id text NOT NULL,
+    "user" text NOT NULL,
+    machine text NOT NULL,
+    features text[] NOT NULL,
+    seat text,
+    CONSTRAINT usage_leases_pkey PRIMARY KEY (tenant_id, license_id, lease_id)
+);
+CREATE INDEX usage_leases_of_seat ON read.usage_leases USING btree (tenant_id, license_id, seat) WHERE (seat IS NOT NULL);
+
+CREATE TABLE read.usage_licenses (
+    tenant_id text NOT NULL,
+    license_id text NOT NULL,
+    seat_per text NOT NULL,
+    CONSTRAINT usage_licenses_pkey PRIMARY KEY (tenant_id, license_id)
+);
+
+CREATE TABLE read.usage_minutes (
+    tenant_id text NOT NULL,
+    license_id text NOT NULL,
+    start timestamp with time zone NOT NULL,
+    at timestamp with time zone NOT NULL,
+    seats_min integer NOT NULL,
+    seats_max integer NOT NULL,
+    seats_last integer NOT NULL,
+    seat_ms bigint NOT NULL,
+    over_max integer NOT NULL,
+    over_last integer NOT NULL,
+    over_ms bigint NOT NULL,
+    seats integer NOT NULL,
+    acquires integer NOT NULL,
+    denials jsonb,
+    CONSTRAINT usage_minutes_pkey PRIMARY KEY (tenant_id, license_id, start)
+) WITH (fillfactor=90);

@@ -23,6 +23,7 @@ import (
 	"github.com/coditect-ai/license-ledger/internal/embedded"
 	"github.com/coditect-ai/license-ledger/internal/identity"
 	"github.com/coditect-ai/license-ledger/internal/process"
+	"github.com/coditect-ai/license-ledger/internal/progress"
 	"github.com/coditect-ai/license-ledger/internal/queryapi"
 	"github.com/coditect-ai/license-ledger/projections"
 )
@@ -200,7 +201,7 @@ func (c *upCommand) url(listener net.Listener) string {
 // greet says what a newcomer does next. The key itself is shown on a terminal only: elsewhere it would end in a log.
 func (c *upCommand) greet(out io.Writer, listener net.Listener, operator string) {
 	page := c.url(listener) + "/"
-	if isTerminal(out) {
+	if progress.IsTerminal(out) {
 		page += "#key=" + operator
 	}
 	keyFile := c.operatorKeyFile()
@@ -232,13 +233,4 @@ In a second terminal: a tenant, a license, and a program with a seat:
 Ctrl-C stops.
 
 `, page, keyFile, c.url(listener), os.Args[0], server+data, server)
-}
-
-func isTerminal(out io.Writer) bool {
-	file, ok := out.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := file.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }

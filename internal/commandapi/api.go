@@ -13,6 +13,7 @@ import (
 
 	"github.com/coditect-ai/license-ledger/domain"
 	"github.com/coditect-ai/license-ledger/eventstore"
+	"github.com/coditect-ai/license-ledger/internal/access"
 	"github.com/coditect-ai/license-ledger/internal/identity"
 	"github.com/coditect-ai/license-ledger/internal/serve"
 )
@@ -50,24 +51,30 @@ func New(ledger Ledger, secret identity.Secret, operator identity.OperatorKey, r
 
 // Routes adds the calls to router.
 func (a *API) Routes(router *mux.Router) {
-	route := func(method, path string, h serve.Handler) { router.Handle("/api/v1"+path, a.owned(h)).Methods(method) }
-	route(http.MethodPost, "/licenses/acquire", a.acquireSeat)
-	route(http.MethodPost, "/licenses/heartbeat", a.heartbeatSeats)
-	route(http.MethodPost, "/licenses/release", a.releaseSeats)
-	route(http.MethodPost, "/tenants", a.createTenant)
-	route(http.MethodPost, "/tenants/{tenant}/suspend", a.suspendTenant)
-	route(http.MethodPost, "/tenants/{tenant}/reinstate", a.reinstateTenant)
-	route(http.MethodPost, "/tenants/{tenant}/licenses", a.issueLicense)
-	route(http.MethodPost, "/tenants/{tenant}/licenses/{license}/suspend", a.suspendLicense)
-	route(http.MethodPost, "/tenants/{tenant}/licenses/{license}/reinstate", a.reinstateLicense)
-	route(http.MethodPost, "/tenants/{tenant}/licenses/{license}/revoke", a.revokeLicense)
-	route(http.MethodPost, "/tenants/{tenant}/licenses/{license}/renew", a.renewLicense)
-	route(http.MethodPost, "/tenants/{tenant}/licenses/{license}/convert", a.convertTrial)
-	route(http.MethodPost, "/tenants/{tenant}/licenses/{license}/rotate-key", a.rotateKey)
-	route(http.MethodPost, "/tenants/{tenant}/licenses/{license}/leases/{lease}/evict", a.evictLease)
-	route(http.MethodPost, "/tenants/{tenant}/release", a.releaseHolder)
-	route(http.MethodPatch, "/tenants/{tenant}", a.renameTenant)
-	route(http.MethodPatch, "/tenants/{tenant}/licenses/{license}", a.changeLicense)
+	route := func(method, path string, p access.Permission, h serve.Handler) {
+		guarded := access.Guard(p, a.callerOf, a.owned(h))
+		if p == access.LicenseKey {
+			guarded.Handler = a.owned(h) // whether the key is right shows in the ledger
+		}
+		router.Handle("/api/v1"+path, guarded).Methods(method)
+	}
+	route(http.MethodPost, "/licenses/acquire", access.LicenseKey, a.acquireSeat)
+	route(http.MethodPost, "/licenses/heartbeat", access.LicenseKey, a.heartbeatSeats)
+	route(http.MethodPost, "/licenses/release", access.LicenseKey, a.releaseSeats)
+	route(http.MethodPost, "/tenants", access.TenantManage, a.createTenant)
+	route(http.MethodPost, "/tenants/{tenant}/suspend", access.TenantManage, a.suspendTenant)
+	route(http.MethodPost, "/tenants/{tenant}/reinstate", access.TenantManage, a.reinstateTenant)
+	route(http.MethodPost, "/tenants/{tenant}/licenses", access.LicenseManage, a.issueLicense)
+	route(http.MethodPost, "/tenants/{tenant}/licenses/{license}/suspend", access.LicenseManage, a.suspendLicense)
+	route(http.MethodPost, "/tenants/{tenant}/licenses/{license}/reinstate", access.LicenseManage, a.reinstateLicense)
+	route(http.MethodPost, "/tenants/{tenant}/licenses/{license}/revoke", access.LicenseManage, a.revokeLicense)
+	route(http.MethodPost, "/tenants/{tenant}/licenses/{license}/renew", access.LicenseManage, a.renewLicense)
+	route(http.MethodPost, "/tenants/{tenant}/licenses/{license}/convert", access.LicenseManage, a.convertTrial)
+	route(http.MethodPost, "/tenants/{tenant}/licenses/{license}/rotate-key", access.LicenseRotate, a.rotateKey)
+	route(http.MethodPost, "/tenants/{tenant}/licenses/{license}/leases/{lease}/evict", access.SeatEvict, a.evictLease)
+	route(http.MethodPost, "/tenants/{tenant}/release", access.SeatEvict, a.releaseHolder)
+	route(http.MethodPatch, "/tenants/{tenant}", access.TenantManage, a.renameTenant)
+	route(http.MethodPatch, "/tenants/{tenant}/licenses/{license}", access.LicenseManage, a.changeLicense)
 }
 
 // executeFor is how long a caller waits for the ledger. After it the outcome is unknown to the caller.
@@ -124,15 +131,20 @@ func (a *API) note(c call, outcome string) {
 	}
 }
 
-// operatorCall checks that the operator asks, and reads the request.
-func (a *API) operatorCall(r *http.Request, name string) (call, error) {
+// callerOf says who asks. Errors: 401.
+func (a *API) callerOf(r *http.Request) (access.Caller, error) {
 	bearer, err := serve.Bearer(r)
 	if err != nil {
-		return call{}, err
+		return access.Caller{}, err
 	}
 	if !a.operator.Is(bearer) {
-		return call{}, serve.Unauthorized("This call needs the operator key (op_…), and this is not it.")
+		return access.Caller{}, serve.Unauthorized("This call needs the operator key (op_…), and this is not it.")
 	}
+	return access.Caller{Role: access.Operator}, nil
+}
+
+// managementCall reads a request behind an access.Guard.
+func (a *API) managementCall(r *http.Request, name string) (call, error) {
 	body, err := serve.ReadBody(r)
 	if err != nil {
 		return call{}, err

@@ -33,7 +33,7 @@ const (
 )
 
 func (a *API) createTenant(w http.ResponseWriter, r *http.Request) error {
-	c, err := a.operatorCall(r, "create_tenant")
+	c, err := a.managementCall(r, "create_tenant")
 	if err != nil {
 		return err
 	}
@@ -54,7 +54,7 @@ func (a *API) createTenant(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) renameTenant(w http.ResponseWriter, r *http.Request) error {
-	c, err := a.operatorCall(r, "rename_tenant")
+	c, err := a.managementCall(r, "rename_tenant")
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func (a *API) reinstateTenant(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) issueLicense(w http.ResponseWriter, r *http.Request) error {
-	c, err := a.operatorCall(r, "issue_license")
+	c, err := a.managementCall(r, "issue_license")
 	if err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func (a *API) issueLicense(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) changeLicense(w http.ResponseWriter, r *http.Request) error {
-	c, err := a.operatorCall(r, "change_license")
+	c, err := a.managementCall(r, "change_license")
 	if err != nil {
 		return err
 	}
@@ -254,7 +254,7 @@ func instant(at *time.Time) *time.Time {
 }
 
 func (a *API) renewLicense(w http.ResponseWriter, r *http.Request) error {
-	c, err := a.operatorCall(r, "renew_license")
+	c, err := a.managementCall(r, "renew_license")
 	if err != nil {
 		return err
 	}
@@ -270,7 +270,7 @@ func (a *API) renewLicense(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) convertTrial(w http.ResponseWriter, r *http.Request) error {
-	c, err := a.operatorCall(r, "convert_trial")
+	c, err := a.managementCall(r, "convert_trial")
 	if err != nil {
 		return err
 	}
@@ -278,7 +278,7 @@ func (a *API) convertTrial(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) rotateKey(w http.ResponseWriter, r *http.Request) error {
-	c, err := a.operatorCall(r, "rotate_key")
+	c, err := a.managementCall(r, "rotate_key")
 	if err != nil {
 		return err
 	}
@@ -318,7 +318,7 @@ func (a *API) evictLease(w http.ResponseWriter, r *http.Request) error {
 // releaseHolder gives back in parts what does not fit in one commit. When the process dies in between, the same request again
 // goes on where it stopped.
 func (a *API) releaseHolder(w http.ResponseWriter, r *http.Request) error {
-	c, err := a.operatorCall(r, "release_holder")
+	c, err := a.managementCall(r, "release_holder")
 	if err != nil {
 		return err
 	}
@@ -381,9 +381,9 @@ func (a *API) revokeLicense(w http.ResponseWriter, r *http.Request) error {
 	return a.manageLicense(w, c, domain.RevokeLicense{License: licenseOf(r), Reason: reason})
 }
 
-// reasonCall is an operatorCall whose body may be empty or hold a reason.
+// reasonCall is a managementCall whose body may be empty or hold a reason.
 func (a *API) reasonCall(r *http.Request, name string) (call, string, error) {
-	c, err := a.operatorCall(r, name)
+	c, err := a.managementCall(r, name)
 	if err != nil || len(c.body) == 0 {
 		return c, "", err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/coditect-ai/license-ledger/domain"
 	"github.com/coditect-ai/license-ledger/eventstore"
+	"github.com/coditect-ai/license-ledger/internal/access"
 	"github.com/coditect-ai/license-ledger/internal/identity"
 	"github.com/coditect-ai/license-ledger/internal/serve"
 )
@@ -90,30 +91,28 @@ func New(o Options) *API {
 
 // Routes adds the calls to router.
 func (a *API) Routes(router *mux.Router) {
-	route := func(path string, h serve.Handler) {
-		router.Handle("/api/v1"+path, a.operatorOnly(h)).Methods(http.MethodGet)
+	route := func(path string, p access.Permission, h serve.Handler) {
+		router.Handle("/api/v1"+path, access.Guard(p, a.callerOf, h)).Methods(http.MethodGet)
 	}
-	route("/tenants", a.listTenants)
-	route("/tenants/{tenant}", a.getTenant)
-	route("/tenants/{tenant}/licenses", a.listLicenses)
-	route("/tenants/{tenant}/licenses/{license}", a.getLicense)
-	route("/tenants/{tenant}/seats", a.listSeats)
-	route("/tenants/{tenant}/timeline", a.listTimeline)
-	route("/tenants/{tenant}/live", a.streamLive)
+	route("/tenants", access.TenantRead, a.listTenants)
+	route("/tenants/{tenant}", access.TenantRead, a.getTenant)
+	route("/tenants/{tenant}/licenses", access.LicenseRead, a.listLicenses)
+	route("/tenants/{tenant}/licenses/{license}", access.LicenseRead, a.getLicense)
+	route("/tenants/{tenant}/seats", access.SeatRead, a.listSeats)
+	route("/tenants/{tenant}/timeline", access.TimelineRead, a.listTimeline)
+	route("/tenants/{tenant}/live", access.TimelineRead, a.streamLive)
 }
 
-// operatorOnly answers requests with the operator's key; others get 401.
-func (a *API) operatorOnly(next serve.Handler) serve.Handler {
-	return func(w http.ResponseWriter, r *http.Request) error {
-		bearer, err := serve.Bearer(r)
-		if err != nil {
-			return err
-		}
-		if !a.operator.Is(bearer) {
-			return serve.Unauthorized("This call needs the operator key (op_…), and this is not it.")
-		}
-		return next(w, r)
+// callerOf says who asks. Errors: 401.
+func (a *API) callerOf(r *http.Request) (access.Caller, error) {
+	bearer, err := serve.Bearer(r)
+	if err != nil {
+		return access.Caller{}, err
 	}
+	if !a.operator.Is(bearer) {
+		return access.Caller{}, serve.Unauthorized("This call needs the operator key (op_…), and this is not it.")
+	}
+	return access.Caller{Role: access.Operator}, nil
 }
 
 // tenantOf returns the tenant of the path. Errors: 404 when no tenant can have this id.

@@ -1,4 +1,4 @@
-package e2e
+package api_test
 
 import (
 	"bufio"
@@ -13,12 +13,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/coditect-ai/license-ledger/api"
+	"github.com/coditect-ai/license-ledger/internal/access"
 	"github.com/coditect-ai/license-ledger/internal/commandapi"
 	"github.com/coditect-ai/license-ledger/internal/identity"
 	"github.com/coditect-ai/license-ledger/internal/queryapi"
 )
 
-// The document and the program describe the same calls: none is missing on either side, and GET is always a query.
+// The document and the program describe the same calls: none is missing on either side, GET is always a query, and each
+// needs the permission that the document declares, which its handler checks.
 func TestRoutesAreTheDocuments(t *testing.T) {
 	t.Parallel()
 	served := func(add func(*mux.Router)) []string {
@@ -30,9 +32,13 @@ func TestRoutesAreTheDocuments(t *testing.T) {
 			if err != nil {
 				return err
 			}
+			guarded, ok := route.GetHandler().(access.Guarded)
+			if !ok {
+				t.Errorf("%s checks no permission", path)
+			}
 			methods, err := route.GetMethods()
 			for _, method := range methods {
-				calls = append(calls, method+" "+path)
+				calls = append(calls, method+" "+path+" "+string(guarded.Permission))
 			}
 			return err
 		})
@@ -56,6 +62,7 @@ func TestRoutesAreTheDocuments(t *testing.T) {
 	}
 
 	path, method := regexp.MustCompile(`^  (/api/v1\S*):$`), regexp.MustCompile(`^    (get|post|put|patch|delete):$`)
+	permission := regexp.MustCompile(`^      x-permission: (\S+)$`)
 	var documented []string
 	var at string
 	for lines := bufio.NewScanner(bytes.NewReader(api.Document)); lines.Scan(); {
@@ -63,6 +70,11 @@ func TestRoutesAreTheDocuments(t *testing.T) {
 			at = m[1]
 		} else if m := method.FindStringSubmatch(lines.Text()); m != nil {
 			documented = append(documented, strings.ToUpper(m[1])+" "+at)
+		} else if m := permission.FindStringSubmatch(lines.Text()); m != nil {
+			documented[len(documented)-1] += " " + m[1]
+			if !access.Permission(m[1]).Known() {
+				t.Errorf("%s: there is no such permission", documented[len(documented)-1])
+			}
 		}
 	}
 	all := slices.Sorted(slices.Values(append(commands, queries...)))
