@@ -246,6 +246,9 @@ type AcquireRequest struct {
 	// Process Tells several programs of one user on one machine apart.
 	Process *string `json:"process,omitempty"`
 	User    string  `json:"user"`
+
+	// WaitSeconds Wait so long for a seat when there is none. Not given: do not wait.
+	WaitSeconds *int `json:"wait_seconds,omitempty"`
 }
 
 // AcquireResponse defines model for AcquireResponse.
@@ -581,16 +584,27 @@ type Problem struct {
 	Code   string  `json:"code"`
 	Detail *string `json:"detail,omitempty"`
 
+	// EstimateSeconds Of `no_seat_available`: when the holder gets a seat, or would if it waited, at the pace at which seats were given back last; not there when nobody knows.
+	EstimateSeconds *int `json:"estimate_seconds,omitempty"`
+
 	// Field The part of the request that is wrong.
-	Field             *string `json:"field,omitempty"`
-	InUse             *int    `json:"in_use,omitempty"`
-	LagEvents         *int    `json:"lag_events,omitempty"`
-	RequestId         *string `json:"request_id,omitempty"`
-	RetryAfterSeconds *int    `json:"retry_after_seconds,omitempty"`
-	Seats             *int    `json:"seats,omitempty"`
-	Status            int     `json:"status"`
-	Title             string  `json:"title"`
-	Type              string  `json:"type"`
+	Field     *string `json:"field,omitempty"`
+	InUse     *int    `json:"in_use,omitempty"`
+	LagEvents *int    `json:"lag_events,omitempty"`
+
+	// Position Of `no_seat_available`: the holder's place in the queue, 1 is next; not there when it does not wait. Kept for 10 s.
+	Position  *int    `json:"position,omitempty"`
+	RequestId *string `json:"request_id,omitempty"`
+
+	// RetryAfterSeconds When it is worth asking again.
+	RetryAfterSeconds *int   `json:"retry_after_seconds,omitempty"`
+	Seats             *int   `json:"seats,omitempty"`
+	Status            int    `json:"status"`
+	Title             string `json:"title"`
+	Type              string `json:"type"`
+
+	// Waiting Of `no_seat_available`: how many wait for a seat.
+	Waiting *int `json:"waiting,omitempty"`
 }
 
 // ReasonRequest defines model for ReasonRequest.

@@ -1,6 +1,59 @@
 -- What the migrations add up to. Written by: go test ./projections -run TestSchema -update
 
+CREATE SCHEMA archive;
 CREATE SCHEMA read;
+
+CREATE TABLE archive.commits (
+    partition integer NOT NULL,
+    seq bigint NOT NULL,
+    id uuid NOT NULL,
+    epoch bigint NOT NULL,
+    directory bigint NOT NULL,
+    prev bytea NOT NULL,
+    hash bytea NOT NULL,
+    "time" timestamp with time zone,
+    body bytea NOT NULL,
+    CONSTRAINT commits_pkey PRIMARY KEY (partition, seq)
+);
+CREATE INDEX commits_of_time ON archive.commits USING brin ("time");
+CREATE TRIGGER never_emptied BEFORE TRUNCATE ON archive.commits FOR EACH STATEMENT EXECUTE FUNCTION archive.refuse();
+CREATE TRIGGER only_added_to BEFORE DELETE OR UPDATE ON archive.commits FOR EACH ROW EXECUTE FUNCTION archive.refuse();
+
+CREATE TABLE archive.ledger (
+    one boolean NOT NULL,
+    ledger_id text NOT NULL,
+    partitions integer NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT ledger_one_check CHECK (one),
+    CONSTRAINT ledger_pkey PRIMARY KEY (one)
+);
+CREATE TRIGGER never_emptied BEFORE TRUNCATE ON archive.ledger FOR EACH STATEMENT EXECUTE FUNCTION archive.refuse();
+CREATE TRIGGER only_added_to BEFORE DELETE OR UPDATE ON archive.ledger FOR EACH ROW EXECUTE FUNCTION archive.refuse();
+
+CREATE TABLE archive.names (
+    partition integer NOT NULL,
+    seq bigint NOT NULL,
+    id text NOT NULL,
+    header jsonb,
+    body bytea,
+    CONSTRAINT names_pkey PRIMARY KEY (partition, seq)
+);
+CREATE TRIGGER never_emptied BEFORE TRUNCATE ON archive.names FOR EACH STATEMENT EXECUTE FUNCTION archive.refuse();
+CREATE TRIGGER only_added_to BEFORE DELETE OR UPDATE ON archive.names FOR EACH ROW EXECUTE FUNCTION archive.refuse();
+
+CREATE TABLE archive.slices (
+    tenant_id text NOT NULL,
+    first bigint NOT NULL,
+    last bigint NOT NULL,
+    partition integer NOT NULL,
+    seq bigint NOT NULL,
+    index integer NOT NULL,
+    start integer NOT NULL,
+    length integer NOT NULL,
+    CONSTRAINT slices_pkey PRIMARY KEY (tenant_id, first)
+);
+CREATE TRIGGER never_emptied BEFORE TRUNCATE ON archive.slices FOR EACH STATEMENT EXECUTE FUNCTION archive.refuse();
+CREATE TRIGGER only_added_to BEFORE DELETE OR UPDATE ON archive.slices FOR EACH ROW EXECUTE FUNCTION archive.refuse();
 
 CREATE TABLE read.audit_entries (
     tenant_id text NOT NULL,

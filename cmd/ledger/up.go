@@ -144,6 +144,7 @@ func (c *upCommand) Run(ctx context.Context, t terminal) (err error) {
 	g, serving := errgroup.WithContext(ctx)
 	g.Go(func() error { return writers.Run(working) })
 	g.Go(func() error { return runner.Run(working) })
+	g.Go(func() error { return projections.NewArchiver(db, store, frame.Log, frame.Registry).Run(working) })
 	g.Go(func() error {
 		defer finish()
 		return frame.Serve(serving, listener)

@@ -22,6 +22,11 @@ export interface paths {
          *     `feature_not_entitled`; and, for who has no lease yet or wants to borrow it, `license_not_started`, `license_expired`,
          *     `borrow_not_allowed`, `borrow_too_long`, `borrow_limit_reached`; and, for who has no lease yet, `user_limit_reached`,
          *     `machine_limit_reached`, `no_seat_available`. Refusals are recorded as `seat.denied` events, one a minute for each holder, with how many it stands for.
+         *
+         *     **Waiting.** With `wait_seconds` the last of these is not answered at once: the holder is put in the license's queue, first come
+         *     first served among those of one priority, and the answer comes when it has its seat, or when it can have none, or when the
+         *     time is over. Then it is 409 `no_seat_available` with `position`, `waiting` and `estimate_seconds`; the place is kept for 10 s, for
+         *     whoever asks again. Who hangs up leaves the queue. A newcomer overtakes nobody, with or without `wait_seconds`.
          */
         post: operations["acquireSeat"];
         delete?: never;
@@ -602,6 +607,8 @@ export interface components {
             process?: string;
             /** @description What the license must entitle to, else 403 `feature_not_entitled`. */
             features?: string[];
+            /** @description Wait so long for a seat when there is none. Not given: do not wait. */
+            wait_seconds?: number;
             /**
              * Format: date-time
              * @description Hold the seat offline until then, without heartbeats. Who has a seat may borrow it, or borrow it for longer; releasing it returns it early.
@@ -905,6 +912,13 @@ export interface components {
             request_id?: string;
             seats?: number;
             in_use?: number;
+            /** @description Of `no_seat_available`: how many wait for a seat. */
+            waiting?: number;
+            /** @description Of `no_seat_available`: the holder's place in the queue, 1 is next; not there when it does not wait. Kept for 10 s. */
+            position?: number;
+            /** @description Of `no_seat_available`: when the holder gets a seat, or would if it waited, at the pace at which seats were given back last; not there when nobody knows. */
+            estimate_seconds?: number;
+            /** @description When it is worth asking again. */
             retry_after_seconds?: number;
             lag_events?: number;
         };
@@ -1005,7 +1019,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `no_seat_available`: all seats are in use; `seats`, `in_use` and `retry_after_seconds` say more. `user_limit_reached`, `machine_limit_reached`: this user, or this machine, has as many leases as it may. `borrow_limit_reached`: as many as may are held offline. */
+            /** @description `no_seat_available`: all seats are in use, or kept for who waits; `seats`, `in_use`, `waiting`, `position`, `estimate_seconds` and `retry_after_seconds` say more. `user_limit_reached`, `machine_limit_reached`: this user, or this machine, has as many leases as it may. `borrow_limit_reached`: as many as may are held offline. */
             409: {
                 headers: {
                     [name: string]: unknown;
