@@ -32,12 +32,13 @@ const (
 	LicenseTables = `read.licenses l JOIN read.seat_counts s ON s.tenant_id = l.tenant_id AND s.license_id = l.license_id`
 )
 
-// ScanLicense reads a row of LicenseColumns.
-func ScanLicense(row pgx.CollectableRow) (api.License, error) {
+// ScanLicense reads a row of LicenseColumns, and what follows them into more.
+func ScanLicense(row pgx.CollectableRow, more ...any) (api.License, error) {
 	var l api.License
 	var policy []byte
 	var names map[domain.Pseudonym]string // of the users in reservations
-	if err := row.Scan(&l.Id, &l.Tenant, &l.Product, &l.Seats, &l.InUse, &l.Status, &policy, &l.IssuedAt, &names); err != nil {
+	err := row.Scan(append([]any{&l.Id, &l.Tenant, &l.Product, &l.Seats, &l.InUse, &l.Status, &policy, &l.IssuedAt, &names}, more...)...)
+	if err != nil {
 		return l, err
 	}
 	var p domain.Policy

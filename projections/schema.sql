@@ -93,6 +93,7 @@ CREATE TABLE read.directory (
     text text NOT NULL,
     CONSTRAINT directory_pkey PRIMARY KEY (tenant_id, pseudonym)
 );
+CREATE INDEX directory_by_text ON read.directory USING btree (tenant_id, kind, text);
 
 CREATE TABLE read.history (
     tenant_id text NOT NULL,
@@ -129,10 +130,14 @@ CREATE TABLE read.leases (
     CONSTRAINT leases_pkey PRIMARY KEY (tenant_id, lease_id)
 ) WITH (fillfactor=75);
 CREATE INDEX leases_active_of_license ON read.leases USING btree (tenant_id, license_id, fence) WHERE (state = 'active'::text);
+CREATE INDEX leases_borrowed ON read.leases USING btree (tenant_id, fence) WHERE borrowed;
 CREATE UNIQUE INDEX leases_newest ON read.leases USING btree (tenant_id, fence);
 CREATE INDEX leases_of_license ON read.leases USING btree (tenant_id, license_id, fence);
+CREATE INDEX leases_of_machine ON read.leases USING btree (tenant_id, machine, fence);
 CREATE INDEX leases_of_span ON read.leases USING btree (tenant_id, license_id, span, fence);
 CREATE INDEX leases_of_state ON read.leases USING btree (tenant_id, state, fence);
+CREATE INDEX leases_of_user ON read.leases USING btree (tenant_id, "user", fence);
+CREATE INDEX leases_overage ON read.leases USING btree (tenant_id, fence) WHERE overage;
 
 CREATE TABLE read.licenses (
     tenant_id text NOT NULL,
@@ -145,6 +150,9 @@ CREATE TABLE read.licenses (
     seat_per text NOT NULL,
     CONSTRAINT licenses_pkey PRIMARY KEY (tenant_id, license_id)
 );
+CREATE INDEX licenses_by_expires_at ON read.licenses USING btree (tenant_id, read.license_expires_at(policy), license_id);
+CREATE INDEX licenses_by_issued_at ON read.licenses USING btree (tenant_id, issued_at, license_id);
+CREATE INDEX licenses_by_product ON read.licenses USING btree (tenant_id, product COLLATE "C", license_id);
 
 CREATE TABLE read.seat_counts (
     tenant_id text NOT NULL,
@@ -163,6 +171,8 @@ CREATE TABLE read.tenants (
     version bigint NOT NULL,
     CONSTRAINT tenants_pkey PRIMARY KEY (tenant_id)
 ) WITH (fillfactor=70);
+CREATE INDEX tenants_by_created_at ON read.tenants USING btree (created_at, tenant_id);
+CREATE INDEX tenants_by_name ON read.tenants USING btree (lower(name) COLLATE "C", tenant_id);
 
 CREATE TABLE read.usage_days (
     tenant_id text NOT NULL,
