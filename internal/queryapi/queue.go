@@ -32,8 +32,7 @@ const seatEndsSelect = `
 func (a *API) getQueue(w http.ResponseWriter, r *http.Request) error {
 	id := mux.Vars(r)["license"]
 	var reply api.LicenseQueue
-	var err error
-	reply.Position, err = a.readTenant(w, r, func(ctx context.Context, tx pgx.Tx, tenant domain.TenantID) error {
+	now, err := a.readTenant(w, r, func(ctx context.Context, tx pgx.Tx, tenant domain.TenantID) error {
 		if !storable(id) {
 			return noLicense(tenant, id)
 		}
@@ -69,5 +68,6 @@ func (a *API) getQueue(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	reply.Position, reply.AgeSeconds = now.Position, now.AgeSeconds
 	return serve.Reply(w, http.StatusOK, reply)
 }

@@ -86,7 +86,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** All tenants, by id */
+        /** All tenants */
         get: operations["listTenants"];
         put?: never;
         /** Create a tenant */
@@ -431,7 +431,7 @@ export interface paths {
         };
         /**
          * Leases, and seats in use against the limit
-         * @description `seats` and `in_use` count all licenses of the tenant, or the one asked for; revoked ones have no seats. Items are newest first.
+         * @description `seats` and `in_use` count all licenses of the tenant, or the one asked for; revoked ones have no seats. Items are newest first unless `sort` says otherwise.
          */
         get: operations["listSeats"];
         put?: never;
@@ -813,6 +813,11 @@ export interface components {
             /** @description Cursor of the next page; empty on the last. */
             next: string;
             position: string;
+            /**
+             * Format: double
+             * @description As in `Ledger-Age`.
+             */
+            age_seconds: number;
         };
         TenantSummary: {
             id: components["schemas"]["TenantId"];
@@ -828,6 +833,11 @@ export interface components {
             items: components["schemas"]["License"][];
             next: string;
             position: string;
+            /**
+             * Format: double
+             * @description As in `Ledger-Age`.
+             */
+            age_seconds: number;
         };
         SeatList: {
             items: components["schemas"]["Lease"][];
@@ -835,6 +845,11 @@ export interface components {
             seats: number;
             in_use: number;
             position: string;
+            /**
+             * Format: double
+             * @description As in `Ledger-Age`.
+             */
+            age_seconds: number;
         };
         LicenseQueue: {
             items: components["schemas"]["Waiter"][];
@@ -843,6 +858,11 @@ export interface components {
             seats: number;
             in_use: number;
             position: string;
+            /**
+             * Format: double
+             * @description As in `Ledger-Age`.
+             */
+            age_seconds: number;
         };
         Waiter: {
             /** @description 1 is next. */
@@ -889,6 +909,11 @@ export interface components {
                 [key: string]: string;
             };
             position: string;
+            /**
+             * Format: double
+             * @description As in `Ledger-Age`.
+             */
+            age_seconds: number;
         };
         LiveSnapshot: {
             tenant: components["schemas"]["Tenant"];
@@ -975,9 +1000,9 @@ export interface components {
         IdempotencyKey: string;
         /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
         MinPosition: string;
-        /** @description `next` of the page before. */
+        /** @description `next` of the page before. It is good for the same list with the same filters and the same sort only. */
         Cursor: string;
-        /** @description Items per page. */
+        /** @description Items per page. A file has all rows unless this is given. */
         Limit: number;
     };
     requestBodies: {
@@ -990,6 +1015,10 @@ export interface components {
     headers: {
         /** @description Opaque token of the position that this answer reflects. Hand it to a query in `Ledger-Min-Position`. */
         LedgerPosition: string;
+        /** @description For how many seconds, at most, something may have been stored that this answer does not reflect yet. */
+        LedgerAge: number;
+        /** @description Of a file; suggests a name for it. */
+        ContentDisposition: string;
     };
     pathItems: never;
 }
@@ -1149,10 +1178,16 @@ export interface operations {
     listTenants: {
         parameters: {
             query?: {
-                /** @description `next` of the page before. */
+                /** @description `next` of the page before. It is good for the same list with the same filters and the same sort only. */
                 cursor?: components["parameters"]["Cursor"];
-                /** @description Items per page. */
+                /** @description Items per page. A file has all rows unless this is given. */
                 limit?: components["parameters"]["Limit"];
+                sort?: "id" | "-id" | "name" | "-name" | "created_at" | "-created_at";
+                status?: components["schemas"]["TenantStatus"];
+                /** @description Only names that begin so, in upper or lower case. */
+                name?: string;
+                /** @description Only tenants with this in their id or name, in upper or lower case. */
+                q?: string;
             };
             header?: {
                 /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
@@ -1163,14 +1198,19 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description One page. */
+            /** @description One page, or a file with all rows. */
             200: {
                 headers: {
                     "Ledger-Position": components["headers"]["LedgerPosition"];
+                    "Ledger-Age": components["headers"]["LedgerAge"];
+                    "Content-Disposition": components["headers"]["ContentDisposition"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["TenantList"];
+                    "text/csv": string;
+                    "application/jsonl": string;
+                    "application/x-ndjson": string;
                 };
             };
             default: components["responses"]["Refused"];
@@ -1235,6 +1275,7 @@ export interface operations {
             200: {
                 headers: {
                     "Ledger-Position": components["headers"]["LedgerPosition"];
+                    "Ledger-Age": components["headers"]["LedgerAge"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1341,10 +1382,18 @@ export interface operations {
     listLicenses: {
         parameters: {
             query?: {
-                /** @description `next` of the page before. */
+                /** @description `next` of the page before. It is good for the same list with the same filters and the same sort only. */
                 cursor?: components["parameters"]["Cursor"];
-                /** @description Items per page. */
+                /** @description Items per page. A file has all rows unless this is given. */
                 limit?: components["parameters"]["Limit"];
+                /** @description By `expires_at`, licenses without an end are the last. */
+                sort?: "id" | "-id" | "product" | "-product" | "issued_at" | "-issued_at" | "expires_at" | "-expires_at";
+                status?: components["schemas"]["LicenseStatus"];
+                /** @description Only licenses of this product. */
+                product?: string;
+                trial?: boolean;
+                /** @description Only licenses that end before. */
+                expires_before?: string;
             };
             header?: {
                 /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
@@ -1357,14 +1406,19 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description One page. */
+            /** @description One page, or a file with all rows. */
             200: {
                 headers: {
                     "Ledger-Position": components["headers"]["LedgerPosition"];
+                    "Ledger-Age": components["headers"]["LedgerAge"];
+                    "Content-Disposition": components["headers"]["ContentDisposition"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["LicenseList"];
+                    "text/csv": string;
+                    "application/jsonl": string;
+                    "application/x-ndjson": string;
                 };
             };
             default: components["responses"]["Refused"];
@@ -1424,6 +1478,7 @@ export interface operations {
             200: {
                 headers: {
                     "Ledger-Position": components["headers"]["LedgerPosition"];
+                    "Ledger-Age": components["headers"]["LedgerAge"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1778,14 +1833,25 @@ export interface operations {
     listSeats: {
         parameters: {
             query?: {
-                /** @description `next` of the page before. */
+                /** @description `next` of the page before. It is good for the same list with the same filters and the same sort only. */
                 cursor?: components["parameters"]["Cursor"];
-                /** @description Items per page. */
+                /** @description Items per page. A file has all rows unless this is given. */
                 limit?: components["parameters"]["Limit"];
+                sort?: "acquired_at" | "-acquired_at";
                 /** @description Only leases in this state. Default all. */
                 state?: components["schemas"]["LeaseState"];
                 /** @description Only leases of this license. */
                 license?: string;
+                /** @description Only leases of this user, by name or pseudonym. */
+                user?: string;
+                /** @description Only leases of this machine, by name or pseudonym. */
+                machine?: string;
+                borrowed?: boolean;
+                overage?: boolean;
+                /** @description Only leases that had not ended by then. */
+                from?: string;
+                /** @description Only leases that were acquired before. With `from`: those that held a seat at some time between. */
+                to?: string;
             };
             header?: {
                 /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
@@ -1798,14 +1864,19 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description One page. */
+            /** @description One page, or a file with all rows. */
             200: {
                 headers: {
                     "Ledger-Position": components["headers"]["LedgerPosition"];
+                    "Ledger-Age": components["headers"]["LedgerAge"];
+                    "Content-Disposition": components["headers"]["ContentDisposition"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["SeatList"];
+                    "text/csv": string;
+                    "application/jsonl": string;
+                    "application/x-ndjson": string;
                 };
             };
             default: components["responses"]["Refused"];
@@ -1814,9 +1885,9 @@ export interface operations {
     listTimeline: {
         parameters: {
             query?: {
-                /** @description `next` of the page before. */
+                /** @description `next` of the page before. It is good for the same list with the same filters and the same sort only. */
                 cursor?: components["parameters"]["Cursor"];
-                /** @description Items per page. */
+                /** @description Items per page. A file has all rows unless this is given. */
                 limit?: components["parameters"]["Limit"];
             };
             header?: {
@@ -1830,14 +1901,19 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description One page. */
+            /** @description One page, or a file with all rows. */
             200: {
                 headers: {
                     "Ledger-Position": components["headers"]["LedgerPosition"];
+                    "Ledger-Age": components["headers"]["LedgerAge"];
+                    "Content-Disposition": components["headers"]["ContentDisposition"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["Timeline"];
+                    "text/csv": string;
+                    "application/jsonl": string;
+                    "application/x-ndjson": string;
                 };
             };
             default: components["responses"]["Refused"];
