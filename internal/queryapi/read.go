@@ -144,9 +144,10 @@ func (a *API) readOnce(ctx context.Context, q reading) (positions []eventstore.P
 	return positions, err
 }
 
-// A read model that this program knows but the projector does not yet has no checkpoint: then nothing is reached.
+// A read model that this program knows but the projector does not yet has no checkpoint: then nothing is reached. One that is
+// parked is left behind by the others, and waited for no longer: a person was told.
 const standsSelect = `
-	SELECT partition, CASE WHEN count(*) < $2 THEN 0 ELSE min(seq) END
+	SELECT partition, CASE WHEN count(*) < $2 THEN 0 ELSE coalesce(min(seq) FILTER (WHERE parked_at IS NULL), min(seq)) END
 	FROM read.checkpoints WHERE ledger_id = $1 GROUP BY partition`
 
 // stands returns the last commit that all read models reflect, by partition.
