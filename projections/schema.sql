@@ -71,6 +71,7 @@ CREATE TABLE read.audit_entries (
     after jsonb,
     CONSTRAINT audit_entries_pkey PRIMARY KEY (tenant_id, version)
 );
+CREATE INDEX audit_entries_borrowed ON read.audit_entries USING btree (tenant_id, subject, version) WHERE (type = 'ai.coditect.seat.borrowed.v1'::text);
 CREATE INDEX audit_entries_of_license ON read.audit_entries USING btree (tenant_id, subject, version) WHERE (type ~~ 'ai.coditect.license.%'::text);
 
 CREATE TABLE read.checkpoints (
@@ -94,6 +95,7 @@ CREATE TABLE read.directory (
     text text NOT NULL,
     CONSTRAINT directory_pkey PRIMARY KEY (tenant_id, pseudonym)
 );
+CREATE INDEX directory_by_text ON read.directory USING btree (tenant_id, kind, text);
 
 CREATE TABLE read.history (
     tenant_id text NOT NULL,
@@ -130,10 +132,14 @@ CREATE TABLE read.leases (
     CONSTRAINT leases_pkey PRIMARY KEY (tenant_id, lease_id)
 ) WITH (fillfactor=75);
 CREATE INDEX leases_active_of_license ON read.leases USING btree (tenant_id, license_id, fence) WHERE (state = 'active'::text);
+CREATE INDEX leases_borrowed ON read.leases USING btree (tenant_id, fence) WHERE borrowed;
 CREATE UNIQUE INDEX leases_newest ON read.leases USING btree (tenant_id, fence);
 CREATE INDEX leases_of_license ON read.leases USING btree (tenant_id, license_id, fence);
-CREATE INDEX leases_of_span ON read.leases USING btree (tenant_id, span, fence);
+CREATE INDEX leases_of_machine ON read.leases USING btree (tenant_id, machine, fence);
+CREATE INDEX leases_of_span ON read.leases USING btree (tenant_id, license_id, span, fence);
 CREATE INDEX leases_of_state ON read.leases USING btree (tenant_id, state, fence);
+CREATE INDEX leases_of_user ON read.leases USING btree (tenant_id, "user", fence);
+CREATE INDEX leases_overage ON read.leases USING btree (tenant_id, fence) WHERE overage;
 
 CREATE TABLE read.licenses (
     tenant_id text NOT NULL,
@@ -146,6 +152,9 @@ CREATE TABLE read.licenses (
     seat_per text NOT NULL,
     CONSTRAINT licenses_pkey PRIMARY KEY (tenant_id, license_id)
 );
+CREATE INDEX licenses_by_expires_at ON read.licenses USING btree (tenant_id, read.license_expires_at(policy), license_id);
+CREATE INDEX licenses_by_issued_at ON read.licenses USING btree (tenant_id, issued_at, license_id);
+CREATE INDEX licenses_by_product ON read.licenses USING btree (tenant_id, product COLLATE "C", license_id);
 
 CREATE TABLE read.seat_counts (
     tenant_id text NOT NULL,
@@ -164,6 +173,8 @@ CREATE TABLE read.tenants (
     version bigint NOT NULL,
     CONSTRAINT tenants_pkey PRIMARY KEY (tenant_id)
 ) WITH (fillfactor=70);
+CREATE INDEX tenants_by_created_at ON read.tenants USING btree (created_at, tenant_id);
+CREATE INDEX tenants_by_name ON read.tenants USING btree (lower(name) COLLATE "C", tenant_id);
 
 CREATE TABLE read.usage_days (
     tenant_id text NOT NULL,

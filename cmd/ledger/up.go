@@ -133,7 +133,7 @@ func (c *upCommand) Run(ctx context.Context, t terminal) (err error) {
 	frame.Health.Require("postgres", db.Ping)
 	commandapi.New(writers, secret, operator, frame.Registry).Routes(frame.Router)
 	queryapi.New(queryapi.Options{
-		DB: db, Ledger: store.Info(), Tokens: eventstore.NewTokens(secret), Operator: operator, NATS: nc, Log: frame.Log, Registerer: frame.Registry,
+		DB: db, Ledger: store.Info(), Journal: store.Journal, Tokens: eventstore.NewTokens(secret), Operator: operator, NATS: nc, Log: frame.Log, Registerer: frame.Registry,
 	}).Routes(frame.Router)
 	api.Routes(frame.Router)
 	frame.Page()

@@ -86,7 +86,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** All tenants, by id */
+        /** All tenants */
         get: operations["listTenants"];
         put?: never;
         /** Create a tenant */
@@ -407,7 +407,7 @@ export interface paths {
         };
         /**
          * Leases, and seats in use against the limit
-         * @description `seats` and `in_use` count all licenses of the tenant, or the one asked for; revoked ones have no seats. Items are newest first.
+         * @description `seats` and `in_use` count all licenses of the tenant, or the one asked for; revoked ones have no seats. Items are newest first unless `sort` says otherwise.
          */
         get: operations["listSeats"];
         put?: never;
@@ -789,6 +789,11 @@ export interface components {
             /** @description Cursor of the next page; empty on the last. */
             next: string;
             position: string;
+            /**
+             * Format: double
+             * @description As in `Ledger-Age`.
+             */
+            age_seconds: number;
         };
         TenantSummary: {
             id: components["schemas"]["TenantId"];
@@ -804,6 +809,11 @@ export interface components {
             items: components["schemas"]["License"][];
             next: string;
             position: string;
+            /**
+             * Format: double
+             * @description As in `Ledger-Age`.
+             */
+            age_seconds: number;
         };
         SeatList: {
             items: components["schemas"]["Lease"][];
@@ -811,6 +821,11 @@ export interface components {
             seats: number;
             in_use: number;
             position: string;
+            /**
+             * Format: double
+             * @description As in `Ledger-Age`.
+             */
+            age_seconds: number;
         };
         /** @description A CloudEvents 1.0 object as stored. */
         Event: {
@@ -844,6 +859,11 @@ export interface components {
                 [key: string]: string;
             };
             position: string;
+            /**
+             * Format: double
+             * @description As in `Ledger-Age`.
+             */
+            age_seconds: number;
         };
         LiveSnapshot: {
             tenant: components["schemas"]["Tenant"];
@@ -930,9 +950,9 @@ export interface components {
         IdempotencyKey: string;
         /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
         MinPosition: string;
-        /** @description `next` of the page before. */
+        /** @description `next` of the page before. It is good for the same list with the same filters and the same sort only. */
         Cursor: string;
-        /** @description Items per page. */
+        /** @description Items per page. A file has all rows unless this is given. */
         Limit: number;
     };
     requestBodies: {
@@ -945,6 +965,10 @@ export interface components {
     headers: {
         /** @description Opaque token of the position that this answer reflects. Hand it to a query in `Ledger-Min-Position`. */
         LedgerPosition: string;
+        /** @description For how many seconds, at most, something may have been stored that this answer does not reflect yet. */
+        LedgerAge: number;
+        /** @description Of a file; suggests a name for it. */
+        ContentDisposition: string;
     };
     pathItems: never;
 }
@@ -1104,10 +1128,16 @@ export interface operations {
     listTenants: {
         parameters: {
             query?: {
-                /** @description `next` of the page before. */
+                /** @description `next` of the page before. It is good for the same list with the same filters and the same sort only. */
                 cursor?: components["parameters"]["Cursor"];
-                /** @description Items per page. */
+                /** @description Items per page. A file has all rows unless this is given. */
                 limit?: components["parameters"]["Limit"];
+                sort?: "id" | "-id" | "name" | "-name" | "created_at" | "-created_at";
+                status?: components["schemas"]["TenantStatus"];
+                /** @description Only names that begin so, in upper or lower case. */
+                name?: string;
+                /** @description Only tenants with this in their id or name, in upper or lower case. */
+                q?: string;
             };
             header?: {
                 /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
@@ -1118,14 +1148,19 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description One page. */
+            /** @description One page, or a file with all rows. */
             200: {
                 headers: {
                     "Ledger-Position": components["headers"]["LedgerPosition"];
+                    "Ledger-Age": components["headers"]["LedgerAge"];
+                    "Content-Disposition": components["headers"]["ContentDisposition"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["TenantList"];
+                    "text/csv": string;
+                    "application/jsonl": string;
+                    "application/x-ndjson": string;
                 };
             };
             default: components["responses"]["Refused"];
@@ -1190,6 +1225,7 @@ export interface operations {
             200: {
                 headers: {
                     "Ledger-Position": components["headers"]["LedgerPosition"];
+                    "Ledger-Age": components["headers"]["LedgerAge"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1296,10 +1332,18 @@ export interface operations {
     listLicenses: {
         parameters: {
             query?: {
-                /** @description `next` of the page before. */
+                /** @description `next` of the page before. It is good for the same list with the same filters and the same sort only. */
                 cursor?: components["parameters"]["Cursor"];
-                /** @description Items per page. */
+                /** @description Items per page. A file has all rows unless this is given. */
                 limit?: components["parameters"]["Limit"];
+                /** @description By `expires_at`, licenses without an end are the last. */
+                sort?: "id" | "-id" | "product" | "-product" | "issued_at" | "-issued_at" | "expires_at" | "-expires_at";
+                status?: components["schemas"]["LicenseStatus"];
+                /** @description Only licenses of this product. */
+                product?: string;
+                trial?: boolean;
+                /** @description Only licenses that end before. */
+                expires_before?: string;
             };
             header?: {
                 /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
@@ -1312,14 +1356,19 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description One page. */
+            /** @description One page, or a file with all rows. */
             200: {
                 headers: {
                     "Ledger-Position": components["headers"]["LedgerPosition"];
+                    "Ledger-Age": components["headers"]["LedgerAge"];
+                    "Content-Disposition": components["headers"]["ContentDisposition"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["LicenseList"];
+                    "text/csv": string;
+                    "application/jsonl": string;
+                    "application/x-ndjson": string;
                 };
             };
             default: components["responses"]["Refused"];
@@ -1379,6 +1428,7 @@ export interface operations {
             200: {
                 headers: {
                     "Ledger-Position": components["headers"]["LedgerPosition"];
+                    "Ledger-Age": components["headers"]["LedgerAge"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1704,14 +1754,25 @@ export interface operations {
     listSeats: {
         parameters: {
             query?: {
-                /** @description `next` of the page before. */
+                /** @description `next` of the page before. It is good for the same list with the same filters and the same sort only. */
                 cursor?: components["parameters"]["Cursor"];
-                /** @description Items per page. */
+                /** @description Items per page. A file has all rows unless this is given. */
                 limit?: components["parameters"]["Limit"];
+                sort?: "acquired_at" | "-acquired_at";
                 /** @description Only leases in this state. Default all. */
                 state?: components["schemas"]["LeaseState"];
                 /** @description Only leases of this license. */
                 license?: string;
+                /** @description Only leases of this user, by name or pseudonym. */
+                user?: string;
+                /** @description Only leases of this machine, by name or pseudonym. */
+                machine?: string;
+                borrowed?: boolean;
+                overage?: boolean;
+                /** @description Only leases that had not ended by then. */
+                from?: string;
+                /** @description Only leases that were acquired before. With `from`: those that held a seat at some time between. */
+                to?: string;
             };
             header?: {
                 /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
@@ -1724,14 +1785,19 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description One page. */
+            /** @description One page, or a file with all rows. */
             200: {
                 headers: {
                     "Ledger-Position": components["headers"]["LedgerPosition"];
+                    "Ledger-Age": components["headers"]["LedgerAge"];
+                    "Content-Disposition": components["headers"]["ContentDisposition"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["SeatList"];
+                    "text/csv": string;
+                    "application/jsonl": string;
+                    "application/x-ndjson": string;
                 };
             };
             default: components["responses"]["Refused"];
@@ -1740,9 +1806,9 @@ export interface operations {
     listTimeline: {
         parameters: {
             query?: {
-                /** @description `next` of the page before. */
+                /** @description `next` of the page before. It is good for the same list with the same filters and the same sort only. */
                 cursor?: components["parameters"]["Cursor"];
-                /** @description Items per page. */
+                /** @description Items per page. A file has all rows unless this is given. */
                 limit?: components["parameters"]["Limit"];
             };
             header?: {
@@ -1756,14 +1822,19 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description One page. */
+            /** @description One page, or a file with all rows. */
             200: {
                 headers: {
                     "Ledger-Position": components["headers"]["LedgerPosition"];
+                    "Ledger-Age": components["headers"]["LedgerAge"];
+                    "Content-Disposition": components["headers"]["ContentDisposition"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["Timeline"];
+                    "text/csv": string;
+                    "application/jsonl": string;
+                    "application/x-ndjson": string;
                 };
             };
             default: components["responses"]["Refused"];
