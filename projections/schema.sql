@@ -83,6 +83,8 @@ CREATE TABLE read.checkpoints (
     directory_seq bigint NOT NULL,
     commit_time timestamp with time zone,
     updated_at timestamp with time zone NOT NULL,
+    parked_at timestamp with time zone,
+    parked_because text,
     CONSTRAINT checkpoints_pkey PRIMARY KEY (projection, partition)
 ) WITH (fillfactor=50);
 
