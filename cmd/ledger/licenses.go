@@ -16,6 +16,7 @@ type licenseCommands struct {
 	Issue     licenseIssue     `cmd:"" help:"Make a license; prints its key, this once."`
 	List      licenseList      `cmd:"" help:"A tenant's licenses, with their seats in use."`
 	Show      licenseShow      `cmd:"" help:"One license."`
+	Queue     licenseQueue     `cmd:"" help:"Who waits for a seat of it, and how long that may take."`
 	Resize    licenseResize    `cmd:"" help:"Change the number of seats."`
 	Change    licenseChange    `cmd:"" help:"Change rules of its policy, and seats."`
 	Suspend   licenseSuspend   `cmd:"" help:"No seats and no renewals until it is reinstated; running leases run out."`
@@ -287,6 +288,46 @@ func (c *licenseShow) Run(ctx context.Context, t terminal) error {
 	}
 	fmt.Fprintln(t.out)
 	return c.print(t, raw, policyRows(reply.License)...)
+}
+
+type licenseQueue struct {
+	licenseArg
+	manager
+	output
+}
+
+func (licenseQueue) Help() string {
+	return `In the order in which they get seats: those with a higher priority of their reservation first, and then as they came.
+
+Example:
+
+  ledger license queue acme lic_…
+  ledger license change acme lic_… --seats 7    # whoever is next gets the new seats at once`
+}
+
+// Run implements the command.
+func (c *licenseQueue) Run(ctx context.Context, t terminal) error {
+	var queue api.LicenseQueue
+	raw, err := c.call(ctx, http.MethodGet, c.path("queue"), nil, &queue)
+	if err != nil {
+		return err
+	}
+	if len(queue.Items) == 0 && !c.JSON {
+		_, err := fmt.Fprintf(t.out, "Nobody waits; %d of %d seats are in use.\n", queue.InUse, queue.Seats)
+		return err
+	}
+	rows := [][]string{{"PLACE", "USER", "MACHINE", "PROCESS", "PRIORITY", "SINCE", "SEAT IN"}}
+	for _, w := range queue.Items {
+		process, about := "", "?"
+		if w.Process != nil {
+			process = *w.Process
+		}
+		if w.EstimateSeconds != nil {
+			about = "about " + seconds(*w.EstimateSeconds)
+		}
+		rows = append(rows, []string{fmt.Sprint(w.Position), w.User, w.Machine, process, fmt.Sprint(w.Priority), when(w.Since), about})
+	}
+	return c.print(t, raw, rows...)
 }
 
 type licenseChange struct {
