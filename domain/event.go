@@ -55,6 +55,10 @@ func NewEvent(eventType string) Event {
 		return &SeatExpired{}
 	case "ai.coditect.seat.denied.v1":
 		return &SeatDenied{}
+	case "ai.coditect.seat.queued.v1":
+		return &SeatQueued{}
+	case "ai.coditect.seat.dequeued.v1":
+		return &SeatDequeued{}
 	}
 	return nil
 }
@@ -84,6 +88,7 @@ type Answer struct {
 	Tenant  *TenantInfo    // tenant commands
 	License *LicenseInfo   // license commands, and the license of AcquireSeat
 	Lease   *Lease         // AcquireSeat
+	Queued  bool           // AcquireSeat: there is no seat yet, and its holder waits for one
 	Leases  []LeaseOutcome // HeartbeatSeats, ReleaseSeats and EvictLease, in the order asked; of ReleaseHolder those it released
 }
 

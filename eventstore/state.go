@@ -268,6 +268,11 @@ func (r *recordedAnswers) put(i Idempotency, answer recordedAnswer) {
 	r.byKey[i.Key] = answer
 }
 
+// waits reports whether the command is not done yet: its holder is in the queue, and it is to be decided again.
+func (r recordedAnswer) waits(i Idempotency) bool {
+	return r.answer.Queued && r.fingerprint == i.Fingerprint
+}
+
 // get returns the answer recorded for key, unless it is older than answersFor at now.
 func (r *recordedAnswers) get(key string, now time.Time) (recordedAnswer, bool) {
 	answer, ok := r.byKey[key]

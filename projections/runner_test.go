@@ -88,7 +88,8 @@ func step(h *projectionstest.History, draw func(n int) int) {
 	case 22, 23:
 		for _, id := range held[:min(len(held), 1)] {
 			l, _ := h.Tenant(tenant).License(license).Lease(id)
-			h.Do(tenant, domain.AcquireSeat{License: license, Lease: "unused", Holder: l.Holder, BorrowUntil: h.Now.Add(time.Duration(1+draw(24)) * time.Hour)})
+			again := domain.LeaseID(fmt.Sprint(id, "_", h.Now.UnixMilli())) // of use when the present one has run out
+			h.Do(tenant, domain.AcquireSeat{License: license, Lease: again, Holder: l.Holder, BorrowUntil: h.Now.Add(time.Duration(1+draw(24)) * time.Hour)})
 		}
 	case 20, 21:
 		var late []domain.LeaseID

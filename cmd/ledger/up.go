@@ -133,7 +133,7 @@ func (c *upCommand) Run(ctx context.Context, t terminal) (err error) {
 	frame.Health.Require("postgres", db.Ping)
 	commandapi.New(writers, secret, operator, frame.Registry).Routes(frame.Router)
 	queryapi.New(queryapi.Options{
-		DB: db, Ledger: store.Info(), Tokens: eventstore.NewTokens(secret), Operator: operator, NATS: nc, Log: frame.Log, Registerer: frame.Registry,
+		DB: db, Ledger: store.Info(), Journal: store.Journal, Tokens: eventstore.NewTokens(secret), Operator: operator, NATS: nc, Log: frame.Log, Registerer: frame.Registry,
 	}).Routes(frame.Router)
 	api.Routes(frame.Router)
 	frame.Page()
@@ -144,6 +144,7 @@ func (c *upCommand) Run(ctx context.Context, t terminal) (err error) {
 	g, serving := errgroup.WithContext(ctx)
 	g.Go(func() error { return writers.Run(working) })
 	g.Go(func() error { return runner.Run(working) })
+	g.Go(func() error { return projections.NewArchiver(db, store, frame.Log, frame.Registry).Run(working) })
 	g.Go(func() error {
 		defer finish()
 		return frame.Serve(serving, listener)

@@ -112,7 +112,7 @@ func (h *History) Name(id domain.TenantID, pseudonym domain.Pseudonym, kind even
 	p := h.partition(h.store.Info().PartitionOf(id))
 	body, err := json.Marshal([]eventstore.Name{{Tenant: id, Pseudonym: pseudonym, Kind: kind, Text: text}})
 	if err == nil {
-		r := eventstore.Record{ID: uuid.NewString(), Body: body}
+		r := eventstore.Record{ID: uuid.NewString(), Header: map[string]string{"Content-Type": "application/json"}, Body: body}
 		err = <-h.store.Directory(h.store.Info().PartitionOf(id)).Append(p.directory, r)
 		p.directory = eventstore.Place{Seq: p.directory.Seq + 1, ID: r.ID}
 	}
