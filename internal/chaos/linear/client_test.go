@@ -359,7 +359,7 @@ func (c *client) ask(call string, body map[string]any, key string) (ledgertest.A
 	case c.t.Context().Err() != nil || c.t.Failed():
 		return a, notAnswered
 	case a.Status == 0 && errors.Is(err, syscall.ECONNREFUSED) && key == "": // with a key net/http may have sent it before
-	case a.Status == http.StatusServiceUnavailable && (a.Code() == "no_owner" || a.Code() == "overloaded" || a.Code() == "stopping"):
+	case a.Status == http.StatusServiceUnavailable && (a.Code() == "no_owner" || a.Code() == "overloaded" || a.Code() == "starting" || a.Code() == "stopping"):
 	case a.Status != 0 && a.Status != http.StatusServiceUnavailable:
 		c.t.Errorf("%s: %v", call, err)
 		return a, notAnswered
