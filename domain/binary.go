@@ -21,6 +21,23 @@ func (t *Tenant) AppendBinary(b []byte) ([]byte, error) {
 	for _, l := range t.licenses {
 		b = l.appendBinary(b)
 	}
+	b = binary.AppendUvarint(b, uint64(len(t.members)))
+	for _, m := range t.members {
+		b = appendText(b, m.User)
+		b = appendText(b, m.Role)
+		b = appendBool(b, m.Removed)
+	}
+	b = binary.AppendUvarint(b, uint64(len(t.tenantKeys)))
+	for _, k := range t.tenantKeys {
+		b = appendText(b, k.ID)
+		b = appendText(b, k.Hash)
+		b = appendText(b, k.Name)
+		b = appendText(b, k.Role)
+		b = appendText(b, k.Member)
+		b = appendTime(b, k.CreatedAt)
+		b = appendTime(b, k.Until)
+		b = appendBool(b, k.Revoked)
+	}
 	return b, nil
 }
 
@@ -140,6 +157,16 @@ func (t *Tenant) UnmarshalBinary(b []byte) error {
 	for range d.count() {
 		t.decodeLicense(&d)
 	}
+	for range d.count() {
+		m := &Member{User: Pseudonym(d.text()), Role: Role(d.text()), Removed: d.byte() != 0}
+		if t.members == nil {
+			t.members = map[Pseudonym]*Member{}
+		}
+		t.members[m.User] = m
+	}
+	for range d.count() {
+		t.decodeTenantKey(&d)
+	}
 	if d.err == nil && len(d.rest) > 0 {
 		d.err = fmt.Errorf("%d bytes too many", len(d.rest))
 	}
@@ -147,6 +174,23 @@ func (t *Tenant) UnmarshalBinary(b []byte) error {
 		return fmt.Errorf("tenant %s: %w", t.ID, d.err)
 	}
 	return nil
+}
+
+func (t *Tenant) decodeTenantKey(d *binaryDecoder) {
+	k := &TenantKey{}
+	k.ID = KeyID(d.text())
+	if hash := d.text(); hash != "" {
+		k.Hash = []byte(hash)
+	}
+	k.Name, k.Role, k.Member = d.text(), Role(d.text()), Pseudonym(d.text())
+	k.CreatedAt, k.Until, k.Revoked = d.time(), d.time(), d.byte() != 0
+	if d.err == nil && k.Member != "" && t.members[k.Member] == nil {
+		d.fail(errors.New("a key of a member that is not there"))
+	}
+	if t.tenantKeys == nil {
+		t.tenantKeys = map[KeyID]*TenantKey{}
+	}
+	t.tenantKeys[k.ID] = k
 }
 
 func (t *Tenant) decodeLicense(d *binaryDecoder) {

@@ -39,6 +39,18 @@ func NewEvent(eventType string) Event {
 		return &TrialConverted{}
 	case "ai.coditect.license.key_rotated.v1":
 		return &LicenseKeyRotated{}
+	case "ai.coditect.member.invited.v1":
+		return &MemberInvited{}
+	case "ai.coditect.member.role_changed.v1":
+		return &MemberRoleChanged{}
+	case "ai.coditect.member.removed.v1":
+		return &MemberRemoved{}
+	case "ai.coditect.key.created.v1":
+		return &TenantKeyCreated{}
+	case "ai.coditect.key.rotated.v1":
+		return &TenantKeyRotated{}
+	case "ai.coditect.key.revoked.v1":
+		return &TenantKeyRevoked{}
 	case "ai.coditect.seat.acquired.v1":
 		return &SeatAcquired{}
 	case "ai.coditect.seat.borrowed.v1":
@@ -87,6 +99,8 @@ type Answer struct {
 	Created bool           // something new stands there; false when the command found it done already
 	Tenant  *TenantInfo    // tenant commands
 	License *LicenseInfo   // license commands, and the license of AcquireSeat
+	Member  *Member        // member commands
+	Key     *TenantKey     // commands about keys of the tenant's people
 	Lease   *Lease         // AcquireSeat
 	Queued  bool           // AcquireSeat: there is no seat yet, and its holder waits for one
 	Leases  []LeaseOutcome // HeartbeatSeats, ReleaseSeats and EvictLease, in the order asked; of ReleaseHolder those it released

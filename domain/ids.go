@@ -11,7 +11,7 @@ type LicenseID string
 // LeaseID names one holder's hold on one seat: "lse_…". A new acquire is a new lease.
 type LeaseID string
 
-// KeyID is the public part of a license key.
+// KeyID is the public part of a key: of a license, or of a tenant's people.
 type KeyID string
 
 // Pseudonym stands for a piece of clear text (a user, a machine, a process) that events must not hold. The directory
@@ -32,6 +32,14 @@ func Pseudonyms(event Event) []Pseudonym {
 		found = []Pseudonym{e.User, e.Machine, e.Process}
 	case *LicenseIssued:
 		found = e.Policy.users()
+	case *TenantKeyCreated:
+		found = []Pseudonym{e.Member}
+	case *MemberInvited:
+		found = []Pseudonym{e.User}
+	case *MemberRoleChanged:
+		found = []Pseudonym{e.User}
+	case *MemberRemoved:
+		found = []Pseudonym{e.User}
 	case *PolicyChanged:
 		found = slices.Concat(e.Policy.users(), e.Was.users())
 	}

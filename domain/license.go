@@ -14,11 +14,8 @@ type LicenseIssued struct {
 	Key LicenseKey `json:"key"`
 }
 
-// LicenseKey is what the ledger keeps of a license key: its public part and a keyed hash of its secret.
-type LicenseKey struct {
-	ID   KeyID  `json:"id"`
-	Hash []byte `json:"hash"` // HMAC-SHA-256, 32 bytes, base64 in JSON
-}
+// LicenseKey is what the ledger keeps of a license key.
+type LicenseKey = StoredKey
 
 // LicenseKeyRotated gives the license another key. The one before opens it until OldUntil.
 type LicenseKeyRotated struct {

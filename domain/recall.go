@@ -27,6 +27,18 @@ func Recall(t *Tenant, events []Event) (Answer, *Rejection, bool) {
 		return licenseAnswer(t, e.License, false), nil, true
 	case *LicenseRevoked:
 		return licenseAnswer(t, e.License, false), nil, true
+	case *MemberInvited:
+		return memberAnswer(t, e.User, true), nil, true
+	case *MemberRoleChanged:
+		return memberAnswer(t, e.User, false), nil, true
+	case *MemberRemoved:
+		return memberAnswer(t, e.User, false), nil, true
+	case *TenantKeyCreated:
+		return keyAnswer(t, e.Key.ID, true), nil, true
+	case *TenantKeyRotated:
+		return keyAnswer(t, e.Key.ID, true), nil, true
+	case *TenantKeyRevoked:
+		return keyAnswer(t, e.Key, false), nil, true
 	case *SeatAcquired:
 		l := t.licenses[e.License]
 		n, _ := l.leases.find(e.Lease)

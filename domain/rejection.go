@@ -22,6 +22,13 @@ const (
 	// FenceIsStale refuses a call that names a lease with the fence of another.
 	FenceIsStale Code = "fence_stale"
 
+	MemberNotFound Code = "member_not_found"
+	MemberExists   Code = "member_exists"
+	KeyNotFound    Code = "key_not_found"
+	KeyIsOver      Code = "key_over"
+	// LastOwnerKey refuses what would lock the tenant's people out.
+	LastOwnerKey Code = "last_owner_key"
+
 	FeatureNotEntitled  Code = "feature_not_entitled"
 	LicenseNotStarted   Code = "license_not_started"
 	LicenseExpired      Code = "license_expired"

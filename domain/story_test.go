@@ -27,7 +27,7 @@ import (
 // given makes the tenant acme and a license, lic1 unless it is named, at 08:00. A line with a time is a command and what
 // it gives: its refusal, its events, the refusals of single leases; "nothing" when there are none of them. Without
 // "on lic2" a seat command is about lic1. "epoch" lets a new writer take over. state asks for a license, a lease, the
-// tenant, the next deadline, who waits, or who of those is called.
+// tenant, the next deadline, who waits, who of those is called, or the keys of the tenant's people that are of use now.
 //
 // A holder is user@machine/process; machine and process may be left out. Leases are l1, l2, … in the order of their
 // acquire; a word l1..l9 stands for all of them, and more than four events of a kind in a row print as their number. What
@@ -306,8 +306,11 @@ func (s *stage) do(w *words) []string {
 	case "ExpireSeats":
 		return s.execute(domain.ExpireSeats{Max: s.number(w.value("max"))})
 	}
-	s.fatalf("  unknown command %s", name)
-	return nil
+	got, ok := s.people(name, w)
+	if !ok {
+		s.fatalf("  unknown command %s", name)
+	}
+	return got
 }
 
 func (s *stage) execute(c domain.Command) []string {
@@ -376,6 +379,9 @@ func (s *stage) state(name string) string {
 	s.t.Helper()
 	if name == "tenant" {
 		return fmt.Sprintf("%s %s version=%d", s.tenant.Name, s.tenant.Status, s.tenant.Version)
+	}
+	if name == "keys" {
+		return s.keysText()
 	}
 	if name == "queue" || name == "called" {
 		waiters := s.tenant.Waiters()
@@ -544,6 +550,9 @@ func eventText(event domain.Event) string {
 			text += " valid=" + clockText(e.ValidAt)
 		}
 		return text + optional(" feature=", e.Feature) + " on " + string(e.License)
+	}
+	if text, ok := peopleText(event); ok {
+		return text
 	}
 	return fmt.Sprintf("%T", event)
 }

@@ -68,6 +68,9 @@ type Tenant struct {
 	due      deadlines[*License] // licenses with leases, by the earliest lease deadline
 	queues   []*License          // for whose seats somebody waits
 	denials  denials
+
+	members    map[Pseudonym]*Member // nil: none yet
+	tenantKeys map[KeyID]*TenantKey  // nil: none yet
 }
 
 // NewTenant returns the state before the first event.
@@ -146,6 +149,18 @@ func (t *Tenant) Apply(at time.Time, event Event) {
 		t.mustLicense(e.License).Status = LicenseActive
 	case *LicenseRevoked:
 		t.applyRevoked(at, e)
+	case *MemberInvited:
+		t.applyMemberInvited(e)
+	case *MemberRoleChanged:
+		t.applyMemberRoleChanged(e)
+	case *MemberRemoved:
+		t.applyMemberRemoved(e)
+	case *TenantKeyCreated:
+		t.applyTenantKey(TenantKey{StoredKey: e.Key, Name: e.Name, Role: e.Role, Member: e.Member, CreatedAt: at})
+	case *TenantKeyRotated:
+		t.applyTenantKeyRotated(at, e)
+	case *TenantKeyRevoked:
+		t.mustTenantKey(e.Key).revoke()
 	case *SeatAcquired:
 		t.applyAcquired(at, e)
 	case *SeatBorrowed:

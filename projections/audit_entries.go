@@ -117,6 +117,22 @@ func changedFields(event domain.Event) (before, after fields) {
 		return fields{"status": domain.LicenseOnSuspense}, fields{"status": domain.LicenseActive}
 	case *domain.LicenseRevoked:
 		return nil, fields{"status": domain.LicenseOver} // before: auditEntriesRevoked
+	case *domain.MemberInvited:
+		return nil, fields{"role": e.Role, "status": "member"}
+	case *domain.MemberRoleChanged:
+		return fields{"role": e.Was}, fields{"role": e.Role}
+	case *domain.MemberRemoved:
+		return fields{"role": e.Was, "status": "member"}, fields{"role": nil, "status": "removed"}
+	case *domain.TenantKeyCreated:
+		after := fields{"name": clean(e.Name), "role": e.Role, "status": "active"}
+		if e.Member != "" {
+			after["member"] = clean(e.Member)
+		}
+		return nil, after
+	case *domain.TenantKeyRotated:
+		return fields{"key": e.OldKey}, fields{"key": e.Key.ID, "old_key_until": e.OldUntil}
+	case *domain.TenantKeyRevoked:
+		return fields{"status": "active"}, fields{"status": "revoked"}
 	case *domain.SeatBorrowed:
 		return nil, fields{"borrowed": true, "expires_at": e.ExpiresAt}
 	case *domain.SeatAcquired:

@@ -23,7 +23,8 @@ type Difference struct {
 }
 
 // Compare folds the journal from its first commit to where the read models stand and compares the result with all rows of
-// tenants, licenses, seat_counts, leases, audit_entries, history, queue, seat_ends and usage_…. It reads the rows in one snapshot, so that a projector may
+// tenants, licenses, seat_counts, leases, audit_entries, history, queue, seat_ends, members, tenant_keys and usage_…. It reads the rows
+// in one snapshot, so that a projector may
 // run meanwhile, and holds everything in memory.
 //
 // Errors: eventstore.ErrChainBroken; when the projections of a partition stand at different places; when the journal
@@ -122,6 +123,18 @@ func auditText(place Place, event string) string {
 	return fmt.Sprintf("%d.%d %s", place.Seq, place.Index, event)
 }
 
+func memberText(role string, removed bool) string {
+	return fmt.Sprintf("role=%s removed=%t", role, removed)
+}
+
+func keyText(name, role, member string, hash []byte, createdAt time.Time, until *time.Time) string {
+	text := fmt.Sprintf("name=%q role=%s member=%s hash=%x created_at=%s", name, role, member, hash, timeText(createdAt))
+	if until != nil {
+		text += " until=" + timeText(*until)
+	}
+	return text
+}
+
 func timeText(t time.Time) string {
 	if t.IsZero() {
 		return "-"
@@ -143,6 +156,8 @@ func readRows(ctx context.Context, tx pgx.Tx) (map[string]string, error) {
 	var renewed uint64
 	var until *uint64
 	var place Place
+	var user, role string
+	var hash []byte
 	for _, table := range []struct {
 		sql   string
 		into  []any
@@ -182,6 +197,14 @@ func readRows(ctx context.Context, tx pgx.Tx) (map[string]string, error) {
 			`SELECT tenant_id, version, seq, index, event FROM read.audit_entries`,
 			[]any{&tenant, &version, &place.Seq, &place.Index, &text},
 			func() { found[fmt.Sprintf("audit entry %s/%d", tenant, version)] = auditText(place, text) },
+		}, {
+			`SELECT tenant_id, "user", role, removed_at FROM read.members`,
+			[]any{&tenant, &user, &role, &endedAt},
+			func() { found["member "+tenant+"/"+user] = memberText(role, endedAt != nil) },
+		}, {
+			`SELECT tenant_id, key_id, name, role, member, hash, created_at, until FROM read.tenant_keys`,
+			[]any{&tenant, &id, &text, &role, &user, &hash, &at, &endedAt},
+			func() { found["key "+tenant+"/"+id] = keyText(text, role, user, hash, at, endedAt) },
 		}, {
 			`SELECT tenant_id, kind, id, version, at, until_version, until_at, state FROM read.history`,
 			[]any{&tenant, &kind, &id, &version, &at, &until, &endedAt, &policy},
@@ -265,6 +288,12 @@ func foldRows(ctx context.Context, journal eventstore.Log, at eventstore.Checkpo
 			name := string(t.ID) + "/" + string(l.ID)
 			folded["license "+name] = licenseText(clean(l.Product), string(l.Status), l.Policy, l.LeaseSeconds, string(l.SeatPer), l.IssuedAt)
 			folded["seat count "+name] = countText(l.Seats, l.InUse)
+		})
+		t.Members(func(m domain.Member) {
+			folded["member "+string(t.ID)+"/"+clean(m.User)] = memberText(string(m.Role), m.Removed)
+		})
+		t.TenantKeys(func(k domain.TenantKey) {
+			folded["key "+string(t.ID)+"/"+clean(k.ID)] = keyText(clean(k.Name), string(k.Role), clean(k.Member), k.Hash, k.CreatedAt, present(k.Until))
 		})
 	})
 	for key, l := range all {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -111,12 +112,34 @@ func step(h *projectionstest.History, draw func(n int) int) {
 	}
 }
 
+// stepPeople does something with members or keys.
+func stepPeople(h *projectionstest.History, draw func(n int) int) {
+	tenant := domain.TenantID(fmt.Sprint("tenant", draw(3)))
+	user := domain.Pseudonym(fmt.Sprint("u_", draw(2)))
+	role := []domain.Role{domain.RoleOwner, domain.RoleAdmin, domain.RoleAuditor}[draw(3)]
+	fresh := domain.StoredKey{ID: domain.KeyID(fmt.Sprint("k", h.Tenant(tenant).Version)), Hash: []byte{byte(1 + draw(9))}}
+	var keys []domain.KeyID
+	h.Tenant(tenant).TenantKeys(func(k domain.TenantKey) { keys = append(keys, k.ID) })
+	slices.Sort(keys)
+	keys = append(keys, "k")
+	some := keys[draw(len(keys))]
+	h.Do(tenant, []domain.Command{
+		domain.InviteMember{User: user, Role: role}, domain.InviteMember{User: user, Role: role},
+		domain.ChangeMemberRole{User: user, Role: role}, domain.RemoveMember{User: user},
+		domain.CreateTenantKey{Key: fresh, Name: "a\x00", Member: user}, domain.CreateTenantKey{Key: fresh, Name: "b", Member: user},
+		domain.CreateTenantKey{Key: fresh, Name: "c", Role: role},
+		domain.RotateTenantKey{OldKey: some, Key: fresh, Overlap: time.Hour}, domain.RotateTenantKey{OldKey: keys[len(keys)-min(2, len(keys))], Key: fresh},
+		domain.RevokeTenantKey{Key: some},
+	}[draw(10)])
+}
+
 const emptyAll = `DELETE FROM read.checkpoints; DELETE FROM read.tenants; DELETE FROM read.licenses; DELETE FROM read.seat_counts;
 	DELETE FROM read.leases; DELETE FROM read.audit_entries; DELETE FROM read.directory; DELETE FROM read.history;
 	DELETE FROM read.queue; DELETE FROM read.seat_ends;
 
 	DELETE FROM read.usage_licenses; DELETE FROM read.usage_leases; DELETE FROM read.usage_minutes; DELETE FROM read.usage_hours;
-	DELETE FROM read.usage_days; DELETE FROM read.usage_holders`
+	DELETE FROM read.usage_days; DELETE FROM read.usage_holders;
+	DELETE FROM read.members; DELETE FROM read.tenant_keys`
 
 // Whatever happened, and wherever the batches were cut: the rows are those of a fold of the journal.
 func TestRowsAreTheFoldOfTheJournal(t *testing.T) {
@@ -134,7 +157,11 @@ func TestRowsAreTheFoldOfTheJournal(t *testing.T) {
 		})
 		for range rapid.IntRange(1, 4).Draw(r, "rounds") {
 			for range rapid.IntRange(1, 60).Draw(r, "steps") {
-				step(h, draw)
+				if draw(5) == 0 {
+					stepPeople(h, draw)
+				} else {
+					step(h, draw)
+				}
 			}
 			h.Commit()
 			if err := runner.CatchUp(context.Background()); err != nil {
@@ -152,9 +179,12 @@ func discard(domain.TenantID, []byte) error { return nil }
 
 // busy writes n steps of a history that is the same each time.
 func (f fixture) busy(n int) {
-	random := rand.New(rand.NewPCG(1, 2))
+	random, people := rand.New(rand.NewPCG(1, 2)), rand.New(rand.NewPCG(3, 4))
 	for range n {
 		step(f.History, random.IntN)
+		if people.IntN(5) == 0 {
+			stepPeople(f.History, people.IntN)
+		}
 		if random.IntN(3) == 0 {
 			f.Commit()
 		}
@@ -170,7 +200,7 @@ func TestReplayFromZeroGivesTheSameRows(t *testing.T) {
 	}
 	rows := func() string {
 		var all []string
-		for _, table := range []string{"tenants", "licenses", "seat_counts", "leases", "audit_entries", "directory", "history", "queue", "seat_ends"} {
+		for _, table := range []string{"tenants", "licenses", "seat_counts", "leases", "audit_entries", "directory", "history", "queue", "seat_ends", "members", "tenant_keys"} {
 			all = append(all, f.value(t, `SELECT string_agg(r::text, E'\n' ORDER BY r::text) FROM read.`+table+` r`))
 		}
 		return strings.Join(all, "\n\n")

@@ -156,6 +156,15 @@ CREATE INDEX licenses_by_expires_at ON read.licenses USING btree (tenant_id, rea
 CREATE INDEX licenses_by_issued_at ON read.licenses USING btree (tenant_id, issued_at, license_id);
 CREATE INDEX licenses_by_product ON read.licenses USING btree (tenant_id, product COLLATE "C", license_id);
 
+CREATE TABLE read.members (
+    tenant_id text NOT NULL,
+    "user" text NOT NULL,
+    role text NOT NULL,
+    invited_at timestamp with time zone NOT NULL,
+    removed_at timestamp with time zone,
+    CONSTRAINT members_pkey PRIMARY KEY (tenant_id, "user")
+);
+
 CREATE TABLE read.queue (
     tenant_id text NOT NULL,
     license_id text NOT NULL,
@@ -183,6 +192,21 @@ CREATE TABLE read.seat_ends (
     ended timestamp with time zone[] NOT NULL,
     CONSTRAINT seat_ends_pkey PRIMARY KEY (tenant_id, license_id)
 ) WITH (fillfactor=70);
+
+CREATE TABLE read.tenant_keys (
+    tenant_id text NOT NULL,
+    key_id text NOT NULL,
+    name text NOT NULL,
+    role text NOT NULL,
+    member text NOT NULL,
+    hash bytea,
+    created_at timestamp with time zone NOT NULL,
+    version bigint NOT NULL,
+    until timestamp with time zone,
+    revoked_at timestamp with time zone,
+    CONSTRAINT tenant_keys_pkey PRIMARY KEY (tenant_id, key_id)
+);
+CREATE INDEX tenant_keys_of_member ON read.tenant_keys USING btree (tenant_id, member) WHERE (member <> ''::text);
 
 CREATE TABLE read.tenants (
     tenant_id text NOT NULL,
