@@ -22,6 +22,27 @@ func (e EventSpecversion) Valid() bool {
 	}
 }
 
+// Defines values for KeyStatus.
+const (
+	KeyStatusActive   KeyStatus = "active"
+	KeyStatusReplaced KeyStatus = "replaced"
+	KeyStatusRevoked  KeyStatus = "revoked"
+)
+
+// Valid indicates whether the value is a known member of the KeyStatus enum.
+func (e KeyStatus) Valid() bool {
+	switch e {
+	case KeyStatusActive:
+		return true
+	case KeyStatusReplaced:
+		return true
+	case KeyStatusRevoked:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for LeaseState.
 const (
 	LeaseStateActive   LeaseState = "active"
@@ -70,6 +91,24 @@ func (e LicenseStatus) Valid() bool {
 	}
 }
 
+// Defines values for MemberStatus.
+const (
+	MemberStatusMember  MemberStatus = "member"
+	MemberStatusRemoved MemberStatus = "removed"
+)
+
+// Valid indicates whether the value is a known member of the MemberStatus enum.
+func (e MemberStatus) Valid() bool {
+	switch e {
+	case MemberStatusMember:
+		return true
+	case MemberStatusRemoved:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for OnShrink.
 const (
 	Drain       OnShrink = "drain"
@@ -103,6 +142,33 @@ func (e Overage) Valid() bool {
 	case Percent:
 		return true
 	case Unlimited:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for Role.
+const (
+	RoleAdmin   Role = "admin"
+	RoleAuditor Role = "auditor"
+	RoleBilling Role = "billing"
+	RoleMember  Role = "member"
+	RoleOwner   Role = "owner"
+)
+
+// Valid indicates whether the value is a known member of the Role enum.
+func (e Role) Valid() bool {
+	switch e {
+	case RoleAdmin:
+		return true
+	case RoleAuditor:
+		return true
+	case RoleBilling:
+		return true
+	case RoleMember:
+		return true
+	case RoleOwner:
 		return true
 	default:
 		return false
@@ -178,6 +244,24 @@ func (e ListTenantsParamsSort) Valid() bool {
 	}
 }
 
+// Defines values for ListKeysParamsSort.
+const (
+	ListKeysParamsSortCreatedAt      ListKeysParamsSort = "created_at"
+	ListKeysParamsSortMinusCreatedAt ListKeysParamsSort = "-created_at"
+)
+
+// Valid indicates whether the value is a known member of the ListKeysParamsSort enum.
+func (e ListKeysParamsSort) Valid() bool {
+	switch e {
+	case ListKeysParamsSortCreatedAt:
+		return true
+	case ListKeysParamsSortMinusCreatedAt:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ListLicensesParamsSort.
 const (
 	ListLicensesParamsSortExpiresAt      ListLicensesParamsSort = "expires_at"
@@ -208,6 +292,24 @@ func (e ListLicensesParamsSort) Valid() bool {
 	case ListLicensesParamsSortMinusProduct:
 		return true
 	case ListLicensesParamsSortProduct:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListMembersParamsSort.
+const (
+	ListMembersParamsSortId      ListMembersParamsSort = "id"
+	ListMembersParamsSortMinusId ListMembersParamsSort = "-id"
+)
+
+// Valid indicates whether the value is a known member of the ListMembersParamsSort enum.
+func (e ListMembersParamsSort) Valid() bool {
+	switch e {
+	case ListMembersParamsSortId:
+		return true
+	case ListMembersParamsSortMinusId:
 		return true
 	default:
 		return false
@@ -296,6 +398,21 @@ type ChangeLicenseRequest struct {
 	StartsAt *time.Time `json:"starts_at,omitempty"`
 }
 
+// ChangeMemberRequest defines model for ChangeMemberRequest.
+type ChangeMemberRequest struct {
+	// Role What each may do: docs/ACCESS.md.
+	Role Role `json:"role"`
+}
+
+// CreateKeyRequest `role`, or `member`, whose role it has from then on. The role `member` is for members only.
+type CreateKeyRequest struct {
+	Member *string `json:"member,omitempty"`
+	Name   string  `json:"name"`
+
+	// Role What each may do: docs/ACCESS.md.
+	Role *Role `json:"role,omitempty"`
+}
+
 // CreateTenantRequest defines model for CreateTenantRequest.
 type CreateTenantRequest struct {
 	// Id Lower-case letters, digits and inner hyphens.
@@ -357,6 +474,13 @@ type EvictLeaseResponse struct {
 // ends before the ledger gives the seat to somebody else, whatever the client's clock says.
 type ExpiresIn = float64
 
+// InviteMemberRequest defines model for InviteMemberRequest.
+type InviteMemberRequest struct {
+	// Role What each may do: docs/ACCESS.md.
+	Role Role   `json:"role"`
+	User string `json:"user"`
+}
+
 // IssueLicenseRequest What is not named gets its default.
 type IssueLicenseRequest struct {
 	BorrowDays     *int       `json:"borrow_days,omitempty"`
@@ -398,6 +522,48 @@ type IssueLicenseResponse struct {
 	// License docs/POLICIES.md has each rule with an example.
 	License License `json:"license"`
 }
+
+// Key defines model for Key.
+type Key struct {
+	CreatedAt time.Time `json:"created_at"`
+
+	// EndsAt Another key took its place; from here on it opens nothing.
+	EndsAt *time.Time `json:"ends_at,omitempty"`
+	Id     string     `json:"id"`
+
+	// Member Whose it is; absent: nobody's. Its role is that of the member.
+	Member *string `json:"member,omitempty"`
+	Name   string  `json:"name"`
+
+	// Role What each may do: docs/ACCESS.md.
+	Role   Role      `json:"role"`
+	Status KeyStatus `json:"status"`
+}
+
+// KeyList defines model for KeyList.
+type KeyList struct {
+	// AgeSeconds As in `Ledger-Age`.
+	AgeSeconds float64 `json:"age_seconds"`
+	Items      []Key   `json:"items"`
+	Next       string  `json:"next"`
+	Position   string  `json:"position"`
+}
+
+// KeyResponse defines model for KeyResponse.
+type KeyResponse struct {
+	Key Key `json:"key"`
+}
+
+// KeySecretResponse defines model for KeySecretResponse.
+type KeySecretResponse struct {
+	Key Key `json:"key"`
+
+	// Secret The whole key.
+	Secret string `json:"secret"`
+}
+
+// KeyStatus defines model for KeyStatus.
+type KeyStatus string
 
 // Lease defines model for Lease.
 type Lease struct {
@@ -586,6 +752,36 @@ type LiveSnapshot struct {
 	Time time.Time `json:"time"`
 }
 
+// Member defines model for Member.
+type Member struct {
+	// Id Its pseudonym in events.
+	Id string `json:"id"`
+
+	// Role What each may do: docs/ACCESS.md.
+	Role   Role         `json:"role"`
+	Status MemberStatus `json:"status"`
+
+	// User The name under which it holds seats; empty once the person was forgotten.
+	User string `json:"user"`
+}
+
+// MemberList defines model for MemberList.
+type MemberList struct {
+	// AgeSeconds As in `Ledger-Age`.
+	AgeSeconds float64  `json:"age_seconds"`
+	Items      []Member `json:"items"`
+	Next       string   `json:"next"`
+	Position   string   `json:"position"`
+}
+
+// MemberResponse defines model for MemberResponse.
+type MemberResponse struct {
+	Member Member `json:"member"`
+}
+
+// MemberStatus defines model for MemberStatus.
+type MemberStatus string
+
 // OnShrink When fewer seats remain than are in use. `drain`: nobody is cut off, nobody gets a seat until enough are free. `evict_newest`: the seats taken last are lost at their next heartbeat, until the rest fit.
 type OnShrink string
 
@@ -659,6 +855,9 @@ type Reservation struct {
 	// Users As programs name them when they acquire a seat. A person who was forgotten shows as empty.
 	Users []string `json:"users"`
 }
+
+// Role What each may do: docs/ACCESS.md.
+type Role string
 
 // RotateKeyRequest defines model for RotateKeyRequest.
 type RotateKeyRequest struct {
@@ -768,6 +967,9 @@ type DryRun = bool
 // IdempotencyKey defines model for IdempotencyKey.
 type IdempotencyKey = string
 
+// KeyPath defines model for KeyPath.
+type KeyPath = string
+
 // LeasePath defines model for LeasePath.
 type LeasePath = string
 
@@ -776,6 +978,9 @@ type LicensePath = string
 
 // Limit defines model for Limit.
 type Limit = int
+
+// MemberPath defines model for MemberPath.
+type MemberPath = string
 
 // MinPosition defines model for MinPosition.
 type MinPosition = string
@@ -861,6 +1066,50 @@ type ExportTenantParams struct {
 
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
 	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
+}
+
+// ListKeysParams defines parameters for ListKeys.
+type ListKeysParams struct {
+	// Cursor `next` of the page before. It is good for the same list with the same filters and the same sort only.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// Limit Items per page. A file has all rows unless this is given.
+	Limit  *Limit              `form:"limit,omitempty" json:"limit,omitempty"`
+	Sort   *ListKeysParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
+	Status *KeyStatus          `form:"status,omitempty" json:"status,omitempty"`
+
+	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
+	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
+}
+
+// ListKeysParamsSort defines parameters for ListKeys.
+type ListKeysParamsSort string
+
+// CreateKeyParams defines parameters for CreateKey.
+type CreateKeyParams struct {
+	// DryRun Only say what would happen: 200 with a `DryRunResponse`, or the refusal.
+	DryRun *DryRun `form:"dry_run,omitempty" json:"dry_run,omitempty"`
+
+	// IdempotencyKey Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// RevokeKeyParams defines parameters for RevokeKey.
+type RevokeKeyParams struct {
+	// DryRun Only say what would happen: 200 with a `DryRunResponse`, or the refusal.
+	DryRun *DryRun `form:"dry_run,omitempty" json:"dry_run,omitempty"`
+
+	// IdempotencyKey Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// RotateTenantKeyParams defines parameters for RotateTenantKey.
+type RotateTenantKeyParams struct {
+	// DryRun Only say what would happen: 200 with a `DryRunResponse`, or the refusal.
+	DryRun *DryRun `form:"dry_run,omitempty" json:"dry_run,omitempty"`
+
+	// IdempotencyKey Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
 // ListLicensesParams defines parameters for ListLicenses.
@@ -982,6 +1231,50 @@ type SuspendLicenseParams struct {
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
+// ListMembersParams defines parameters for ListMembers.
+type ListMembersParams struct {
+	// Cursor `next` of the page before. It is good for the same list with the same filters and the same sort only.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// Limit Items per page. A file has all rows unless this is given.
+	Limit  *Limit                 `form:"limit,omitempty" json:"limit,omitempty"`
+	Sort   *ListMembersParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
+	Status *MemberStatus          `form:"status,omitempty" json:"status,omitempty"`
+
+	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
+	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
+}
+
+// ListMembersParamsSort defines parameters for ListMembers.
+type ListMembersParamsSort string
+
+// InviteMemberParams defines parameters for InviteMember.
+type InviteMemberParams struct {
+	// DryRun Only say what would happen: 200 with a `DryRunResponse`, or the refusal.
+	DryRun *DryRun `form:"dry_run,omitempty" json:"dry_run,omitempty"`
+
+	// IdempotencyKey Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// ChangeMemberRoleParams defines parameters for ChangeMemberRole.
+type ChangeMemberRoleParams struct {
+	// DryRun Only say what would happen: 200 with a `DryRunResponse`, or the refusal.
+	DryRun *DryRun `form:"dry_run,omitempty" json:"dry_run,omitempty"`
+
+	// IdempotencyKey Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// RemoveMemberParams defines parameters for RemoveMember.
+type RemoveMemberParams struct {
+	// DryRun Only say what would happen: 200 with a `DryRunResponse`, or the refusal.
+	DryRun *DryRun `form:"dry_run,omitempty" json:"dry_run,omitempty"`
+
+	// IdempotencyKey Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // ReinstateTenantParams defines parameters for ReinstateTenant.
 type ReinstateTenantParams struct {
 	// DryRun Only say what would happen: 200 with a `DryRunResponse`, or the refusal.
@@ -1072,6 +1365,15 @@ type CreateTenantJSONRequestBody = CreateTenantRequest
 // RenameTenantJSONRequestBody defines body for RenameTenant for application/json ContentType.
 type RenameTenantJSONRequestBody = RenameTenantRequest
 
+// CreateKeyJSONRequestBody defines body for CreateKey for application/json ContentType.
+type CreateKeyJSONRequestBody = CreateKeyRequest
+
+// RevokeKeyJSONRequestBody defines body for RevokeKey for application/json ContentType.
+type RevokeKeyJSONRequestBody = ReasonRequest
+
+// RotateTenantKeyJSONRequestBody defines body for RotateTenantKey for application/json ContentType.
+type RotateTenantKeyJSONRequestBody = RotateKeyRequest
+
 // IssueLicenseJSONRequestBody defines body for IssueLicense for application/json ContentType.
 type IssueLicenseJSONRequestBody = IssueLicenseRequest
 
@@ -1095,6 +1397,15 @@ type RotateKeyJSONRequestBody = RotateKeyRequest
 
 // SuspendLicenseJSONRequestBody defines body for SuspendLicense for application/json ContentType.
 type SuspendLicenseJSONRequestBody = ReasonRequest
+
+// InviteMemberJSONRequestBody defines body for InviteMember for application/json ContentType.
+type InviteMemberJSONRequestBody = InviteMemberRequest
+
+// ChangeMemberRoleJSONRequestBody defines body for ChangeMemberRole for application/json ContentType.
+type ChangeMemberRoleJSONRequestBody = ChangeMemberRequest
+
+// RemoveMemberJSONRequestBody defines body for RemoveMember for application/json ContentType.
+type RemoveMemberJSONRequestBody = ReasonRequest
 
 // ReinstateTenantJSONRequestBody defines body for ReinstateTenant for application/json ContentType.
 type ReinstateTenantJSONRequestBody = ReasonRequest

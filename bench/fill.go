@@ -13,7 +13,7 @@ import (
 
 // fill makes tenants, licenses and leases through the Writers: over HTTP a million would take minutes. What is there
 // already stays as it is.
-func fill(ctx context.Context, writers *eventstore.Writers, keys *identity.LicenseKeys, fills serverConfig) error {
+func fill(ctx context.Context, writers *eventstore.Writers, keys *identity.Keys, fills serverConfig) error {
 	do := func(tenant domain.TenantID, prepare func(eventstore.Scope) (domain.Command, error)) error {
 		_, err := writers.Execute(ctx, eventstore.Request{Tenant: tenant, Actor: "bench", Prepare: prepare})
 		return err

@@ -71,7 +71,7 @@ func (r *redisServer) stop() {
 // stream with an event for each change. Each call is one script, so it is atomic.
 type seatCounter struct {
 	client rueidis.Client
-	keys   *identity.LicenseKeys
+	keys   *identity.Keys
 	stored map[domain.KeyID]domain.LicenseKey // in memory, as they would be cached
 	seats  int
 }

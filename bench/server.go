@@ -51,7 +51,7 @@ func (c serverConfig) args() []string {
 type server struct {
 	addr  string
 	fills serverConfig
-	keys  *identity.LicenseKeys
+	keys  *identity.Keys
 	// started is how long it took from taking the journal up to serving.
 	started time.Duration
 	cmd     *exec.Cmd

@@ -290,8 +290,7 @@ func (a *Archiver) copy(ctx context.Context, p eventstore.Partition, at *archive
 			[]string{"partition", "seq", "id", "epoch", "directory", "prev", "hash", "time", "body"}, pgx.CopyFromRows(rows)); err != nil {
 			return err
 		}
-		_, err := tx.CopyFrom(ctx, pgx.Identifier{"archive", "slices"},
-			[]string{"tenant_id", "first", "last", "partition", "seq", "index", "start", "length"}, pgx.CopyFromRows(slices))
+		_, err := tx.Exec(ctx, archiveSlicesInsert, slices.tenants, slices.firsts, slices.lasts, p, slices.seqs, slices.indexes, slices.starts, slices.lengths)
 		return err
 	})
 	if errors.Is(err, errOvertaken) {
@@ -335,8 +334,21 @@ func claimArchive(ctx context.Context, tx pgx.Tx, p eventstore.Partition, at arc
 	return err
 }
 
+// Postgres takes no COPY where row-level security holds.
+const archiveSlicesInsert = `
+	INSERT INTO archive.slices (tenant_id, first, last, partition, seq, index, start, length)
+	SELECT c.tenant_id, c.first, c.last, $4, c.seq, c.index, c.start, c.length
+	FROM unnest($1::text[], $2::bigint[], $3::bigint[], $5::bigint[], $6::int[], $7::int[], $8::int[])
+		AS c (tenant_id, first, last, seq, index, start, length)`
+
+type archivedSlices struct {
+	tenants                  []string
+	firsts, lasts, seqs      []uint64
+	indexes, starts, lengths []int
+}
+
 // rows returns the rows of commits and of the slices in them.
-func (a *Archiver) rows(p eventstore.Partition, commits []archived) (rows, slices [][]any) {
+func (a *Archiver) rows(p eventstore.Partition, commits []archived) (rows [][]any, slices archivedSlices) {
 	for _, c := range commits {
 		hash := c.at.Hash
 		row := []any{p, c.at.Seq, c.ID, c.Epoch, c.Directory, c.Prev[:], hash[:], nil, c.Body}
@@ -351,7 +363,9 @@ func (a *Archiver) rows(p eventstore.Partition, commits []archived) (rows, slice
 		index := 0
 		for _, s := range found {
 			if first := s.Events[0]; s.Tenant != "" {
-				slices = append(slices, []any{string(s.Tenant), first.Version, s.Events[len(s.Events)-1].Version, p, c.at.Seq, index, s.Start, len(s.Stored)})
+				slices.tenants, slices.seqs = append(slices.tenants, string(s.Tenant)), append(slices.seqs, c.at.Seq)
+				slices.firsts, slices.lasts = append(slices.firsts, first.Version), append(slices.lasts, s.Events[len(s.Events)-1].Version)
+				slices.indexes, slices.starts, slices.lengths = append(slices.indexes, index), append(slices.starts, s.Start), append(slices.lengths, len(s.Stored))
 			}
 			index += len(s.Events)
 		}

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
 
@@ -111,14 +110,20 @@ func (c *upCommand) Run(ctx context.Context, t terminal) (err error) {
 		defer cancel()
 		err = errors.Join(err, postgres.Stop(stopping))
 	}()
-	db, err := pgxpool.New(ctx, postgres.URL())
+	database := process.Postgres{DatabaseURL: postgres.URL()}
+	if err := frame.Migrate(starting, database); err != nil {
+		return err
+	}
+	rows, err := database.Connect(ctx, projections.ProjectorRole)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	db, err := database.Connect(ctx, projections.QueryRole)
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	if err := projections.Migrate(starting, db); err != nil {
-		return err
-	}
 
 	writers, err := eventstore.NewWriters(eventstore.WritersConfig{
 		Store: store, Log: frame.Log, Registerer: frame.Registry,
@@ -129,7 +134,7 @@ func (c *upCommand) Run(ctx context.Context, t terminal) (err error) {
 		return err
 	}
 	runner := projections.NewRunner(projections.Options{
-		DB: db, Store: store, Publish: projections.NATSPublisher(nc), Log: frame.Log, Registerer: frame.Registry,
+		DB: rows, Store: store, Publish: projections.NATSPublisher(nc), Log: frame.Log, Registerer: frame.Registry,
 	})
 	if err := runner.CheckJournal(starting); err != nil {
 		return fmt.Errorf("nothing was started, and nothing written: %w", err)
@@ -139,7 +144,7 @@ func (c *upCommand) Run(ctx context.Context, t terminal) (err error) {
 	frame.Health.Require("postgres", db.Ping)
 	commandapi.New(writers, secret, operator, frame.Registry).Routes(frame.Router)
 	queryapi.New(queryapi.Options{
-		DB: db, Ledger: store.Info(), Journal: store.Journal, Tokens: eventstore.NewTokens(secret), Operator: operator, NATS: nc, Log: frame.Log, Registerer: frame.Registry,
+		DB: db, Ledger: store.Info(), Journal: store.Journal, Tokens: eventstore.NewTokens(secret), Keys: identity.NewTenantKeys(secret), Operator: operator, NATS: nc, Log: frame.Log, Registerer: frame.Registry,
 	}).Routes(frame.Router)
 	api.Routes(frame.Router)
 	frame.Page()
@@ -150,7 +155,7 @@ func (c *upCommand) Run(ctx context.Context, t terminal) (err error) {
 	g, serving := errgroup.WithContext(ctx)
 	g.Go(func() error { return writers.Run(working) })
 	g.Go(func() error { return runner.Run(working) })
-	g.Go(func() error { return projections.NewArchiver(db, store, frame.Log, frame.Registry).Run(working) })
+	g.Go(func() error { return projections.NewArchiver(rows, store, frame.Log, frame.Registry).Run(working) })
 	g.Go(func() error {
 		defer finish()
 		return frame.Serve(serving)

@@ -37,11 +37,6 @@ func run(ctx context.Context, args []string, logs io.Writer) error {
 		return err
 	}
 	defer frame.Close()
-	db, err := cfg.Postgres.Connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer db.Close()
 	nc, err := cfg.NATS.Connect("projector", frame.Log)
 	if err != nil {
 		return err
@@ -53,9 +48,14 @@ func run(ctx context.Context, args []string, logs io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := frame.Migrate(ctx, db); err != nil {
+	if err := frame.Migrate(ctx, cfg.Postgres); err != nil {
 		return err
 	}
+	db, err := cfg.Postgres.Connect(ctx, projections.ProjectorRole)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
 	runner := projections.NewRunner(projections.Options{
 		DB: db, Store: store, BatchMax: cfg.BatchMax, Park: cfg.Park, Publish: projections.NATSPublisher(nc), Log: frame.Log, Registerer: frame.Registry,
 	})

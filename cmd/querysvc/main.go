@@ -8,8 +8,10 @@ import (
 
 	"github.com/coditect-ai/license-ledger/api"
 	"github.com/coditect-ai/license-ledger/eventstore"
+	"github.com/coditect-ai/license-ledger/internal/identity"
 	"github.com/coditect-ai/license-ledger/internal/process"
 	"github.com/coditect-ai/license-ledger/internal/queryapi"
+	"github.com/coditect-ai/license-ledger/projections"
 )
 
 type config struct {
@@ -35,11 +37,6 @@ func run(ctx context.Context, args []string, logs io.Writer) error {
 		return err
 	}
 	defer frame.Close()
-	db, err := cfg.Postgres.Connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer db.Close()
 	nc, err := cfg.NATS.Connect("querysvc", frame.Log)
 	if err != nil {
 		return err
@@ -51,12 +48,17 @@ func run(ctx context.Context, args []string, logs io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := frame.Migrate(ctx, db); err != nil {
+	if err := frame.Migrate(ctx, cfg.Postgres); err != nil {
 		return err
 	}
+	db, err := cfg.Postgres.Connect(ctx, projections.QueryRole)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
 	frame.Health.Require("postgres", db.Ping)
 	queryapi.New(queryapi.Options{
-		DB: db, Ledger: store.Info(), Journal: store.Journal, Tokens: eventstore.NewTokens(secret), Operator: operator, NATS: nc, Log: frame.Log, Registerer: frame.Registry,
+		DB: db, Ledger: store.Info(), Journal: store.Journal, Tokens: eventstore.NewTokens(secret), Keys: identity.NewTenantKeys(secret), Operator: operator, NATS: nc, Log: frame.Log, Registerer: frame.Registry,
 	}).Routes(frame.Router)
 	api.Routes(frame.Router)
 	frame.Page()

@@ -16,19 +16,38 @@ type Caller struct {
 	Role Role
 	// Tenant whose key it is; empty for the operator.
 	Tenant domain.TenantID
+	// Member whose key it is; empty when it is nobody's.
+	Member domain.Pseudonym
 }
 
 // Check refuses what the caller may not do on a path of this tenant; empty when the path has none.
 //
 // Errors: *Problem 403 forbidden.
 func (c Caller) Check(p Permission, tenant domain.TenantID) error {
-	switch {
-	case c.Role == Operator && c.Role.May(p):
+	if c.Role == Operator && c.Role.May(p) {
 		return nil
-	case c.Tenant == "" || c.Tenant != tenant:
-		return Forbidden("This key is of another tenant, or of none: it opens only what is its own.")
-	case !c.Role.May(p):
+	}
+	if err := CheckTenant(c.Tenant, tenant); err != nil {
+		return err
+	}
+	if !c.Role.May(p) {
 		return Forbidden(fmt.Sprintf("This call needs the permission %s; the role %q does not have it.", p, c.Role))
+	}
+	return nil
+}
+
+// CheckTenant refuses the key of one tenant on a path of another, or of none. Errors: *Problem 403 forbidden.
+func CheckTenant(key, path domain.TenantID) error {
+	if key == "" || key != path {
+		return Forbidden("A tenant's key opens only what is its own.")
+	}
+	return nil
+}
+
+// Grants refuses to give or take a role that can do more than the caller. Errors: *Problem 403 forbidden.
+func (c Caller) Grants(role Role) error {
+	if !c.Role.MayGrant(role) {
+		return Forbidden(fmt.Sprintf("The role %q can do more than yours: only who has it may give or take it.", role))
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ const (
 	LicenseRead   Permission = "license.read"
 	LicenseManage Permission = "license.manage"
 	LicenseRotate Permission = "license.rotate"
+	SeatOwn       Permission = "seat.own"
 	SeatRead      Permission = "seat.read"
 	SeatEvict     Permission = "seat.evict"
 	UsageRead     Permission = "usage.read"
@@ -68,7 +69,8 @@ var Table = []Row{
 	{LicenseRead, "licenses, their policies and seats in use", []Role{Owner, Admin, Billing, Auditor}},
 	{LicenseManage, "issue, change, renew, convert, suspend, reinstate, revoke a license", nil},
 	{LicenseRotate, "give a license another key", []Role{Owner, Admin}},
-	{SeatRead, "leases; a member: its own", []Role{Owner, Admin, Billing, Auditor, Member}},
+	{SeatOwn, "the list of leases; a member's: its own", []Role{Owner, Admin, Billing, Auditor, Member}},
+	{SeatRead, "every lease", []Role{Owner, Admin, Billing, Auditor}},
 	{SeatEvict, "take seats back", []Role{Owner, Admin}},
 	{UsageRead, "usage, peaks, denials, forecasts", []Role{Owner, Admin, Billing, Auditor}},
 	{TimelineRead, "events and live changes", []Role{Owner, Admin, Auditor}},
@@ -79,7 +81,7 @@ var Table = []Row{
 	{MemberManage, "invite, change, remove people", []Role{Owner, Admin}},
 	{KeyRead, "the tenant's keys, without their secrets", []Role{Owner, Admin, Auditor}},
 	{KeyManage, "create, rotate, revoke keys", []Role{Owner, Admin}},
-	{BillingRead, "subscriptions and invoices", []Role{Owner, Billing, Auditor}},
+	{BillingRead, "subscriptions and invoices", []Role{Owner, Admin, Billing, Auditor}},
 	{BillingManage, "change what is paid for", []Role{Owner, Billing}},
 	{LedgerRead, "partitions, projections, lag; all tenants", nil},
 	{LedgerManage, "configuration, prices, rebuilds", nil},
@@ -88,6 +90,13 @@ var Table = []Row{
 // Known reports whether there is such a permission.
 func (p Permission) Known() bool {
 	return p == LicenseKey || p == Signature || slices.ContainsFunc(Table, func(row Row) bool { return row.Permission == p })
+}
+
+// MayGrant reports whether a role may give another to somebody, or take it: when it can do all that the other one can.
+func (r Role) MayGrant(other Role) bool {
+	return other != Operator && slices.Contains(Roles, other) && !slices.ContainsFunc(Table, func(row Row) bool {
+		return other.May(row.Permission) && !r.May(row.Permission)
+	})
 }
 
 // May reports whether a role has a permission.

@@ -30,7 +30,8 @@ type API struct {
 	ledger   Ledger
 	tokens   *eventstore.Tokens
 	operator identity.OperatorKey
-	keys     *identity.LicenseKeys
+	keys     *identity.Keys // of licenses
+	people   *identity.Keys // of tenants' people
 	commands *prometheus.CounterVec
 	peers    *Peers // nil: there are none
 }
@@ -42,6 +43,7 @@ func New(ledger Ledger, secret identity.Secret, operator identity.OperatorKey, r
 		tokens:   eventstore.NewTokens(secret),
 		operator: operator,
 		keys:     identity.NewLicenseKeys(secret),
+		people:   identity.NewTenantKeys(secret),
 		commands: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "ledger_commands_total", Help: "Commands by what became of them: done, or the code of the refusal."}, []string{"command", "outcome"}),
 	}
@@ -52,11 +54,7 @@ func New(ledger Ledger, secret identity.Secret, operator identity.OperatorKey, r
 // Routes adds the calls to router.
 func (a *API) Routes(router *mux.Router) {
 	route := func(method, path string, p access.Permission, h serve.Handler) {
-		guarded := access.Guard(p, a.callerOf, a.owned(h))
-		if p == access.LicenseKey {
-			guarded.Handler = a.owned(h) // whether the key is right shows in the ledger
-		}
-		router.Handle("/api/v1"+path, guarded).Methods(method)
+		router.Handle("/api/v1"+path, a.guard(p, a.owned(h))).Methods(method)
 	}
 	route(http.MethodPost, "/licenses/acquire", access.LicenseKey, a.acquireSeat)
 	route(http.MethodPost, "/licenses/heartbeat", access.LicenseKey, a.heartbeatSeats)
@@ -73,6 +71,12 @@ func (a *API) Routes(router *mux.Router) {
 	route(http.MethodPost, "/tenants/{tenant}/licenses/{license}/rotate-key", access.LicenseRotate, a.rotateKey)
 	route(http.MethodPost, "/tenants/{tenant}/licenses/{license}/leases/{lease}/evict", access.SeatEvict, a.evictLease)
 	route(http.MethodPost, "/tenants/{tenant}/release", access.SeatEvict, a.releaseHolder)
+	route(http.MethodPost, "/tenants/{tenant}/members", access.MemberManage, a.inviteMember)
+	route(http.MethodPatch, "/tenants/{tenant}/members/{member}", access.MemberManage, a.changeMember)
+	route(http.MethodPost, "/tenants/{tenant}/members/{member}/remove", access.MemberManage, a.removeMember)
+	route(http.MethodPost, "/tenants/{tenant}/keys", access.KeyManage, a.createKey)
+	route(http.MethodPost, "/tenants/{tenant}/keys/{key}/rotate", access.KeyManage, a.rotateTenantKey)
+	route(http.MethodPost, "/tenants/{tenant}/keys/{key}/revoke", access.KeyManage, a.revokeKey)
 	route(http.MethodPatch, "/tenants/{tenant}", access.TenantManage, a.renameTenant)
 	route(http.MethodPatch, "/tenants/{tenant}/licenses/{license}", access.LicenseManage, a.changeLicense)
 }
@@ -91,6 +95,8 @@ type call struct {
 	part int
 	// urgent commands keep or free a seat.
 	urgent bool
+	// asked is who asks for what, of a call by people; nil: a license key asks.
+	asked *asked
 	// dryRun asks what the command would do.
 	dryRun bool
 	// waits says that an acquire may wait for a seat, until a time; that may have passed.
@@ -103,6 +109,9 @@ func (a *API) execute(w http.ResponseWriter, c call, prepare func(eventstore.Sco
 	idempotency, err := idempotencyOf(c)
 	if err != nil {
 		return eventstore.Result{}, err
+	}
+	if c.asked != nil {
+		prepare = c.asked.before(prepare, c.tenant)
 	}
 	wait, ctx, cancel := c.patience()
 	defer cancel()
@@ -141,25 +150,18 @@ func (a *API) note(c call, outcome string) {
 	}
 }
 
-// callerOf says who asks. Errors: 401.
-func (a *API) callerOf(r *http.Request) (access.Caller, error) {
-	bearer, err := serve.Bearer(r)
-	if err != nil {
-		return access.Caller{}, err
-	}
-	if !a.operator.Is(bearer) {
-		return access.Caller{}, serve.Unauthorized("This call needs the operator key (op_…), and this is not it.")
-	}
-	return access.Caller{Role: access.Operator}, nil
-}
-
-// managementCall reads a request behind an access.Guard.
+// managementCall reads a request behind guard. A tenant's key is proven by execute, where the command is decided: whoever is
+// refused there leaves nothing.
 func (a *API) managementCall(r *http.Request, name string) (call, error) {
 	body, err := serve.ReadBody(r)
 	if err != nil {
 		return call{}, err
 	}
-	c := call{Request: r, name: name, body: body, actor: "operator"}
+	asked, err := askedOf(r.Context())
+	if err != nil {
+		return call{}, err
+	}
+	c := call{Request: r, name: name, body: body, actor: asked.actor(), asked: asked}
 	switch values := r.URL.Query()["dry_run"]; {
 	case len(values) == 0 || (len(values) == 1 && values[0] == "false"):
 	case len(values) == 1 && values[0] == "true":

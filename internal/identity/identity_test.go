@@ -52,12 +52,12 @@ func TestMistypedLicenseKeyIsRefused(t *testing.T) {
 	for i := range text {
 		for _, c := range []byte("a0_Z-") {
 			if changed := text[:i] + string(c) + text[i+1:]; changed != text {
-				if _, err := keys.Parse(changed); !errors.Is(err, ErrBadLicenseKey) {
+				if _, err := keys.Parse(changed); !errors.Is(err, ErrBadKey) {
 					t.Errorf("%s parsed: %v", changed, err)
 				}
 			}
 		}
-		if _, err := keys.Parse(text[:i]); !errors.Is(err, ErrBadLicenseKey) {
+		if _, err := keys.Parse(text[:i]); !errors.Is(err, ErrBadKey) {
 			t.Errorf("%s parsed: %v", text[:i], err)
 		}
 	}

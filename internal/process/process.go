@@ -105,13 +105,18 @@ type Postgres struct {
 	DatabaseURL string `env:"DATABASE_URL" needed:"" help:"Postgres 15 or newer, such as postgres://user:password@host:5432/ledger."`
 }
 
-// Connect returns a pool. It connects on first use.
-func (p Postgres) Connect(ctx context.Context) (*pgxpool.Pool, error) {
-	pool, err := pgxpool.New(ctx, p.DatabaseURL)
+// Connect returns a pool whose connections have this role, such as projections.QueryRole; empty: that of the user. It
+// connects on first use.
+func (p Postgres) Connect(ctx context.Context, role string) (*pgxpool.Pool, error) {
+	config, err := pgxpool.ParseConfig(p.DatabaseURL)
 	if err != nil {
 		return nil, fmt.Errorf("DATABASE_URL: %w", err)
 	}
-	return pool, nil
+	if role != "" {
+		// From the first moment on, and what RESET ROLE goes back to.
+		config.ConnConfig.RuntimeParams["role"] = role
+	}
+	return pgxpool.NewWithConfig(ctx, config)
 }
 
 // Keys are the files with the ledger's secrets.
@@ -160,7 +165,12 @@ func (f *Frame) AwaitLedger(ctx context.Context, open func(context.Context) (*ev
 }
 
 // Migrate brings the read models' schema up to date, and waits for a Postgres that is not there yet.
-func (f *Frame) Migrate(ctx context.Context, db *pgxpool.Pool) error {
+func (f *Frame) Migrate(ctx context.Context, p Postgres) error {
+	db, err := p.Connect(ctx, "")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
 	for {
 		err := projections.Migrate(ctx, db)
 		if !isPostgresAway(err) {

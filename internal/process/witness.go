@@ -30,7 +30,7 @@ func (w Witness) AwaitLedger(ctx context.Context, f *Frame, open func(ctx contex
 	if w.DatabaseURL == "" {
 		return f.AwaitLedger(ctx, func(ctx context.Context) (*eventstore.NATSStore, error) { return open(ctx, false) })
 	}
-	db, err := Postgres(w).Connect(ctx)
+	db, err := Postgres(w).Connect(ctx, "")
 	if err != nil {
 		return nil, err
 	}

@@ -20,13 +20,15 @@ import (
 
 // Options is what an API needs.
 type Options struct {
-	// DB has the schema that projections.Migrate makes.
+	// DB has the schema that projections.Migrate makes, and the role projections.QueryRole.
 	DB     *pgxpool.Pool
 	Ledger eventstore.LedgerInfo
 	// Journal is asked where partitions end: how old an answer is depends on it.
 	Journal  func(eventstore.Partition) eventstore.Log
 	Tokens   *eventstore.Tokens
 	Operator identity.OperatorKey
+	// Keys are those of tenants' people.
+	Keys *identity.Keys
 	// NATS is where the projector publishes changes.
 	NATS *nats.Conn
 	// Ping is the time between pings of a live stream, each of which also checks that the stream missed nothing.
@@ -43,6 +45,7 @@ type API struct {
 	ledger   eventstore.LedgerInfo
 	tokens   *eventstore.Tokens
 	operator identity.OperatorKey
+	keys     *identity.Keys
 	waiting  waiting
 	heads    heads
 	exports  exports
@@ -63,7 +66,7 @@ const pingDefault = 15 * time.Second
 // New returns the API of a ledger.
 func New(o Options) *API {
 	a := &API{
-		db: o.DB, ledger: o.Ledger, tokens: o.Tokens, operator: o.Operator, ping: o.Ping, log: o.Log,
+		db: o.DB, ledger: o.Ledger, tokens: o.Tokens, operator: o.Operator, keys: o.Keys, ping: o.Ping, log: o.Log,
 		hub: newHub(o.NATS, o.Tokens),
 		metrics: metrics{
 			behind: prometheus.NewCounter(prometheus.CounterOpts{
@@ -99,22 +102,12 @@ func (a *API) Routes(router *mux.Router) {
 	route("/tenants/{tenant}/licenses", access.LicenseRead, a.listLicenses)
 	route("/tenants/{tenant}/licenses/{license}", access.LicenseRead, a.getLicense)
 	route("/tenants/{tenant}/licenses/{license}/queue", access.LicenseRead, a.getQueue)
-	route("/tenants/{tenant}/seats", access.SeatRead, a.listSeats)
+	route("/tenants/{tenant}/seats", access.SeatOwn, a.listSeats)
 	route("/tenants/{tenant}/timeline", access.TimelineRead, a.listTimeline)
+	route("/tenants/{tenant}/members", access.MemberRead, a.listMembers)
+	route("/tenants/{tenant}/keys", access.KeyRead, a.listKeys)
 	route("/tenants/{tenant}/export", access.ExportRead, a.exportTenant)
 	route("/tenants/{tenant}/live", access.TimelineRead, a.streamLive)
-}
-
-// callerOf says who asks. Errors: 401.
-func (a *API) callerOf(r *http.Request) (access.Caller, error) {
-	bearer, err := serve.Bearer(r)
-	if err != nil {
-		return access.Caller{}, err
-	}
-	if !a.operator.Is(bearer) {
-		return access.Caller{}, serve.Unauthorized("This call needs the operator key (op_…), and this is not it.")
-	}
-	return access.Caller{Role: access.Operator}, nil
 }
 
 // tenantOf returns the tenant of the path. Errors: 404 when no tenant can have this id.

@@ -133,10 +133,7 @@ const archivePoll = 50 * time.Millisecond
 const exportPage = 500
 
 func (a *API) archived(ctx context.Context, tenant domain.TenantID, after uint64) (page []projections.TenantSlice, err error) {
-	err = pgx.BeginTxFunc(ctx, a.db, snapshotOnly, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `SELECT set_config('app.tenant', $1, true)`, tenant); err != nil {
-			return err
-		}
+	err = pgx.BeginTxFunc(ctx, a.db, snapshotOf(tenant), func(tx pgx.Tx) error {
 		page, err = projections.ReadSlices(ctx, tx, tenant, after, exportPage)
 		return err
 	})
@@ -145,7 +142,7 @@ func (a *API) archived(ctx context.Context, tenant domain.TenantID, after uint64
 
 // textsOf returns what pseudonyms stand for, as far as it is known.
 func (a *API) textsOf(ctx context.Context, tenant domain.TenantID, pseudonyms []domain.Pseudonym) (texts map[string]string, err error) {
-	err = pgx.BeginTxFunc(ctx, a.db, snapshotOnly, func(tx pgx.Tx) error {
+	err = pgx.BeginTxFunc(ctx, a.db, snapshotOf(tenant), func(tx pgx.Tx) error {
 		texts, err = selectTexts(ctx, tx, tenant, pseudonyms)
 		return err
 	})

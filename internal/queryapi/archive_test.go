@@ -12,7 +12,7 @@ import (
 
 func (f *fixture) archive(t *testing.T) {
 	t.Helper()
-	if err := projections.NewArchiver(f.db, f.store, f.api.log, nil).CatchUp(deadline(t)); err != nil {
+	if err := projections.NewArchiver(f.rows, f.store, f.api.log, nil).CatchUp(deadline(t)); err != nil {
 		t.Fatal(err)
 	}
 }

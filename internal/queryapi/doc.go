@@ -7,5 +7,6 @@
 //   - Every answer says which position it reflects, and how old that is.
 //   - A list is filtered, sorted, read page by page and exported by one mechanism (serveList); an index has each of its orders.
 //   - A live reader misses nothing: whenever a change may be lost, late or out of order it gets a new snapshot.
-//   - Every statement about a tenant names it (tenant_id = $1).
+//   - Every statement about a tenant names it (tenant_id = $1), and runs in a transaction in which Postgres shows the rows of
+//     that tenant only.
 package queryapi

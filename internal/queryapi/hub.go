@@ -38,6 +38,7 @@ type reader struct {
 type change struct {
 	prevVersion, version uint64
 	frame                []byte
+	access               bool // it may have ended what a key opens
 }
 
 // readerRoom is how many changes wait for a slow stream before it gets a snapshot instead.
@@ -88,7 +89,7 @@ func (h *hub) deliver(t *topic, payload []byte) {
 	if err != nil {
 		return
 	}
-	ready := change{prevVersion: c.PrevVersion, version: c.Version, frame: frame}
+	ready := change{prevVersion: c.PrevVersion, version: c.Version, frame: frame, access: changesAccess(frame)}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for r := range t.readers {

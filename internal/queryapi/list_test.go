@@ -503,7 +503,8 @@ func spied(t *testing.T) (*fixture, func(path string) []string) {
 		}
 		for _, statement := range noted.statements {
 			var lines []string
-			err := pgx.BeginFunc(deadline(t), f.db, func(tx pgx.Tx) error {
+			// As the API asks: row-level security is part of the plan.
+			err := pgx.BeginTxFunc(deadline(t), f.api.db, snapshotOf(tenantIn(path)), func(tx pgx.Tx) error {
 				// On the few rows of a test it is as good to read all of them, or to sort. What counts is that nobody has to.
 				for _, way := range []string{"seqscan", "bitmapscan", "sort"} {
 					if _, err := tx.Exec(deadline(t), `SET LOCAL enable_`+way+` = off`); err != nil {
@@ -599,4 +600,11 @@ func TestListsReadIndexes(t *testing.T) {
 			}
 		}
 	}
+}
+
+// tenantIn returns the tenant of a path.
+func tenantIn(path string) domain.TenantID {
+	_, rest, _ := strings.Cut(path, "/tenants/")
+	tenant, _, _ := strings.Cut(rest, "/")
+	return domain.TenantID(tenant)
 }

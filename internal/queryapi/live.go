@@ -16,6 +16,7 @@ import (
 	"github.com/coditect-ai/license-ledger/api"
 	"github.com/coditect-ai/license-ledger/domain"
 	"github.com/coditect-ai/license-ledger/eventstore"
+	"github.com/coditect-ai/license-ledger/internal/access"
 	"github.com/coditect-ai/license-ledger/internal/serve"
 	"github.com/coditect-ai/license-ledger/projections"
 )
@@ -71,7 +72,7 @@ func (a *API) streamLive(w http.ResponseWriter, r *http.Request) error {
 	}
 	a.metrics.streams.Inc()
 	defer a.metrics.streams.Dec()
-	s := stream{API: a, tenant: tenant, changes: changes, connected: connected, w: w, control: http.NewResponseController(w)}
+	s := stream{API: a, request: r, tenant: tenant, changes: changes, connected: connected, w: w, control: http.NewResponseController(w)}
 	if err := s.run(r.Context(), first); err != nil && r.Context().Err() == nil {
 		// The answer has begun: all that is left is to end it. The client connects again and gets a snapshot.
 		a.log.InfoContext(r.Context(), "live stream ended", "request_id", serve.RequestID(r.Context()), "error", err)
@@ -82,6 +83,7 @@ func (a *API) streamLive(w http.ResponseWriter, r *http.Request) error {
 // stream is one live stream.
 type stream struct {
 	*API
+	request   *http.Request
 	tenant    domain.TenantID
 	changes   *reader
 	connected <-chan nats.Status
@@ -112,7 +114,11 @@ func (s *stream) run(ctx context.Context, first *liveSnapshot) error {
 		case <-serve.Stopping(ctx):
 			return nil
 		case c := <-s.changes.changes:
+			if c.access {
+				err = s.still()
+			}
 			switch {
+			case err != nil:
 			case c.version <= s.version: // in the snapshot already
 			case c.prevVersion != s.version:
 				err = s.again(ctx, "gap")
@@ -135,6 +141,9 @@ func (s *stream) run(ctx context.Context, first *liveSnapshot) error {
 
 // again sends a snapshot in place of what was or may have been missed.
 func (s *stream) again(ctx context.Context, reason string) error {
+	if err := s.still(); err != nil {
+		return err
+	}
 	snapshot, err := s.snapshot(ctx, s.tenant)
 	if err != nil {
 		return err
@@ -142,13 +151,22 @@ func (s *stream) again(ctx context.Context, reason string) error {
 	return s.writeSnapshot(snapshot, reason)
 }
 
+// still refuses to go on when the key has ended since, or may no longer do this.
+func (s *stream) still() error { return s.stillMay(s.request, access.TimelineRead, s.tenant) }
+
 const versionSelect = `SELECT version FROM read.tenants WHERE tenant_id = $1`
 
 // check sends a ping, after it made sure that the client has what the rows have: the last change before a silence may
 // have been lost, when the projector died just before it published.
 func (s *stream) check(ctx context.Context) error {
+	if err := s.still(); err != nil {
+		return err
+	}
 	var version uint64
-	if err := s.db.QueryRow(ctx, versionSelect, s.tenant).Scan(&version); err != nil {
+	err := pgx.BeginTxFunc(ctx, s.db, snapshotOf(s.tenant), func(tx pgx.Tx) error {
+		return tx.QueryRow(ctx, versionSelect, s.tenant).Scan(&version)
+	})
+	if err != nil {
 		return err
 	}
 	if version != s.version {
@@ -204,6 +222,7 @@ func (a *API) snapshot(ctx context.Context, tenant domain.TenantID) (*liveSnapsh
 	s := &liveSnapshot{}
 	partition := a.ledger.PartitionOf(tenant)
 	err := a.readOnce(ctx, reading{
+		tenant:     tenant,
 		partitions: []eventstore.Partition{partition},
 		reflects:   func(now reflects) { s.Position = now.Position },
 		rows: func(ctx context.Context, tx pgx.Tx) error {

@@ -18,14 +18,21 @@ import (
 
 // reading is one query that reads rows in one snapshot.
 type reading struct {
+	// tenant whose rows are read: Postgres shows no others. Empty: those of all, for the operator.
+	tenant     domain.TenantID
 	partitions []eventstore.Partition
 	least      []eventstore.Position // what the rows must reflect at least
 	reflects   func(reflects)        // told what they reflect, before they are asked for
 	rows       func(ctx context.Context, tx pgx.Tx) error
 }
 
-// snapshotOnly makes all statements of a transaction see the rows as they were at its first.
-var snapshotOnly = pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
+// snapshotOf begins a transaction that sees the rows of one tenant; empty: of all.
+func snapshotOf(tenant domain.TenantID) pgx.TxOptions {
+	if tenant == "" {
+		return projections.OfAll()
+	}
+	return projections.OfTenant(tenant)
+}
 
 // waitMax is how long a query waits for Ledger-Min-Position.
 const waitMax = 2 * time.Second
@@ -46,6 +53,7 @@ func (a *API) readTenant(w http.ResponseWriter, r *http.Request, rows func(ctx c
 		return reflects{}, err
 	}
 	return a.read(w, r, reading{
+		tenant:     tenant,
 		partitions: []eventstore.Partition{a.ledger.PartitionOf(tenant)},
 		rows: func(ctx context.Context, tx pgx.Tx) error {
 			if err := mustExist(ctx, tx, tenant); err != nil {
@@ -158,7 +166,7 @@ func (e *behindError) problem() *serve.Problem {
 // readOnce does a reading as the rows are now. Errors: *behindError.
 func (a *API) readOnce(ctx context.Context, q reading) error {
 	a.heads.look(ctx, q.partitions)
-	return pgx.BeginTxFunc(ctx, a.db, snapshotOnly, func(tx pgx.Tx) error {
+	return pgx.BeginTxFunc(ctx, a.db, snapshotOf(q.tenant), func(tx pgx.Tx) error {
 		stands, err := a.standsIn(ctx, tx)
 		if err != nil {
 			return err

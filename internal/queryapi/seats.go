@@ -10,6 +10,7 @@ import (
 	"github.com/coditect-ai/license-ledger/api"
 	"github.com/coditect-ai/license-ledger/domain"
 	"github.com/coditect-ai/license-ledger/eventstore"
+	"github.com/coditect-ai/license-ledger/internal/access"
 	"github.com/coditect-ai/license-ledger/projections"
 )
 
@@ -58,6 +59,12 @@ func (a *API) listSeats(w http.ResponseWriter, r *http.Request) error {
 	p := paramsOf(r)
 	var where conditions
 	where.and(`l.tenant_id = ?`, tenant)
+	if caller := access.CallerOf(r.Context()); caller.Role == access.Member {
+		if caller.Member == "" {
+			return access.Forbidden("A key with the role member sees what is its member's, and this one is nobody's.")
+		}
+		where.and(`l."user" = ?`, caller.Member)
+	}
 	license := p.text("license")
 	if license != "" {
 		where.and(`l.license_id = ?`, license)

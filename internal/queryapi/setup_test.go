@@ -1,6 +1,7 @@
 package queryapi
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -29,12 +30,16 @@ import (
 type fixture struct {
 	*projectionstest.History
 	store  *eventstoretest.Store
-	db     *pgxpool.Pool
+	db     *pgxpool.Pool // as the owner of the schema
+	rows   *pgxpool.Pool // as the projector
 	nats   *nats.Conn
 	tokens *eventstore.Tokens
 	api    *API
 	server *httptest.Server
 }
+
+// tenantKeys makes the keys of tenants' people.
+var tenantKeys = identity.NewTenantKeys(identity.Secret(bytes.Repeat([]byte{1}, 32)))
 
 const operatorKey = "op_0123456789012345678901234567890123456789012"
 
@@ -48,12 +53,13 @@ func setupWith(t *testing.T, partitions int, adjust func(*Options)) *fixture {
 		History: projectionstest.NewHistory(t, store), store: store, db: projectionstest.New(t),
 		nats: natsServer(t), tokens: eventstore.NewTokens([]byte("secret")),
 	}
+	f.rows = projectionstest.As(t, f.db, projections.ProjectorRole)
 	operator, err := identity.ParseOperatorKey(operatorKey)
 	if err != nil {
 		t.Fatal(err)
 	}
 	o := Options{
-		DB: f.db, Ledger: store.Info(), Journal: store.Journal, Tokens: f.tokens, Operator: operator, NATS: f.nats,
+		DB: projectionstest.As(t, f.db, projections.QueryRole), Keys: tenantKeys, Ledger: store.Info(), Journal: store.Journal, Tokens: f.tokens, Operator: operator, NATS: f.nats,
 		Log: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(),
 	}
 	adjust(&o)
@@ -98,7 +104,7 @@ func (f *fixture) project(t *testing.T) {
 
 func (f *fixture) projectWith(t *testing.T, publish projections.Publisher) {
 	t.Helper()
-	o := projections.Options{DB: f.db, Store: f.store, Publish: publish, BatchMax: 1, Log: f.api.log}
+	o := projections.Options{DB: f.rows, Store: f.store, Publish: publish, BatchMax: 1, Log: f.api.log}
 	if err := projections.NewRunner(o).CatchUp(deadline(t)); err != nil {
 		t.Fatal(err)
 	}

@@ -67,6 +67,19 @@ func New(t testing.TB) *pgxpool.Pool {
 	return db
 }
 
+// As returns another pool on the database of db, with a role of the services such as projections.QueryRole.
+func As(t testing.TB, db *pgxpool.Pool, role string) *pgxpool.Pool {
+	t.Helper()
+	config := db.Config()
+	config.ConnConfig.RuntimeParams["role"] = role
+	as, err := pgxpool.NewWithConfig(context.Background(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(as.Close)
+	return as
+}
+
 func connect(ctx context.Context, database string) (*pgxpool.Pool, error) {
 	config, err := pgxpool.ParseConfig(cluster.url)
 	if err != nil {

@@ -26,7 +26,7 @@ type Options struct {
 	End  time.Time
 	Seed uint64
 	// Keys makes the license keys; nil makes keys that open nothing.
-	Keys *identity.LicenseKeys
+	Keys *identity.Keys
 	// Progress is called after each day; nil calls nobody.
 	Progress func(daysDone, days int)
 }

@@ -420,6 +420,162 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/tenants/{tenant}/members": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+            };
+            cookie?: never;
+        };
+        /** The people of a tenant */
+        get: operations["listMembers"];
+        put?: never;
+        /**
+         * Make a person a member
+         * @description The user is known by the name under which it holds seats. Nobody gives a role that can do more than its own: 403 `forbidden`.
+         */
+        post: operations["inviteMember"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tenants/{tenant}/members/{member}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+                /**
+                 * @description As in the list of members.
+                 * @example u_4tq8v2m6x1c9k3pz
+                 */
+                member: components["parameters"]["MemberPath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Give a member another role
+         * @description Its keys end at once: those of the new role are made anew.
+         */
+        patch: operations["changeMemberRole"];
+        trace?: never;
+    };
+    "/api/v1/tenants/{tenant}/members/{member}/remove": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+                /**
+                 * @description As in the list of members.
+                 * @example u_4tq8v2m6x1c9k3pz
+                 */
+                member: components["parameters"]["MemberPath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Remove a member
+         * @description All its keys end at once. Its seats stay.
+         */
+        post: operations["removeMember"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tenants/{tenant}/keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+            };
+            cookie?: never;
+        };
+        /** The keys of a tenant, without their secrets */
+        get: operations["listKeys"];
+        put?: never;
+        /**
+         * Create a key
+         * @description The answer holds the key, `tk_…`. It is shown here only; the ledger keeps a keyed hash of it.
+         *
+         *     Nobody gives a role that can do more than its own: 403 `forbidden`.
+         */
+        post: operations["createKey"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tenants/{tenant}/keys/{key}/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+                /**
+                 * @description The id: the part between the tenant and the secret.
+                 * @example 8fK2mQ7xPz31
+                 */
+                key: components["parameters"]["KeyPath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Put another key in place of one
+         * @description The new key has the same name and role, or member, and an id of its own. The present one goes on for `overlap_seconds`.
+         */
+        post: operations["rotateTenantKey"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tenants/{tenant}/keys/{key}/revoke": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+                /**
+                 * @description The id: the part between the tenant and the secret.
+                 * @example 8fK2mQ7xPz31
+                 */
+                key: components["parameters"]["KeyPath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * End a key at once
+         * @description Commands refuse it from this moment on, queries as soon as the read models have it: `Ledger-Position` says from where on.
+         */
+        post: operations["revokeKey"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/tenants/{tenant}/seats": {
         parameters: {
             query?: never;
@@ -523,6 +679,99 @@ export interface components {
          * @example acme
          */
         TenantId: string;
+        /**
+         * @description What each may do: docs/ACCESS.md.
+         * @enum {string}
+         */
+        Role: "owner" | "admin" | "billing" | "auditor" | "member";
+        /** @enum {string} */
+        MemberStatus: "member" | "removed";
+        Member: {
+            /**
+             * @description Its pseudonym in events.
+             * @example u_4tq8v2m6x1c9k3pz
+             */
+            id: string;
+            /**
+             * @description The name under which it holds seats; empty once the person was forgotten.
+             * @example ada
+             */
+            user: string;
+            role: components["schemas"]["Role"];
+            status: components["schemas"]["MemberStatus"];
+        };
+        /** @enum {string} */
+        KeyStatus: "active" | "replaced" | "revoked";
+        Key: {
+            /** @example 8fK2mQ7xPz31 */
+            id: string;
+            /** @example nightly export */
+            name: string;
+            role: components["schemas"]["Role"];
+            /**
+             * @description Whose it is; absent: nobody's. Its role is that of the member.
+             * @example u_4tq8v2m6x1c9k3pz
+             */
+            member?: string;
+            status: components["schemas"]["KeyStatus"];
+            /** Format: date-time */
+            created_at: string;
+            /**
+             * Format: date-time
+             * @description Another key took its place; from here on it opens nothing.
+             */
+            ends_at?: string;
+        };
+        InviteMemberRequest: {
+            /** @example ada */
+            user: string;
+            role: components["schemas"]["Role"];
+        };
+        ChangeMemberRequest: {
+            role: components["schemas"]["Role"];
+        };
+        /** @description `role`, or `member`, whose role it has from then on. The role `member` is for members only. */
+        CreateKeyRequest: {
+            /** @example nightly export */
+            name: string;
+            role?: components["schemas"]["Role"];
+            /** @example u_4tq8v2m6x1c9k3pz */
+            member?: string;
+        };
+        MemberResponse: {
+            member: components["schemas"]["Member"];
+        };
+        KeyResponse: {
+            key: components["schemas"]["Key"];
+        };
+        KeySecretResponse: {
+            key: components["schemas"]["Key"];
+            /**
+             * @description The whole key.
+             * @example tk_acme_8fK2mQ7xPz31_…
+             */
+            secret: string;
+        };
+        MemberList: {
+            items: components["schemas"]["Member"][];
+            next: string;
+            position: string;
+            /**
+             * Format: double
+             * @description As in `Ledger-Age`.
+             */
+            age_seconds: number;
+        };
+        KeyList: {
+            items: components["schemas"]["Key"][];
+            next: string;
+            position: string;
+            /**
+             * Format: double
+             * @description As in `Ledger-Age`.
+             */
+            age_seconds: number;
+        };
         /** @enum {string} */
         TenantStatus: "active" | "suspended";
         /** @enum {string} */
@@ -1016,6 +1265,16 @@ export interface components {
         TenantPath: components["schemas"]["TenantId"];
         /** @example lse_8b3m5n7q9s1t2v4x */
         LeasePath: string;
+        /**
+         * @description As in the list of members.
+         * @example u_4tq8v2m6x1c9k3pz
+         */
+        MemberPath: string;
+        /**
+         * @description The id: the part between the tenant and the secret.
+         * @example 8fK2mQ7xPz31
+         */
+        KeyPath: string;
         /** @example lic_4tq8v2m6x1c9k3pz */
         LicensePath: string;
         /** @description Only say what would happen: 200 with a `DryRunResponse`, or the refusal. */
@@ -1849,6 +2108,391 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ReleaseHolderResponse"];
+                };
+            };
+            default: components["responses"]["Refused"];
+        };
+    };
+    listMembers: {
+        parameters: {
+            query?: {
+                /** @description `next` of the page before. It is good for the same list with the same filters and the same sort only. */
+                cursor?: components["parameters"]["Cursor"];
+                /** @description Items per page. A file has all rows unless this is given. */
+                limit?: components["parameters"]["Limit"];
+                sort?: "id" | "-id";
+                status?: components["schemas"]["MemberStatus"];
+            };
+            header?: {
+                /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
+                "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
+            };
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One page, or a file with all rows. */
+            200: {
+                headers: {
+                    "Ledger-Position": components["headers"]["LedgerPosition"];
+                    "Ledger-Age": components["headers"]["LedgerAge"];
+                    "Content-Disposition": components["headers"]["ContentDisposition"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MemberList"];
+                    "text/csv": string;
+                    "application/jsonl": string;
+                    "application/x-ndjson": string;
+                };
+            };
+            default: components["responses"]["Refused"];
+        };
+    };
+    inviteMember: {
+        parameters: {
+            query?: {
+                /** @description Only say what would happen: 200 with a `DryRunResponse`, or the refusal. */
+                dry_run?: components["parameters"]["DryRun"];
+            };
+            header?: {
+                /** @description Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["InviteMemberRequest"];
+            };
+        };
+        responses: {
+            /** @description Was a member, with this role. */
+            200: {
+                headers: {
+                    "Ledger-Position": components["headers"]["LedgerPosition"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MemberResponse"];
+                };
+            };
+            /** @description A member now. */
+            201: {
+                headers: {
+                    "Ledger-Position": components["headers"]["LedgerPosition"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MemberResponse"];
+                };
+            };
+            /** @description `member_exists`: with another role. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            default: components["responses"]["Refused"];
+        };
+    };
+    changeMemberRole: {
+        parameters: {
+            query?: {
+                /** @description Only say what would happen: 200 with a `DryRunResponse`, or the refusal. */
+                dry_run?: components["parameters"]["DryRun"];
+            };
+            header?: {
+                /** @description Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+                /**
+                 * @description As in the list of members.
+                 * @example u_4tq8v2m6x1c9k3pz
+                 */
+                member: components["parameters"]["MemberPath"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChangeMemberRequest"];
+            };
+        };
+        responses: {
+            /** @description Changed, also when it was so before. */
+            200: {
+                headers: {
+                    "Ledger-Position": components["headers"]["LedgerPosition"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MemberResponse"];
+                };
+            };
+            /** @description `member_not_found`. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `last_owner_key`: its key is the last one with the role owner. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            default: components["responses"]["Refused"];
+        };
+    };
+    removeMember: {
+        parameters: {
+            query?: {
+                /** @description Only say what would happen: 200 with a `DryRunResponse`, or the refusal. */
+                dry_run?: components["parameters"]["DryRun"];
+            };
+            header?: {
+                /** @description Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+                /**
+                 * @description As in the list of members.
+                 * @example u_4tq8v2m6x1c9k3pz
+                 */
+                member: components["parameters"]["MemberPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: components["requestBodies"]["Reason"];
+        responses: {
+            /** @description Removed, also when it already was. */
+            200: {
+                headers: {
+                    "Ledger-Position": components["headers"]["LedgerPosition"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MemberResponse"];
+                };
+            };
+            /** @description `member_not_found`. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `last_owner_key`: its key is the last one with the role owner. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            default: components["responses"]["Refused"];
+        };
+    };
+    listKeys: {
+        parameters: {
+            query?: {
+                /** @description `next` of the page before. It is good for the same list with the same filters and the same sort only. */
+                cursor?: components["parameters"]["Cursor"];
+                /** @description Items per page. A file has all rows unless this is given. */
+                limit?: components["parameters"]["Limit"];
+                sort?: "created_at" | "-created_at";
+                status?: components["schemas"]["KeyStatus"];
+            };
+            header?: {
+                /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
+                "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
+            };
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One page, or a file with all rows. */
+            200: {
+                headers: {
+                    "Ledger-Position": components["headers"]["LedgerPosition"];
+                    "Ledger-Age": components["headers"]["LedgerAge"];
+                    "Content-Disposition": components["headers"]["ContentDisposition"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KeyList"];
+                    "text/csv": string;
+                    "application/jsonl": string;
+                    "application/x-ndjson": string;
+                };
+            };
+            default: components["responses"]["Refused"];
+        };
+    };
+    createKey: {
+        parameters: {
+            query?: {
+                /** @description Only say what would happen: 200 with a `DryRunResponse`, or the refusal. */
+                dry_run?: components["parameters"]["DryRun"];
+            };
+            header?: {
+                /** @description Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateKeyRequest"];
+            };
+        };
+        responses: {
+            /** @description Created. */
+            201: {
+                headers: {
+                    "Ledger-Position": components["headers"]["LedgerPosition"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KeySecretResponse"];
+                };
+            };
+            default: components["responses"]["Refused"];
+        };
+    };
+    rotateTenantKey: {
+        parameters: {
+            query?: {
+                /** @description Only say what would happen: 200 with a `DryRunResponse`, or the refusal. */
+                dry_run?: components["parameters"]["DryRun"];
+            };
+            header?: {
+                /** @description Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+                /**
+                 * @description The id: the part between the tenant and the secret.
+                 * @example 8fK2mQ7xPz31
+                 */
+                key: components["parameters"]["KeyPath"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RotateKeyRequest"];
+            };
+        };
+        responses: {
+            /** @description The new key. */
+            201: {
+                headers: {
+                    "Ledger-Position": components["headers"]["LedgerPosition"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KeySecretResponse"];
+                };
+            };
+            /** @description `key_not_found`. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `key_over`: it was revoked, or replaced before. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            default: components["responses"]["Refused"];
+        };
+    };
+    revokeKey: {
+        parameters: {
+            query?: {
+                /** @description Only say what would happen: 200 with a `DryRunResponse`, or the refusal. */
+                dry_run?: components["parameters"]["DryRun"];
+            };
+            header?: {
+                /** @description Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+                /**
+                 * @description The id: the part between the tenant and the secret.
+                 * @example 8fK2mQ7xPz31
+                 */
+                key: components["parameters"]["KeyPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: components["requestBodies"]["Reason"];
+        responses: {
+            /** @description Revoked, also when it already was. */
+            200: {
+                headers: {
+                    "Ledger-Position": components["headers"]["LedgerPosition"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KeyResponse"];
+                };
+            };
+            /** @description `key_not_found`. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `last_owner_key`: it is the last one with the role owner. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             default: components["responses"]["Refused"];
