@@ -15,7 +15,7 @@ import (
 )
 
 // What was true at a version of a tenant is read with the select lists and the scans of what is true now: only the tables are
-// others. They are as of the version that AsOf set.
+// others. They are as of the version that AsOf set; those of all tenants as of the commits that AsOfAll set.
 var (
 	// TenantTablesAt are tables for TenantColumns.
 	TenantTablesAt = at(tenantTablesAt, versionSet)
@@ -25,6 +25,10 @@ var (
 	// there are of them. What heartbeats change is to be put right by RenewalsAt.
 	LeaseTablesAt       = at(leaseTablesAt, versionSet)
 	ActiveLeaseTablesAt = at(activeLeaseTablesAt, versionSet)
+	// AllTenantTablesAt are tables for TenantColumns of all tenants, with the version of each in t.version. LicenseTablesOfAllAt are those
+	// for LicenseColumns, in a LATERAL that names t.tenant_id.
+	AllTenantTablesAt    = at(allTenantTablesAt, `v.version`)
+	LicenseTablesOfAllAt = at(licenseTablesAt, `t.version`)
 )
 
 // versionSet is the version that AsOf set, looked up once per statement.
@@ -36,11 +40,23 @@ func AsOf(ctx context.Context, tx pgx.Tx, version uint64) error {
 	return err
 }
 
+// AsOfAll sets the commits that the tables of all tenants are as of: one of each partition, in order.
+func AsOfAll(ctx context.Context, tx pgx.Tx, seqs []uint64) error {
+	_, err := tx.Exec(ctx, `SELECT set_config('read.commits', ($1::bigint[])::text, true)`, seqs)
+	return err
+}
+
 func at(tables, version string) string { return strings.ReplaceAll(tables, "{at}", version) }
 
 const tenantTablesAt = `(
 		SELECT n.tenant_id, h.state ->> 'name' AS name, h.state ->> 'status' AS status, n.created_at, {at} AS version
 		FROM read.tenants n JOIN read.history h ON h.tenant_id = n.tenant_id AND h.kind = 'tenant' AND ` + trueAt + `) AS t`
+
+var allTenantTablesAt = `(
+		SELECT n.tenant_id, h.state ->> 'name' AS name, h.state ->> 'status' AS status, n.created_at, v.version
+		FROM read.tenants n
+		CROSS JOIN LATERAL (` + versionOf(`n.tenant_id`, `(current_setting('read.commits')::bigint[])[c.partition + 1]`) + `) AS v (version)
+		JOIN read.history h ON h.tenant_id = n.tenant_id AND h.kind = 'tenant' AND ` + trueAt + `) AS t`
 
 const licenseTablesAt = `(
 		SELECT h.tenant_id, h.id AS license_id, n.product, n.issued_at, h.state ->> 'status' AS status, jsonb_strip_nulls(h.state) AS policy,
@@ -98,16 +114,19 @@ const versionSelect = `
 		UNION ALL
 		SELECT CASE WHEN c.seq <= {seq} THEN c.last ELSE s.low END, CASE WHEN c.seq <= {seq} THEN s.high ELSE c.first END
 		FROM search s CROSS JOIN LATERAL (
-			SELECT first, last, seq FROM archive.slices WHERE tenant_id = {tenant} AND first <= (s.low + s.high) / 2 ORDER BY first DESC LIMIT 1) AS c
+			SELECT first, last, partition, seq FROM archive.slices WHERE tenant_id = {tenant} AND first <= (s.low + s.high) / 2 ORDER BY first DESC LIMIT 1) AS c
 		WHERE s.low + 1 < s.high
 	)
 	SELECT max(low) FROM search`
 
 // VersionAt returns the version that a tenant had after a commit of its partition; 0 when it had none. The archive has to reach as far.
 func VersionAt(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, seq uint64) (version uint64, err error) {
-	sql := strings.NewReplacer("{tenant}", "$1", "{seq}", "$2").Replace(versionSelect)
-	err = tx.QueryRow(ctx, sql, tenant, seq).Scan(&version)
+	err = tx.QueryRow(ctx, versionOf("$1", "$2"), tenant, seq).Scan(&version)
 	return version, err
+}
+
+func versionOf(tenant, seq string) string {
+	return strings.NewReplacer("{tenant}", tenant, "{seq}", seq).Replace(versionSelect)
 }
 
 // renewal is what a heartbeat, or what began or prolonged a lease, says of it.
@@ -122,12 +141,12 @@ type renewal struct {
 const renewedSelect = `
 	SELECT e.lease_id, b.version, (b.event::json #>> '{data,expires_at}')::timestamptz,
 		b.type = 'ai.coditect.seat.borrowed.v1' OR coalesce((b.event::json #>> '{data,borrowed}')::boolean, false)
-	FROM unnest($2::text[]) AS u (lease_id)
-	JOIN read.leases e ON e.tenant_id = $1 AND e.lease_id = u.lease_id AND e.renewed > $3
+	FROM read.leases e
 	JOIN read.audit_entries b ON b.tenant_id = $1 AND b.version = greatest(
 		(SELECT max(lower(span)) FROM unnest(e.held) AS span WHERE lower(span) <= $3),
 		(SELECT max(a.version) FROM read.audit_entries a
-		WHERE a.tenant_id = $1 AND a.subject = e.lease_id AND a.type = 'ai.coditect.seat.borrowed.v1' AND a.version <= $3))`
+		WHERE a.tenant_id = $1 AND a.subject = e.lease_id AND a.type = 'ai.coditect.seat.borrowed.v1' AND a.version <= $3))
+	WHERE e.tenant_id = $1 AND ($2::text[] IS NULL OR e.lease_id = ANY($2)) AND e.fence <= $3 AND e.renewed > $3`
 
 const longestLeaseSelect = `
 	SELECT coalesce(max((state ->> 'lease_seconds')::int), 0) FROM read.history WHERE tenant_id = $1 AND kind = 'license'`
@@ -144,18 +163,17 @@ const (
 	slicesMax = 512
 )
 
-// RenewalsAt puts right, in leases as of a version of a tenant, what later heartbeats changed: expires_at and borrowed. Heartbeats are
-// in no rows; it reads them back from that version on until each lease is found, which is as far as the longest of them ran.
-func RenewalsAt(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, version uint64, leases []api.Lease) error {
-	ids := make([]string, len(leases))
-	for i, l := range leases {
-		ids[i] = l.Id
-	}
-	rows, err := tx.Query(ctx, renewedSelect, tenant, ids, version)
+// Renewals is, of leases as of a version of a tenant, what later heartbeats changed: expires_at and borrowed.
+type Renewals map[string]*renewal
+
+// RenewalsAt returns the Renewals of leases; nil means all of the tenant. Heartbeats are in no rows: it reads them back from that
+// version on until each lease is found, which is as far as the longest of them ran.
+func RenewalsAt(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, version uint64, leases []string) (Renewals, error) {
+	rows, err := tx.Query(ctx, renewedSelect, tenant, leases, version)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	found, open := map[string]*renewal{}, map[string]*renewal{}
+	found, open := Renewals{}, Renewals{}
 	var id string
 	var r renewal
 	_, err = pgx.ForEachRow(rows, []any{&id, &r.version, &r.expiresAt, &r.borrowed}, func() error {
@@ -163,27 +181,26 @@ func RenewalsAt(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, version 
 		open[id] = found[id]
 		return nil
 	})
-	if err != nil {
-		return err
+	if err == nil && len(open) > 0 {
+		err = readBack(ctx, tx, tenant, version, open)
 	}
-	if len(open) > 0 {
-		if err := readBack(ctx, tx, tenant, version, open); err != nil {
-			return err
-		}
+	return found, err
+}
+
+// Correct puts a lease right that was read as of that version.
+func (r Renewals) Correct(l *api.Lease) {
+	last := r[l.Id]
+	if last == nil {
+		return
 	}
-	for i := range leases {
-		if r := found[leases[i].Id]; r != nil {
-			leases[i].ExpiresAt, leases[i].Borrowed = r.expiresAt.UTC(), nil
-			if r.borrowed {
-				leases[i].Borrowed = new(true)
-			}
-		}
+	l.ExpiresAt, l.Borrowed = last.expiresAt.UTC(), nil
+	if last.borrowed {
+		l.Borrowed = new(true)
 	}
-	return nil
 }
 
 // readBack looks for the last heartbeat of each open lease up to a version.
-func readBack(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, version uint64, open map[string]*renewal) error {
+func readBack(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, version uint64, open Renewals) error {
 	var seconds int
 	if err := tx.QueryRow(ctx, longestLeaseSelect, tenant).Scan(&seconds); err != nil {
 		return err
@@ -215,7 +232,7 @@ func readBack(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, version ui
 }
 
 // heartbeatsIn closes the leases that a slice renews, by an event up to a version.
-func heartbeatsIn(stored []byte, version uint64, open map[string]*renewal) error {
+func heartbeatsIn(stored []byte, version uint64, open Renewals) error {
 	slice, err := TenantSlice{Stored: stored}.Decode()
 	if err != nil {
 		return err

@@ -147,10 +147,22 @@ func (f fixture) rowsAt(t testing.TB, tenant domain.TenantID, version uint64) (v
 			`SELECT `+projections.LeaseColumns+` FROM `+projections.ActiveLeaseTablesAt+` WHERE l.tenant_id = $1 ORDER BY l.fence DESC`, tenant); err != nil {
 			return err
 		}
-		if err := projections.RenewalsAt(ctx, tx, tenant, version, v.Leases); err != nil {
+		all, err := projections.RenewalsAt(ctx, tx, tenant, version, nil)
+		if err != nil {
 			return err
 		}
-		return projections.RenewalsAt(ctx, tx, tenant, version, active)
+		for i := range v.Leases {
+			all.Correct(&v.Leases[i])
+		}
+		var ids []string
+		for _, l := range active {
+			ids = append(ids, l.Id)
+		}
+		some, err := projections.RenewalsAt(ctx, tx, tenant, version, append([]string{}, ids...))
+		for i := range active {
+			some.Correct(&active[i])
+		}
+		return err
 	})
 	if err != nil {
 		t.Fatal(err)
