@@ -34,9 +34,9 @@ var (
 // versionSet is the version that AsOf set, looked up once per statement.
 const versionSet = `(SELECT current_setting('read.version')::bigint)`
 
-// AsOf sets the version of a tenant that the tables At of this transaction are as of.
-func AsOf(ctx context.Context, tx pgx.Tx, version uint64) error {
-	_, err := tx.Exec(ctx, `SELECT set_config('read.version', $1, true)`, strconv.FormatUint(version, 10))
+// AsOf sets the version of a tenant that the tables At of this transaction are as of. The transaction is about that tenant only.
+func AsOf(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, version uint64) error {
+	_, err := tx.Exec(ctx, `SELECT set_config('app.tenant', $1, true), set_config('read.version', $2, true)`, tenant, strconv.FormatUint(version, 10))
 	return err
 }
 
@@ -88,26 +88,15 @@ const heldAt = `(
 		WHERE e.tenant_id = l.tenant_id AND e.license_id = l.license_id AND e.span = bits
 			AND e.fence <= {at} AND e.fence > {at} - (1::bigint << bits) AND e.held @> {at})`
 
-// placeSelect finds where a partition stood at a time: its last commit by then. It halves the commits of the archive until there is one
-// left, because times grow with sequences; it needs no index for that.
-const placeSelect = `
-	WITH RECURSIVE search (low, high) AS ( -- the commit low is in time, the commit high is not
-		SELECT 0::bigint, coalesce(max(seq), 0) + 1 FROM archive.commits WHERE partition = $1
-		UNION ALL
-		SELECT CASE WHEN c.time <= $2 THEN c.seq ELSE s.low END, CASE WHEN c.time <= $2 THEN s.high ELSE c.seq END
-		FROM search s JOIN archive.commits c ON c.partition = $1 AND c.seq = (s.low + s.high) / 2
-		WHERE s.low + 1 < s.high
-	)
-	SELECT max(low), (SELECT coalesce(max(seq), 0) FROM archive.commits WHERE partition = $1) FROM search`
-
 // PlaceAt returns the sequence of the last commit of a partition at or before a time; 0 when there is none. archived is where the
 // archive ends: when the rows are further, a later commit may be in time as well.
 func PlaceAt(ctx context.Context, tx pgx.Tx, p eventstore.Partition, at time.Time) (seq, archived uint64, err error) {
-	err = tx.QueryRow(ctx, placeSelect, p, at).Scan(&seq, &archived)
+	err = tx.QueryRow(ctx, `SELECT seq, archived FROM read.commit_at($1, $2)`, p, at).Scan(&seq, &archived)
 	return seq, archived, err
 }
 
-// versionSelect finds the version of a tenant after a commit, in the same way. After {seq} there may be none: 0.
+// versionSelect finds the version of a tenant after the commit {seq}; 0 when it had none. It halves the slices of the tenant until there is
+// one left, because sequences grow with versions.
 const versionSelect = `
 	WITH RECURSIVE search (low, high) AS ( -- the version low is stored by then, the version high is not
 		SELECT 0::bigint, coalesce(max(last), 0) + 1 FROM (SELECT last FROM archive.slices WHERE tenant_id = {tenant} ORDER BY first DESC LIMIT 1) AS newest
@@ -151,11 +140,7 @@ const renewedSelect = `
 const longestLeaseSelect = `
 	SELECT coalesce(max((state ->> 'lease_seconds')::int), 0) FROM read.history WHERE tenant_id = $1 AND kind = 'license'`
 
-const slicesBackSelect = `
-	SELECT s.first, c.time, substr(c.body, s.start + 1, s.length)
-	FROM archive.slices s JOIN archive.commits c USING (partition, seq)
-	WHERE s.tenant_id = $1 AND s.first < $2
-	ORDER BY s.first DESC LIMIT $3`
+const slicesBackSelect = `SELECT first, time, stored FROM read.slices_before($1, $2, $3)`
 
 // How many slices of a tenant one statement reads: more each time.
 const (

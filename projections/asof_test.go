@@ -32,7 +32,7 @@ func (f fixture) rowsAt(t testing.TB, tenant domain.TenantID, version uint64) (v
 	lease := func(row pgx.CollectableRow) (api.Lease, error) { return projections.ScanLease(row) }
 	err := pgx.BeginFunc(deadline(t), f.db, func(tx pgx.Tx) error {
 		ctx := deadline(t)
-		if err := projections.AsOf(ctx, tx, version); err != nil {
+		if err := projections.AsOf(ctx, tx, tenant, version); err != nil {
 			return err
 		}
 		tenants, err := collect(ctx, tx, func(row pgx.CollectableRow) (api.Tenant, error) { return projections.ScanTenant(row) },

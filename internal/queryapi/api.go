@@ -76,7 +76,7 @@ func New(o Options) *API {
 				Name: "ledger_live_snapshots_total", Help: "Snapshots sent on live streams, by reason."}, []string{"reason"}),
 		},
 	}
-	a.waiting.look, a.archiving.look = a.stands, a.archived
+	a.waiting.look, a.archiving.look = a.stands, a.archiveEnds
 	a.heads.journal = o.Journal
 	if o.DB != nil {
 		a.exports = make(exports, max(1, o.DB.Config().MaxConns/2))

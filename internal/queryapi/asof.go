@@ -95,7 +95,7 @@ func (i *instant) begin(ctx context.Context, tx pgx.Tx, tenant domain.TenantID) 
 		return serve.NewProblem(http.StatusNotFound, string(domain.TenantNotFound), "No such tenant at that time",
 			fmt.Sprintf("There was no tenant %q then.", tenant))
 	}
-	return projections.AsOf(ctx, tx, i.version)
+	return projections.AsOf(ctx, tx, tenant, i.version)
 }
 
 // beginAll makes the tables of all tenants those at the instant.
@@ -115,12 +115,11 @@ func (i *instant) tables(now, then string) string {
 	return then
 }
 
-const archivedSelect = `
-	SELECT p, coalesce((SELECT max(seq) FROM archive.commits WHERE partition = p), 0) FROM generate_series(0, $1 - 1) AS p`
+const archiveEndsSelect = `SELECT p, (read.commit_at(p, '-infinity')).archived FROM generate_series(0, $1 - 1) AS p`
 
-// archived returns where the archive of each partition ends.
-func (a *API) archived(ctx context.Context) (map[eventstore.Partition]stand, error) {
-	rows, err := a.db.Query(ctx, archivedSelect, a.ledger.Partitions)
+// archiveEnds returns where the archive of each partition ends.
+func (a *API) archiveEnds(ctx context.Context) (map[eventstore.Partition]stand, error) {
+	rows, err := a.db.Query(ctx, archiveEndsSelect, a.ledger.Partitions)
 	if err != nil {
 		return nil, err
 	}

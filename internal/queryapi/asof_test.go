@@ -18,14 +18,6 @@ import (
 	"github.com/coditect-ai/license-ledger/projections/projectionstest"
 )
 
-// archive brings the archive to the end of the journal.
-func (f *fixture) archive(t *testing.T) {
-	t.Helper()
-	if err := projections.NewArchiver(f.db, f.store, f.api.log, nil).CatchUp(deadline(t)); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // busy writes a random history of three tenants and returns the names in it.
 func (f *fixture) busy(t *testing.T, random *rand.Rand, steps int) map[domain.Pseudonym]string {
 	t.Helper()
