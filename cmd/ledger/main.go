@@ -38,6 +38,7 @@ type commands struct {
 	Tenant    tenantCommands   `cmd:"" group:"Manage (operator key)" help:"Make and manage tenants."`
 	License   licenseCommands  `cmd:"" group:"Manage (operator key)" help:"Issue and manage licenses."`
 
+	Rebuild    rebuildCommand     `cmd:"" group:"Look after the ledger (its database)" help:"Make the read models anew next to the running ones, compare, and flip."`
 	Projection projectionCommands `cmd:"" group:"Look after the ledger (its database)" help:"Read models: where they stand, and those that are set aside."`
 
 	Completion kongplete.InstallCompletions `cmd:"" group:"Shell" help:"Print what makes your shell complete ledger commands; put its output into your shell's start file."`
