@@ -1138,7 +1138,7 @@ func (m *model) seat(l *modelLicense, c domain.Command, now domain.Moment, event
 			late := now.At.Sub(ended) > time.Duration(l.policy.ReviveSeconds)*time.Second
 			over, _ := l.notValid(now.At)
 			holds := slices.ContainsFunc(running, func(r *modelLease) bool { return r.Holder == lease.Holder })
-			if l.policy.ReviveSeconds > 0 && isExpired(lease) && !late && over == "" && !holds && l.turn(running, lease.Holder) == "" {
+			if l.policy.ReviveSeconds > 0 && off == "" && isExpired(lease) && !late && over == "" && !holds && l.turn(running, lease.Holder) == "" {
 				revived = append(revived, id)
 				running = append(running, lease)
 			}

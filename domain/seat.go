@@ -431,7 +431,7 @@ func (l *License) evicts(r *leaseRecord, occupied *occupancy) bool {
 func (l *License) revives(r *leaseRecord, expired map[LeaseID]bool, revived []LeaseID, occupied *occupancy, now Moment) bool {
 	ended := instant(r.changesAt)
 	switch {
-	case l.ReviveSeconds == 0:
+	case l.ReviveSeconds == 0 || l.Status == LicenseOver:
 		return false
 	case expired[r.id()]:
 		ended = now.At
