@@ -209,6 +209,30 @@ export interface paths {
         patch: operations["changeLicense"];
         trace?: never;
     };
+    "/api/v1/tenants/{tenant}/licenses/{license}/queue": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+                /** @example lic_4tq8v2m6x1c9k3pz */
+                license: components["parameters"]["LicensePath"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Who waits for a seat of a license
+         * @description In the order in which they get seats; at most 1,000, so all of them.
+         */
+        get: operations["getQueue"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/tenants/{tenant}/licenses/{license}/suspend": {
         parameters: {
             query?: never;
@@ -433,6 +457,30 @@ export interface paths {
          *     maps those of this page to clear text, as far as they are still known.
          */
         get: operations["listTimeline"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tenants/{tenant}/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+            };
+            cookie?: never;
+        };
+        /**
+         * All events of a tenant, in a file that proves itself
+         * @description JSON Lines: a header, a line for each commit with the tenant's events as they are stored, an end. Each line has a sum, and each commit the
+         *     head of the tenant's own hash chain: `ledger verify` checks it all without the ledger. A file without its end was cut off.
+         *     The format is `ai.coditect.ledger.export.v1`.
+         */
+        get: operations["exportTenant"];
         put?: never;
         post?: never;
         delete?: never;
@@ -827,6 +875,32 @@ export interface components {
              */
             age_seconds: number;
         };
+        LicenseQueue: {
+            items: components["schemas"]["Waiter"][];
+            /** @description How many wait. */
+            waiting: number;
+            seats: number;
+            in_use: number;
+            position: string;
+            /**
+             * Format: double
+             * @description As in `Ledger-Age`.
+             */
+            age_seconds: number;
+        };
+        Waiter: {
+            /** @description 1 is next. */
+            position: number;
+            user: string;
+            machine: string;
+            process?: string;
+            /** @description Of the user's reservation; those with a higher one come first. */
+            priority: number;
+            /** Format: date-time */
+            since: string;
+            /** @description Until it gets a seat, at the pace at which the last 32 seats were given back; not there when none was. */
+            estimate_seconds?: number;
+        };
         /** @description A CloudEvents 1.0 object as stored. */
         Event: {
             /** @constant */
@@ -926,7 +1000,7 @@ export interface components {
     responses: {
         /**
          * @description 400 `invalid_request` naming the `field`, 401 `unauthorized`, 404 `tenant_not_found`, `license_not_found`, 405 `method_not_allowed`,
-         *     413 `body_too_large`, 415 `unsupported_media_type`, 422 `idempotency_key_reused`, 503 `outcome_unknown`, `overloaded`, `no_owner`, `projection_behind`.
+         *     413 `body_too_large`, 415 `unsupported_media_type`, 422 `idempotency_key_reused`, 503 `starting`, `outcome_unknown`, `overloaded`, `no_owner`, `projection_behind`.
          *     After `overloaded` and `no_owner` nothing was done: ask again after `Retry-After` seconds.
          */
         Refused: {
@@ -1474,6 +1548,35 @@ export interface operations {
             default: components["responses"]["Refused"];
         };
     };
+    getQueue: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
+                "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
+            };
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+                /** @example lic_4tq8v2m6x1c9k3pz */
+                license: components["parameters"]["LicensePath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The queue. */
+            200: {
+                headers: {
+                    "Ledger-Position": components["headers"]["LedgerPosition"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LicenseQueue"];
+                };
+            };
+            default: components["responses"]["Refused"];
+        };
+    };
     suspendLicense: {
         parameters: {
             query?: {
@@ -1835,6 +1938,36 @@ export interface operations {
                     "text/csv": string;
                     "application/jsonl": string;
                     "application/x-ndjson": string;
+                };
+            };
+            default: components["responses"]["Refused"];
+        };
+    };
+    exportTenant: {
+        parameters: {
+            query?: {
+                /** @description Add what the pseudonyms in the events stand for today, as far as they are known. Such a file holds personal data. */
+                names?: boolean;
+            };
+            header?: {
+                /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
+                "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
+            };
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The file. */
+            200: {
+                headers: {
+                    "Ledger-Position": components["headers"]["LedgerPosition"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/jsonl": string;
                 };
             };
             default: components["responses"]["Refused"];
