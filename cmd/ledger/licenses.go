@@ -62,7 +62,7 @@ func policyRows(l api.License) [][]string {
 			rows = append(rows, []string{rule, fmt.Sprint(value)})
 		}
 	}
-	add(l.SeatPer != api.Process, "seat per", l.SeatPer)
+	add(l.SeatPer != api.SeatPerProcess, "seat per", l.SeatPer)
 	add(true, "heartbeat", seconds(l.HeartbeatSeconds))
 	add(l.Overage == api.Unlimited, "overage", l.Overage)
 	if l.OveragePercent != nil {
