@@ -252,6 +252,9 @@ func TestRebuildsUnderLoadThatDie(t *testing.T) {
 	f.busy(300)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(rounds)*2*time.Minute)
 	defer cancel()
+	if err := f.archiver().CatchUp(ctx); err != nil { // what a rebuild reads
+		t.Fatal(err)
+	}
 	working, finish := context.WithCancel(ctx)
 	defer finish()
 	g, working := errgroup.WithContext(working)
