@@ -152,7 +152,7 @@ func usageStep(h *projectionstest.History, draw func(n int) int) {
 		h.Create(tenant, license, 5)
 	}
 	l := h.Tenant(tenant).License(license)
-	switch draw(14) {
+	switch draw(16) {
 	case 0:
 		h.Commit()
 		h.Now = h.Now.Add(time.Duration(draw(72)) * time.Hour)
@@ -187,6 +187,19 @@ func usageStep(h *projectionstest.History, draw func(n int) int) {
 		}
 	case 10:
 		h.Commit()
+		h.Now = h.Now.Add(400 * time.Second)
+		h.Do(tenant, domain.ExpireSeats{Max: 100})
+		h.Commit()
+	case 11:
+		var late []domain.LeaseID
+		for n := range h.Tenant(tenant).Version {
+			if lease, ok := l.Lease(domain.LeaseID(fmt.Sprint("lse_f", n))); ok && lease.State == domain.LeaseStateExpired {
+				late = append(late, lease.ID)
+			}
+		}
+		if len(late) > 0 {
+			h.Do(tenant, domain.HeartbeatSeats{License: license, Leases: late[draw(len(late)):]})
+		}
 	default:
 		step(h, draw)
 	}

@@ -91,8 +91,12 @@ var tables = []table{
 	},
 }
 
-// fill makes up the rows, without the indexes that are not needed for it, and then makes those.
+// fill makes up the rows, unless they are there from the last time: without the indexes that are not needed for it, which it makes then.
 func fill(ctx context.Context, db *pgxpool.Pool, cfg config, info eventstore.LedgerInfo, out io.Writer) error {
+	var filled bool
+	if err := db.QueryRow(ctx, `SELECT EXISTS (SELECT FROM read.checkpoints)`).Scan(&filled); err != nil || filled {
+		return err
+	}
 	put := strings.NewReplacer("{tenants}", fmt.Sprint(cfg.Tenants), "{leases}", fmt.Sprint(cfg.Leases/cfg.Tenants))
 	for _, t := range tables {
 		began := time.Now()

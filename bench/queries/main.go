@@ -37,7 +37,7 @@ type config struct {
 	Tenants int    `default:"1000" help:"Tenants."`
 	Leases  int    `default:"10000000" help:"Leases of all tenants together."`
 	Repeat  int    `default:"100" help:"Requests for each query, each of another tenant."`
-	Dir     string `default:"" type:"path" help:"Folder for Postgres; about 6 GB. Default: a temporary folder here."`
+	Dir     string `default:"" type:"path" help:"Folder for Postgres, about 6 GB; one that was filled before is measured again. Default: a temporary folder here."`
 	Out     string `default:"bench" type:"path" help:"Folder for queries.md."`
 }
 
