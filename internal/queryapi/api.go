@@ -46,6 +46,7 @@ type API struct {
 	waiting  waiting
 	heads    heads
 	exports  exports
+	progress progress
 	hub      *hub
 	ping     time.Duration
 	log      *slog.Logger
@@ -99,8 +100,13 @@ func (a *API) Routes(router *mux.Router) {
 	route("/tenants/{tenant}/licenses", access.LicenseRead, a.listLicenses)
 	route("/tenants/{tenant}/licenses/{license}", access.LicenseRead, a.getLicense)
 	route("/tenants/{tenant}/seats", access.SeatRead, a.listSeats)
+	route("/tenants/{tenant}/leases/{lease}", access.SeatRead, a.getLease)
+	route("/tenants/{tenant}/denials", access.UsageRead, a.listDenials)
 	route("/tenants/{tenant}/timeline", access.TimelineRead, a.listTimeline)
 	route("/tenants/{tenant}/live", access.TimelineRead, a.streamLive)
+	route("/audit", access.AuditRead, a.listAudit)
+	route("/ledger/partitions", access.LedgerRead, a.listPartitions)
+	route("/ledger/projections", access.LedgerRead, a.listProjections)
 }
 
 // callerOf says who asks. Errors: 401.
