@@ -113,6 +113,7 @@ func (e Overage) Valid() bool {
 const (
 	Behind     ProjectionProgressState = "behind"
 	Current    ProjectionProgressState = "current"
+	Parked     ProjectionProgressState = "parked"
 	Rebuilding ProjectionProgressState = "rebuilding"
 )
 
@@ -122,6 +123,8 @@ func (e ProjectionProgressState) Valid() bool {
 	case Behind:
 		return true
 	case Current:
+		return true
+	case Parked:
 		return true
 	case Rebuilding:
 		return true
@@ -724,6 +727,19 @@ type LicenseList struct {
 	Position   string    `json:"position"`
 }
 
+// LicenseQueue defines model for LicenseQueue.
+type LicenseQueue struct {
+	// AgeSeconds As in `Ledger-Age`.
+	AgeSeconds float64  `json:"age_seconds"`
+	InUse      int      `json:"in_use"`
+	Items      []Waiter `json:"items"`
+	Position   string   `json:"position"`
+	Seats      int      `json:"seats"`
+
+	// Waiting How many wait.
+	Waiting int `json:"waiting"`
+}
+
 // LicenseResponse defines model for LicenseResponse.
 type LicenseResponse struct {
 	// License docs/POLICIES.md has each rule with an example.
@@ -822,22 +838,24 @@ type Problem struct {
 
 // ProjectionProgress defines model for ProjectionProgress.
 type ProjectionProgress struct {
-	CommitsPerSecond *float64 `json:"commits_per_second,omitempty"`
-	Head             int64    `json:"head"`
-	LagCommits       int64    `json:"lag_commits"`
-	LagSeconds       float64  `json:"lag_seconds"`
-	Partition        int      `json:"partition"`
-	Projection       string   `json:"projection"`
+	CommitsPerSecond *float64   `json:"commits_per_second,omitempty"`
+	Head             int64      `json:"head"`
+	LagCommits       int64      `json:"lag_commits"`
+	LagSeconds       float64    `json:"lag_seconds"`
+	ParkedAt         *time.Time `json:"parked_at,omitempty"`
+	ParkedBecause    *string    `json:"parked_because,omitempty"`
+	Partition        int        `json:"partition"`
+	Projection       string     `json:"projection"`
 
 	// Seq Sequence of the last commit that it applied; 0 before the first.
 	Seq int64 `json:"seq"`
 
-	// State `rebuilding`: it is behind other read models of the partition.
+	// State `rebuilding`: it is behind other read models of the partition. `parked`: a commit that it could not apply stopped it alone.
 	State     ProjectionProgressState `json:"state"`
 	UpdatedAt *time.Time              `json:"updated_at,omitempty"`
 }
 
-// ProjectionProgressState `rebuilding`: it is behind other read models of the partition.
+// ProjectionProgressState `rebuilding`: it is behind other read models of the partition. `parked`: a commit that it could not apply stopped it alone.
 type ProjectionProgressState string
 
 // ReasonRequest defines model for ReasonRequest.
@@ -965,6 +983,22 @@ type Timeline struct {
 
 // TimelineLink The events behind this.
 type TimelineLink = string
+
+// Waiter defines model for Waiter.
+type Waiter struct {
+	// EstimateSeconds Until it gets a seat, at the pace at which the last 32 seats were given back; not there when none was.
+	EstimateSeconds *int   `json:"estimate_seconds,omitempty"`
+	Machine         string `json:"machine"`
+
+	// Position 1 is next.
+	Position int `json:"position"`
+
+	// Priority Of the user's reservation; those with a higher one come first.
+	Priority int       `json:"priority"`
+	Process  *string   `json:"process,omitempty"`
+	Since    time.Time `json:"since"`
+	User     string    `json:"user"`
+}
 
 // Cursor defines model for Cursor.
 type Cursor = string
@@ -1199,6 +1233,12 @@ type EvictLeaseParams struct {
 
 	// IdempotencyKey Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// GetQueueParams defines parameters for GetQueue.
+type GetQueueParams struct {
+	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
+	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
 }
 
 // ReinstateLicenseParams defines parameters for ReinstateLicense.

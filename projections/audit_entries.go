@@ -14,7 +14,8 @@ import (
 )
 
 // auditEntries keeps read.audit_entries: every event of a tenant but heartbeats, as stored, with what it changed and whom it
-// is about. What ends a lease does not say whose it was: its row does, and rows of leases are never behind these.
+// is about. What ends a lease does not say whose it was: its row does. Rows of leases are never behind these, unless leases are parked:
+// then the entry is about nobody.
 type auditEntries struct{}
 
 // Name implements Projection.

@@ -87,7 +87,8 @@ func present(at time.Time) *time.Time {
 const (
 	LeaseColumns = `l.lease_id, l.fence, l.license_id, coalesce(u.text, ''), coalesce(m.text, ''), p.text,
 		l.state, l.overage, l.borrowed, l.acquired_at, l.expires_at, l.ended_at`
-	LeaseTables = `read.leases l
+	LeaseTables = `read.leases l` + leaseNames
+	leaseNames  = `
 		LEFT JOIN read.directory u ON u.tenant_id = l.tenant_id AND u.pseudonym = l."user"
 		LEFT JOIN read.directory m ON m.tenant_id = l.tenant_id AND m.pseudonym = l.machine
 		LEFT JOIN read.directory p ON p.tenant_id = l.tenant_id AND p.pseudonym = l.process`

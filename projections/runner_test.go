@@ -39,7 +39,14 @@ func step(h *projectionstest.History, draw func(n int) int) {
 	}
 	var held []domain.LeaseID
 	h.Tenant(tenant).License(license).Leases(func(l domain.Lease) { held = append(held, l.ID) })
-	switch draw(24) {
+	switch draw(27) {
+	case 24, 25:
+		h.Wait(tenant, license, fmt.Sprintf("%d@m_%d", draw(6), draw(3)))
+	case 26:
+		waiters := h.Tenant(tenant).Waiters()
+		for _, w := range waiters[:min(len(waiters), 1)] {
+			h.Do(tenant, domain.LeaveQueue{License: w.License, Holder: w.Holder, Cause: domain.DequeuedByCaller})
+		}
 	case 0, 1, 2, 3, 4, 14, 15:
 		h.Acquire(tenant, license, fmt.Sprintf("%d@m_%d", draw(6), draw(3)))
 	case 5, 6:
@@ -88,7 +95,8 @@ func step(h *projectionstest.History, draw func(n int) int) {
 	case 22, 23:
 		for _, id := range held[:min(len(held), 1)] {
 			l, _ := h.Tenant(tenant).License(license).Lease(id)
-			h.Do(tenant, domain.AcquireSeat{License: license, Lease: "unused", Holder: l.Holder, BorrowUntil: h.Now.Add(time.Duration(1+draw(24)) * time.Hour)})
+			again := domain.LeaseID(fmt.Sprint(id, "_", h.Now.UnixMilli())) // of use when the present one has run out
+			h.Do(tenant, domain.AcquireSeat{License: license, Lease: again, Holder: l.Holder, BorrowUntil: h.Now.Add(time.Duration(1+draw(24)) * time.Hour)})
 		}
 	case 20, 21:
 		var late []domain.LeaseID
@@ -105,6 +113,7 @@ func step(h *projectionstest.History, draw func(n int) int) {
 
 const emptyAll = `DELETE FROM read.checkpoints; DELETE FROM read.tenants; DELETE FROM read.licenses; DELETE FROM read.seat_counts;
 	DELETE FROM read.leases; DELETE FROM read.audit_entries; DELETE FROM read.directory; DELETE FROM read.history;
+	DELETE FROM read.queue; DELETE FROM read.seat_ends; DELETE FROM read.denials;
 
 	DELETE FROM read.usage_licenses; DELETE FROM read.usage_leases; DELETE FROM read.usage_minutes; DELETE FROM read.usage_hours;
 	DELETE FROM read.usage_days; DELETE FROM read.usage_holders`
@@ -161,7 +170,7 @@ func TestReplayFromZeroGivesTheSameRows(t *testing.T) {
 	}
 	rows := func() string {
 		var all []string
-		for _, table := range []string{"tenants", "licenses", "seat_counts", "leases", "audit_entries", "directory", "history"} {
+		for _, table := range []string{"tenants", "licenses", "seat_counts", "leases", "audit_entries", "directory", "history", "queue", "seat_ends", "denials"} {
 			all = append(all, f.value(t, `SELECT string_agg(r::text, E'\n' ORDER BY r::text) FROM read.`+table+` r`))
 		}
 		return strings.Join(all, "\n\n")
@@ -390,18 +399,22 @@ func TestCompareFindsWhatIsWrong(t *testing.T) {
 		`DELETE FROM read.licenses WHERE tenant_id = 'tenant0' AND license_id = 'lic_0'`,
 		`UPDATE read.seat_counts SET in_use = in_use + 1 WHERE tenant_id = 'tenant0' AND license_id = 'lic_0'`,
 		`UPDATE read.leases SET expires_at = expires_at + interval '1 ms' WHERE lease_id = 'lse_1'`,
-		`INSERT INTO read.audit_entries (tenant_id, version, partition, seq, index, type, time, subject, actor, command, event)
-			VALUES ('tenant0', 1000, 0, 1, 0, '', now(), '', '', '', '')`,
+		`INSERT INTO read.audit_entries (tenant_id, version, partition, seq, index, type, time, subject, actor, command, event, license_id, "user", reason, cause, traffic)
+			VALUES ('tenant0', 1000, 0, 1, 0, '', now(), '', '', '', '', '', '', '', '', false)`,
+		`UPDATE read.audit_entries SET "user" = 'u_x' WHERE (tenant_id, version) = (SELECT tenant_id, min(version) FROM read.audit_entries WHERE type LIKE '%.released.%' GROUP BY 1 LIMIT 1)`,
+		`UPDATE read.denials SET count = count + 1 WHERE (tenant_id, version) = (SELECT tenant_id, min(version) FROM read.denials GROUP BY 1 LIMIT 1)`,
 		`UPDATE read.leases SET held = held + '{[9000,)}' WHERE lease_id = 'lse_2'`,
 		`UPDATE read.history SET until_version = until_version + 1 WHERE (tenant_id, kind, version) = (
 			SELECT tenant_id, kind, min(version) FROM read.history WHERE kind = 'license' AND until_version IS NOT NULL GROUP BY 1, 2 LIMIT 1)`,
+		`DELETE FROM read.queue WHERE (tenant_id, version) = (SELECT tenant_id, max(version) FROM read.queue GROUP BY 1 LIMIT 1)`,
+		`UPDATE read.seat_ends SET ended = ended[2:] WHERE tenant_id = 'tenant0' AND license_id = 'lic_0'`,
 	} {
 		if _, err := f.db.Exec(deadline(t), spoil); err != nil {
 			t.Fatal(err)
 		}
 	}
 	differences, err := projections.Compare(deadline(t), f.db, f.store)
-	if err != nil || len(differences) != 7 {
+	if err != nil || len(differences) != 11 {
 		t.Errorf("%v, %v", differences, err)
 	}
 	f.store.Journal(0).(*eventstoretest.Log).Truncate(1)

@@ -76,6 +76,7 @@ CREATE TABLE read.audit_entries (
     traffic boolean NOT NULL,
     CONSTRAINT audit_entries_pkey PRIMARY KEY (tenant_id, version)
 );
+CREATE INDEX audit_entries_borrowed ON read.audit_entries USING btree (tenant_id, subject, version) WHERE (type = 'ai.coditect.seat.borrowed.v1'::text);
 CREATE INDEX audit_entries_of_actor ON read.audit_entries USING btree (tenant_id, actor, version) WHERE (NOT traffic);
 CREATE INDEX audit_entries_of_all ON read.audit_entries USING btree ("time", tenant_id, version) WHERE (NOT traffic);
 CREATE INDEX audit_entries_of_license ON read.audit_entries USING btree (tenant_id, subject, version) WHERE (type ~~ 'ai.coditect.license.%'::text);
@@ -92,6 +93,8 @@ CREATE TABLE read.checkpoints (
     directory_seq bigint NOT NULL,
     commit_time timestamp with time zone,
     updated_at timestamp with time zone NOT NULL,
+    parked_at timestamp with time zone,
+    parked_because text,
     CONSTRAINT checkpoints_pkey PRIMARY KEY (projection, partition)
 ) WITH (fillfactor=50);
 
@@ -163,7 +166,7 @@ CREATE INDEX leases_borrowed ON read.leases USING btree (tenant_id, fence) WHERE
 CREATE UNIQUE INDEX leases_newest ON read.leases USING btree (tenant_id, fence);
 CREATE INDEX leases_of_license ON read.leases USING btree (tenant_id, license_id, fence);
 CREATE INDEX leases_of_machine ON read.leases USING btree (tenant_id, machine, fence);
-CREATE INDEX leases_of_span ON read.leases USING btree (tenant_id, span, fence);
+CREATE INDEX leases_of_span ON read.leases USING btree (tenant_id, license_id, span, fence);
 CREATE INDEX leases_of_state ON read.leases USING btree (tenant_id, state, fence);
 CREATE INDEX leases_of_user ON read.leases USING btree (tenant_id, "user", fence);
 CREATE INDEX leases_overage ON read.leases USING btree (tenant_id, fence) WHERE overage;
@@ -183,6 +186,18 @@ CREATE INDEX licenses_by_expires_at ON read.licenses USING btree (tenant_id, rea
 CREATE INDEX licenses_by_issued_at ON read.licenses USING btree (tenant_id, issued_at, license_id);
 CREATE INDEX licenses_by_product ON read.licenses USING btree (tenant_id, product COLLATE "C", license_id);
 
+CREATE TABLE read.queue (
+    tenant_id text NOT NULL,
+    license_id text NOT NULL,
+    "user" text NOT NULL,
+    machine text NOT NULL,
+    process text NOT NULL,
+    priority integer NOT NULL,
+    version bigint NOT NULL,
+    since timestamp with time zone NOT NULL,
+    CONSTRAINT queue_pkey PRIMARY KEY (tenant_id, license_id, "user", machine, process)
+);
+
 CREATE TABLE read.seat_counts (
     tenant_id text NOT NULL,
     license_id text NOT NULL,
@@ -191,6 +206,13 @@ CREATE TABLE read.seat_counts (
     CONSTRAINT seat_counts_in_use_check CHECK ((in_use >= 0)),
     CONSTRAINT seat_counts_pkey PRIMARY KEY (tenant_id, license_id)
 ) WITH (fillfactor=50);
+
+CREATE TABLE read.seat_ends (
+    tenant_id text NOT NULL,
+    license_id text NOT NULL,
+    ended timestamp with time zone[] NOT NULL,
+    CONSTRAINT seat_ends_pkey PRIMARY KEY (tenant_id, license_id)
+) WITH (fillfactor=70);
 
 CREATE TABLE read.tenants (
     tenant_id text NOT NULL,

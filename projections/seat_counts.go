@@ -17,23 +17,27 @@ const seatCountsInsert = `
 	SELECT * FROM unnest($1::text[], $2::text[], $3::int[], $4::int[])`
 
 // Seats null means unchanged. A revoked license has nobody left, however many there were. Where leases share seats, or did,
-// they are counted below.
+// they are counted below. When read.licenses is ahead and says that they do not share seats any more, more leases may end here
+// than there are seats; the change of the policy, which is still to come, counts them.
 const seatCountsUpdate = `
 	UPDATE read.seat_counts s
 	SET seats = coalesce(c.seats, s.seats), in_use = CASE
 		WHEN c.revoked THEN 0
 		WHEN c.recount OR l.seat_per <> '' THEN s.in_use
-		ELSE s.in_use + c.delta END
+		ELSE greatest(0, s.in_use + c.delta) END
 	FROM unnest($1::text[], $2::text[], $3::int[], $4::int[], $5::bool[], $6::bool[]) AS c (tenant_id, license_id, seats, delta, revoked, recount),
 		read.licenses l
 	WHERE s.tenant_id = c.tenant_id AND s.license_id = c.license_id AND l.tenant_id = c.tenant_id AND l.license_id = c.license_id`
+
+// seatOf is whose seat a lease e of the license l has part in.
+const seatOf = `CASE l.seat_per WHEN 'user' THEN e."user" WHEN 'machine' THEN e.machine ELSE e.lease_id END`
 
 // The rows of licenses and leases are those after the batch already, or later ones of a projection that is ahead; then the
 // batches that this one still has to apply count again.
 const seatCountsRecount = `
 	UPDATE read.seat_counts s
 	SET in_use = (
-		SELECT count(DISTINCT CASE l.seat_per WHEN 'user' THEN e."user" WHEN 'machine' THEN e.machine ELSE e.lease_id END)
+		SELECT count(DISTINCT ` + seatOf + `)
 		FROM read.leases e WHERE e.tenant_id = l.tenant_id AND e.license_id = l.license_id AND e.state = 'active')
 	FROM unnest($1::text[], $2::text[], $3::bool[]) AS c (tenant_id, license_id, recount), read.licenses l
 	WHERE s.tenant_id = c.tenant_id AND s.license_id = c.license_id AND l.tenant_id = c.tenant_id AND l.license_id = c.license_id

@@ -59,12 +59,14 @@ type projectionOf struct {
 	partition eventstore.Partition
 }
 
-const progressSelect = `SELECT projection, partition, seq, commit_time, updated_at FROM read.checkpoints WHERE ledger_id = $1`
+const progressSelect = `SELECT projection, partition, seq, commit_time, updated_at, parked_at, parked_because FROM read.checkpoints WHERE ledger_id = $1`
 
 type checkpointRow struct {
 	seq       uint64
 	committed *time.Time
 	updated   *time.Time
+	parkedAt  *time.Time // nil: it is not
+	parked    *string    // because
 }
 
 // readCheckpoints reads where every projection stands.
@@ -77,7 +79,7 @@ func (a *API) readCheckpoints(w http.ResponseWriter, r *http.Request) (map[proje
 		}
 		var of projectionOf
 		var row checkpointRow
-		_, err = pgx.ForEachRow(rows, []any{&of.name, &of.partition, &row.seq, &row.committed, &row.updated}, func() error {
+		_, err = pgx.ForEachRow(rows, []any{&of.name, &of.partition, &row.seq, &row.committed, &row.updated, &row.parkedAt, &row.parked}, func() error {
 			found[of] = row
 			row = checkpointRow{}
 			return nil
@@ -110,10 +112,12 @@ func (a *API) listProjections(w http.ResponseWriter, r *http.Request) error {
 			row := found[of]
 			item := api.ProjectionProgress{
 				Projection: of.name, Partition: int(p), Seq: int64(row.seq), UpdatedAt: row.updated,
-				CommitsPerSecond: a.progress.projections.note(of, row.seq, now),
+				CommitsPerSecond: a.progress.projections.note(of, row.seq, now), ParkedAt: row.parkedAt, ParkedBecause: row.parked,
 			}
 			item.Head, item.LagCommits, item.LagSeconds = a.lag(p, row, now)
 			switch {
+			case row.parkedAt != nil:
+				item.State = api.Parked
 			case row.seq < furthest:
 				item.State = api.Rebuilding
 			case item.LagCommits > 0:

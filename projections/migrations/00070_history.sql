@@ -14,7 +14,7 @@ ALTER TABLE read.leases
     -- and has the span s was acquired after v - 2^s: so an index finds it, whatever became of it since.
     ADD COLUMN span       smallint       NOT NULL GENERATED ALWAYS AS (
         CASE WHEN upper_inf(held) THEN 62 ELSE length(ltrim((upper(held) - fence)::bit(64)::text, '0')) END) STORED;
-CREATE INDEX leases_of_span ON read.leases (tenant_id, span, fence);
+CREATE INDEX leases_of_span ON read.leases (tenant_id, license_id, span, fence);
 
 CREATE AGGREGATE read.merged(jsonb) (SFUNC = jsonb_concat, STYPE = jsonb, INITCOND = '{}');
 
@@ -30,3 +30,4 @@ CREATE TABLE read.history (
     PRIMARY KEY (tenant_id, kind, id, version)
 );
 CREATE INDEX history_present ON read.history (tenant_id, kind, id) WHERE until_version IS NULL;
+CREATE INDEX audit_entries_borrowed ON read.audit_entries (tenant_id, subject, version) WHERE type = 'ai.coditect.seat.borrowed.v1';

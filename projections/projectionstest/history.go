@@ -96,14 +96,25 @@ func (h *History) Issue(id domain.TenantID, license domain.LicenseID, seats int)
 // returns the lease: "lse_" and a number.
 func (h *History) Acquire(id domain.TenantID, license domain.LicenseID, user string) domain.LeaseID {
 	h.t.Helper()
+	return h.acquire(id, license, user, false)
+}
+
+func (h *History) acquire(id domain.TenantID, license domain.LicenseID, user string, wait bool) domain.LeaseID {
+	h.t.Helper()
 	h.ids++
 	lease := domain.LeaseID(fmt.Sprintf("lse_%d", h.ids))
 	user, machine, elsewhere := strings.Cut(user, "@")
 	if !elsewhere {
 		machine = "m_1"
 	}
-	h.Do(id, domain.AcquireSeat{License: license, Lease: lease, Holder: domain.Holder{User: domain.Pseudonym("u_" + user), Machine: domain.Pseudonym(machine)}})
+	h.Do(id, domain.AcquireSeat{License: license, Lease: lease, Queue: wait, Holder: domain.Holder{User: domain.Pseudonym("u_" + user), Machine: domain.Pseudonym(machine)}})
 	return lease
+}
+
+// Wait is Acquire for a user who waits for a seat.
+func (h *History) Wait(id domain.TenantID, license domain.LicenseID, user string) domain.LeaseID {
+	h.t.Helper()
+	return h.acquire(id, license, user, true)
 }
 
 // Name adds an entry to the directory; the commits from now on need it.
@@ -112,7 +123,7 @@ func (h *History) Name(id domain.TenantID, pseudonym domain.Pseudonym, kind even
 	p := h.partition(h.store.Info().PartitionOf(id))
 	body, err := json.Marshal([]eventstore.Name{{Tenant: id, Pseudonym: pseudonym, Kind: kind, Text: text}})
 	if err == nil {
-		r := eventstore.Record{ID: uuid.NewString(), Body: body}
+		r := eventstore.Record{ID: uuid.NewString(), Header: map[string]string{"Content-Type": "application/json"}, Body: body}
 		err = <-h.store.Directory(h.store.Info().PartitionOf(id)).Append(p.directory, r)
 		p.directory = eventstore.Place{Seq: p.directory.Seq + 1, ID: r.ID}
 	}

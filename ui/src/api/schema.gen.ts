@@ -209,6 +209,30 @@ export interface paths {
         patch: operations["changeLicense"];
         trace?: never;
     };
+    "/api/v1/tenants/{tenant}/licenses/{license}/queue": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+                /** @example lic_4tq8v2m6x1c9k3pz */
+                license: components["parameters"]["LicensePath"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Who waits for a seat of a license
+         * @description In the order in which they get seats; at most 1,000, so all of them.
+         */
+        get: operations["getQueue"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/tenants/{tenant}/licenses/{license}/suspend": {
         parameters: {
             query?: never;
@@ -932,6 +956,32 @@ export interface components {
              */
             age_seconds: number;
         };
+        LicenseQueue: {
+            items: components["schemas"]["Waiter"][];
+            /** @description How many wait. */
+            waiting: number;
+            seats: number;
+            in_use: number;
+            position: string;
+            /**
+             * Format: double
+             * @description As in `Ledger-Age`.
+             */
+            age_seconds: number;
+        };
+        Waiter: {
+            /** @description 1 is next. */
+            position: number;
+            user: string;
+            machine: string;
+            process?: string;
+            /** @description Of the user's reservation; those with a higher one come first. */
+            priority: number;
+            /** Format: date-time */
+            since: string;
+            /** @description Until it gets a seat, at the pace at which the last 32 seats were given back; not there when none was. */
+            estimate_seconds?: number;
+        };
         /** @description A CloudEvents 1.0 object as stored. */
         Event: {
             /** @constant */
@@ -1125,10 +1175,10 @@ export interface components {
             projection: string;
             partition: number;
             /**
-             * @description `rebuilding`: it is behind other read models of the partition.
+             * @description `rebuilding`: it is behind other read models of the partition. `parked`: a commit that it could not apply stopped it alone.
              * @enum {string}
              */
-            state: "current" | "behind" | "rebuilding";
+            state: "current" | "behind" | "rebuilding" | "parked";
             /**
              * Format: int64
              * @description Sequence of the last commit that it applied; 0 before the first.
@@ -1144,6 +1194,9 @@ export interface components {
             commits_per_second?: number;
             /** Format: date-time */
             updated_at?: string;
+            /** Format: date-time */
+            parked_at?: string;
+            parked_because?: string;
         };
         LiveSnapshot: {
             tenant: components["schemas"]["Tenant"];
@@ -1754,6 +1807,35 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["LicenseResponse"];
+                };
+            };
+            default: components["responses"]["Refused"];
+        };
+    };
+    getQueue: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
+                "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
+            };
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+                /** @example lic_4tq8v2m6x1c9k3pz */
+                license: components["parameters"]["LicensePath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The queue. */
+            200: {
+                headers: {
+                    "Ledger-Position": components["headers"]["LedgerPosition"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LicenseQueue"];
                 };
             };
             default: components["responses"]["Refused"];
