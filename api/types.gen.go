@@ -1161,6 +1161,15 @@ type ListDenialsParams struct {
 // ListDenialsParamsSort defines parameters for ListDenials.
 type ListDenialsParamsSort string
 
+// ExportTenantParams defines parameters for ExportTenant.
+type ExportTenantParams struct {
+	// Names Add what the pseudonyms in the events stand for today, as far as they are known. Such a file holds personal data.
+	Names *bool `form:"names,omitempty" json:"names,omitempty"`
+
+	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
+	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
+}
+
 // GetLeaseParams defines parameters for GetLease.
 type GetLeaseParams struct {
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.

@@ -104,6 +104,7 @@ func (a *API) Routes(router *mux.Router) {
 	route("/tenants/{tenant}/leases/{lease}", access.SeatRead, a.getLease)
 	route("/tenants/{tenant}/denials", access.UsageRead, a.listDenials)
 	route("/tenants/{tenant}/timeline", access.TimelineRead, a.listTimeline)
+	route("/tenants/{tenant}/export", access.ExportRead, a.exportTenant)
 	route("/tenants/{tenant}/live", access.TimelineRead, a.streamLive)
 	route("/audit", access.AuditRead, a.listAudit)
 	route("/ledger/partitions", access.LedgerRead, a.listPartitions)
