@@ -187,7 +187,9 @@ func readRows(ctx context.Context, tx pgx.Tx) (map[string]string, error) {
 		}, {
 			`SELECT tenant_id, version, seq, index, event, "user" FROM read.audit_entries`,
 			[]any{&tenant, &version, &place.Seq, &place.Index, &text, &lease.Holder.User},
-			func() { found[fmt.Sprintf("audit entry %s/%d", tenant, version)] = auditText(place, text, lease.Holder.User) },
+			func() {
+				found[fmt.Sprintf("audit entry %s/%d", tenant, version)] = auditText(place, text, lease.Holder.User)
+			},
 		}, {
 			`SELECT tenant_id, version, time, license_id, "user", machine, process, reason, count, seats, in_use FROM read.denials`,
 			[]any{&tenant, &version, &at, &denied.License, &denied.User, &denied.Machine, &denied.Process, &denied.Reason, &denied.Count, &denied.Seats, &denied.InUse},
