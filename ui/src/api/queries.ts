@@ -29,3 +29,10 @@ export async function loadSnapshot(tenant: string): Promise<LiveSnapshot> {
     time: timeline.items[0]?.event.time ?? found.tenant.created_at ?? '',
   }
 }
+
+/** The newest events that a query of the timeline finds. */
+export const timelineQuery = (tenant: string, q: string) =>
+  queryOptions({
+    queryKey: ['timeline', tenant, q],
+    queryFn: () => unwrap(client.GET('/api/v1/tenants/{tenant}/timeline', { params: { path: { tenant }, query: { q, limit: 50 } } })),
+  })
