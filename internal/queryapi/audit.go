@@ -31,7 +31,7 @@ func (a *API) listAudit(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	l, q := auditList, listing[auditEntry]{read: a.ofAll(w, r)}
+	l, q := auditList, listing[auditEntry]{read: a.ofAll(w, r, nil)}
 	if tenant == "" {
 		q.where.and(`NOT e.traffic`)
 		whereAllTerms(&q.where, terms)

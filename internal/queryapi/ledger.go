@@ -72,7 +72,7 @@ type checkpointRow struct {
 // readCheckpoints reads where every projection stands.
 func (a *API) readCheckpoints(w http.ResponseWriter, r *http.Request) (map[projectionOf]checkpointRow, reflects, error) {
 	found := map[projectionOf]checkpointRow{}
-	reflected, err := a.ofAll(w, r)(func(ctx context.Context, tx pgx.Tx) error {
+	reflected, err := a.ofAll(w, r, nil)(func(ctx context.Context, tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, progressSelect, a.ledger.ID)
 		if err != nil {
 			return err
