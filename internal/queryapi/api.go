@@ -104,7 +104,12 @@ func (a *API) Routes(router *mux.Router) {
 	route("/tenants/{tenant}/licenses/{license}", access.LicenseRead, a.getLicense)
 	route("/tenants/{tenant}/licenses/{license}/queue", access.LicenseRead, a.getQueue)
 	route("/tenants/{tenant}/seats", access.SeatRead, a.listSeats)
+	route("/tenants/{tenant}/usage", access.UsageRead, a.listUsage)
+	route("/tenants/{tenant}/usage/top", access.UsageRead, a.topUsage)
+	route("/tenants/{tenant}/usage/heatmap", access.UsageRead, a.usageHeatmap)
+	route("/tenants/{tenant}/usage/forecast", access.UsageRead, a.forecastUsage)
 	route("/tenants/{tenant}/timeline", access.TimelineRead, a.listTimeline)
+	route("/tenants/{tenant}/export", access.ExportRead, a.exportTenant)
 	route("/tenants/{tenant}/live", access.TimelineRead, a.streamLive)
 }
 

@@ -32,10 +32,18 @@ const namesSelect = `SELECT pseudonym, text FROM read.directory WHERE tenant_id 
 
 // selectNames returns the text of the pseudonyms in events, as far as it is known.
 func selectNames(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, events []jsontext.Value) (map[string]string, error) {
-	names := map[string]string{}
 	pseudonyms, err := projections.Pseudonyms(events)
-	if err != nil || len(pseudonyms) == 0 {
-		return names, err
+	if err != nil {
+		return nil, err
+	}
+	return selectTexts(ctx, tx, tenant, pseudonyms)
+}
+
+// selectTexts returns what pseudonyms stand for, as far as it is known.
+func selectTexts(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, pseudonyms []domain.Pseudonym) (map[string]string, error) {
+	names := map[string]string{}
+	if len(pseudonyms) == 0 {
+		return names, nil
 	}
 	rows, err := tx.Query(ctx, namesSelect, tenant, pseudonyms)
 	if err != nil {
