@@ -43,14 +43,16 @@ type API struct {
 	ledger   eventstore.LedgerInfo
 	tokens   *eventstore.Tokens
 	operator identity.OperatorKey
-	waiting  waiting
-	heads    heads
-	exports  exports
-	hub      *hub
-	ping     time.Duration
-	stalled  time.Duration // writeTimeout, or more in tests
-	log      *slog.Logger
-	metrics  metrics
+	waiting  waiting // for the rows
+
+	archiving waiting // for the archive
+	heads     heads
+	exports   exports
+	hub       *hub
+	ping      time.Duration
+	stalled   time.Duration // writeTimeout, or more in tests
+	log       *slog.Logger
+	metrics   metrics
 }
 
 type metrics struct {
@@ -78,7 +80,7 @@ func New(o Options) *API {
 				Name: "ledger_live_resumed_total", Help: "Live streams that clients came back to: they had missed nothing, some changes that were still there, or too much and got a snapshot."}, []string{"missed"}),
 		},
 	}
-	a.waiting.look = a.stands
+	a.waiting.look, a.archiving.look = a.stands, a.archiveEnds
 	a.heads.journal = o.Journal
 	if o.DB != nil {
 		a.exports = make(exports, max(1, o.DB.Config().MaxConns/2))
