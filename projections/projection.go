@@ -26,7 +26,7 @@ type Projection interface {
 
 // All returns every read model.
 func All() []Projection {
-	return []Projection{tenants{}, licenses{}, leases{}, seatCounts{}, auditEntries{}, directory{}, history{}, usage{}, queue{}, members{}, tenantKeys{}}
+	return []Projection{tenants{}, licenses{}, leases{}, seatCounts{}, auditEntries{}, directory{}, history{}, usage{}, queue{}, denials{}, members{}, tenantKeys{}}
 }
 
 // Commit is a commit of the journal with its events decoded.

@@ -51,8 +51,10 @@ type API struct {
 	archiving waiting // for the archive
 	heads     heads
 	exports   exports
+	progress  progress
 	hub       *hub
 	ping      time.Duration
+	stalled   time.Duration // writeTimeout, or more in tests
 	log       *slog.Logger
 	metrics   metrics
 }
@@ -61,6 +63,7 @@ type metrics struct {
 	behind    prometheus.Counter
 	streams   prometheus.Gauge
 	snapshots *prometheus.CounterVec
+	resumed   *prometheus.CounterVec
 }
 
 const pingDefault = 15 * time.Second
@@ -68,7 +71,7 @@ const pingDefault = 15 * time.Second
 // New returns the API of a ledger.
 func New(o Options) *API {
 	a := &API{
-		db: o.DB, ledger: o.Ledger, tokens: o.Tokens, operator: o.Operator, keys: o.Keys, ping: o.Ping, log: o.Log,
+		db: o.DB, ledger: o.Ledger, tokens: o.Tokens, operator: o.Operator, keys: o.Keys, ping: o.Ping, stalled: writeTimeout, log: o.Log,
 		hub: newHub(o.NATS, o.Tokens),
 		metrics: metrics{
 			behind: prometheus.NewCounter(prometheus.CounterOpts{
@@ -77,6 +80,8 @@ func New(o Options) *API {
 				Name: "ledger_live_streams", Help: "Live streams that are open."}),
 			snapshots: prometheus.NewCounterVec(prometheus.CounterOpts{
 				Name: "ledger_live_snapshots_total", Help: "Snapshots sent on live streams, by reason."}, []string{"reason"}),
+			resumed: prometheus.NewCounterVec(prometheus.CounterOpts{
+				Name: "ledger_live_resumed_total", Help: "Live streams that clients came back to: they had missed nothing, some changes that were still there, or too much and got a snapshot."}, []string{"missed"}),
 		},
 	}
 	a.waiting.look, a.archiving.look = a.stands, a.archiveEnds
@@ -90,7 +95,7 @@ func New(o Options) *API {
 	if a.log == nil {
 		a.log = slog.Default()
 	}
-	o.Registerer.MustRegister(a.metrics.behind, a.metrics.streams, a.metrics.snapshots)
+	o.Registerer.MustRegister(a.metrics.behind, a.metrics.streams, a.metrics.snapshots, a.metrics.resumed)
 	return a
 }
 
@@ -105,6 +110,8 @@ func (a *API) Routes(router *mux.Router) {
 	route("/tenants/{tenant}/licenses/{license}", access.LicenseRead, a.getLicense)
 	route("/tenants/{tenant}/licenses/{license}/queue", access.LicenseRead, a.getQueue)
 	route("/tenants/{tenant}/seats", access.SeatOwn, a.listSeats)
+	route("/tenants/{tenant}/leases/{lease}", access.SeatRead, a.getLease)
+	route("/tenants/{tenant}/denials", access.UsageRead, a.listDenials)
 	route("/tenants/{tenant}/usage", access.UsageRead, a.listUsage)
 	route("/tenants/{tenant}/usage/top", access.UsageRead, a.topUsage)
 	route("/tenants/{tenant}/usage/heatmap", access.UsageRead, a.usageHeatmap)
@@ -114,6 +121,9 @@ func (a *API) Routes(router *mux.Router) {
 	route("/tenants/{tenant}/keys", access.KeyRead, a.listKeys)
 	route("/tenants/{tenant}/export", access.ExportRead, a.exportTenant)
 	route("/tenants/{tenant}/live", access.TimelineRead, a.streamLive)
+	route("/audit", access.AuditRead, a.listAudit)
+	route("/ledger/partitions", access.LedgerRead, a.listPartitions)
+	route("/ledger/projections", access.LedgerRead, a.listProjections)
 }
 
 // tenantOf returns the tenant of the path. Errors: 404 when no tenant can have this id.
