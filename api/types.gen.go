@@ -70,6 +70,27 @@ func (e LicenseStatus) Valid() bool {
 	}
 }
 
+// Defines values for NameKind.
+const (
+	NameOfMachine NameKind = "machine"
+	NameOfProcess NameKind = "process"
+	NameOfUser    NameKind = "user"
+)
+
+// Valid indicates whether the value is a known member of the NameKind enum.
+func (e NameKind) Valid() bool {
+	switch e {
+	case NameOfMachine:
+		return true
+	case NameOfProcess:
+		return true
+	case NameOfUser:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for OnShrink.
 const (
 	Drain       OnShrink = "drain"
@@ -230,7 +251,7 @@ type DryRunResponse struct {
 	DryRun bool          `json:"dry_run"`
 	Events []DryRunEvent `json:"events"`
 
-	// Names The clear text behind the pseudonyms in `events`.
+	// Names The clear text behind the pseudonyms in `events`, but for those that were forgotten.
 	Names *map[string]string `json:"names,omitempty"`
 }
 
@@ -247,7 +268,7 @@ type Event struct {
 	Source      string           `json:"source"`
 	Specversion EventSpecversion `json:"specversion"`
 
-	// Subject The license or lease.
+	// Subject The license, lease or pseudonym.
 	Subject     *string   `json:"subject,omitempty"`
 	Tenant      string    `json:"tenant"`
 	Time        time.Time `json:"time"`
@@ -269,6 +290,25 @@ type EvictLeaseResponse struct {
 // ExpiresIn How long the lease runs from the decision on. Counted from when the request was *sent*, for the first time if it was repeated, it
 // ends before the ledger gives the seat to somebody else, whatever the client's clock says.
 type ExpiresIn = float64
+
+// ForgetRequest One of `user`, `machine` and `process`, as programs send it when they acquire a seat.
+type ForgetRequest struct {
+	Machine *string `json:"machine,omitempty"`
+	Process *string `json:"process,omitempty"`
+
+	// Reason Recorded for good, so it must not hold the name itself.
+	Reason *string `json:"reason,omitempty"`
+	User   *string `json:"user,omitempty"`
+}
+
+// ForgetResponse defines model for ForgetResponse.
+type ForgetResponse struct {
+	// Erased The files of the directory hold the name no more. False: that could not be done yet and is tried again until it is.
+	Erased bool `json:"erased"`
+
+	// Pseudonym What stands for the person in events from now on; absent when nobody was called that.
+	Pseudonym *string `json:"pseudonym,omitempty"`
+}
 
 // IssueLicenseRequest What is not named gets its default.
 type IssueLicenseRequest struct {
@@ -326,17 +366,24 @@ type Lease struct {
 	ExpiresAt time.Time `json:"expires_at"`
 
 	// Fence Only grows per license; tells a late holder from the present one.
-	Fence   int64  `json:"fence"`
-	Id      string `json:"id"`
-	License string `json:"license"`
+	Fence int64 `json:"fence"`
+
+	// Forgotten Which of `user`, `machine` and `process` were forgotten; absent: none.
+	Forgotten *[]NameKind `json:"forgotten,omitempty"`
+	Id        string      `json:"id"`
+	License   string      `json:"license"`
+
+	// Machine Empty once it was forgotten, see `forgotten`.
 	Machine string `json:"machine"`
 
 	// Overage It took a seat beyond those of the license; absent: no.
-	Overage *bool      `json:"overage,omitempty"`
+	Overage *bool `json:"overage,omitempty"`
+
+	// Process Absent when there is none, or once it was forgotten, see `forgotten`.
 	Process *string    `json:"process,omitempty"`
 	State   LeaseState `json:"state"`
 
-	// User Empty once the person was forgotten.
+	// User Empty once it was forgotten, see `forgotten`.
 	User string `json:"user"`
 }
 
@@ -453,8 +500,9 @@ type LicenseStatus string
 
 // LiveChange What one batch changed. Licenses and leases are whole objects that replace the older ones; events are new, oldest first.
 type LiveChange struct {
-	Events []Event `json:"events"`
-	Leases []Lease `json:"leases"`
+	Events    []Event  `json:"events"`
+	Forgotten []string `json:"forgotten"`
+	Leases    []Lease  `json:"leases"`
 
 	// LeasesMore More leases changed than are listed; ask for the seats again.
 	LeasesMore bool              `json:"leases_more"`
@@ -470,6 +518,9 @@ type LiveSnapshot struct {
 	// Events The newest 50.
 	Events []Event `json:"events"`
 
+	// Forgotten Pseudonyms in `events` that were forgotten.
+	Forgotten []string `json:"forgotten"`
+
 	// Leases Active leases, newest first, at most 200.
 	Leases []Lease `json:"leases"`
 
@@ -483,6 +534,9 @@ type LiveSnapshot struct {
 	// Time Time of the last commit it reflects.
 	Time time.Time `json:"time"`
 }
+
+// NameKind defines model for NameKind.
+type NameKind string
 
 // OnShrink When fewer seats remain than are in use. `drain`: nobody is cut off, nobody gets a seat until enough are free. `evict_newest`: the seats taken last are lost at their next heartbeat, until the rest fit.
 type OnShrink string
@@ -535,7 +589,9 @@ type RenewLicenseRequest struct {
 
 // Reservation Seats that are kept for some users. A user can be in one reservation of a license; together they keep at most all of its seats.
 type Reservation struct {
-	Name string `json:"name"`
+	// Forgotten How many more users it has, who were forgotten; absent: none. Of no meaning in a request: users that are sent take the place of all.
+	Forgotten *int   `json:"forgotten,omitempty"`
+	Name      string `json:"name"`
 
 	// Priority In the queue: its users come before everybody with a lower one. Everybody else has 0.
 	Priority *int `json:"priority,omitempty"`
@@ -543,7 +599,7 @@ type Reservation struct {
 	// Seats 0: none is kept, the reservation only gives a priority.
 	Seats int `json:"seats"`
 
-	// Users As programs name them when they acquire a seat. A person who was forgotten shows as empty.
+	// Users As programs name them when they acquire a seat. Who was forgotten is not listed.
 	Users []string `json:"users"`
 }
 
@@ -618,10 +674,12 @@ type TenantSummary struct {
 
 // Timeline defines model for Timeline.
 type Timeline struct {
-	Items    []Event           `json:"items"`
-	Names    map[string]string `json:"names"`
-	Next     string            `json:"next"`
-	Position string            `json:"position"`
+	// Forgotten Pseudonyms in `items` that were forgotten.
+	Forgotten []string          `json:"forgotten"`
+	Items     []Event           `json:"items"`
+	Names     map[string]string `json:"names"`
+	Next      string            `json:"next"`
+	Position  string            `json:"position"`
 }
 
 // Cursor defines model for Cursor.
@@ -701,6 +759,15 @@ type GetTenantParams struct {
 
 // RenameTenantParams defines parameters for RenameTenant.
 type RenameTenantParams struct {
+	// DryRun Only say what would happen: 200 with a `DryRunResponse`, or the refusal.
+	DryRun *DryRun `form:"dry_run,omitempty" json:"dry_run,omitempty"`
+
+	// IdempotencyKey Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// ForgetPersonParams defines parameters for ForgetPerson.
+type ForgetPersonParams struct {
 	// DryRun Only say what would happen: 200 with a `DryRunResponse`, or the refusal.
 	DryRun *DryRun `form:"dry_run,omitempty" json:"dry_run,omitempty"`
 
@@ -878,6 +945,9 @@ type CreateTenantJSONRequestBody = CreateTenantRequest
 
 // RenameTenantJSONRequestBody defines body for RenameTenant for application/json ContentType.
 type RenameTenantJSONRequestBody = RenameTenantRequest
+
+// ForgetPersonJSONRequestBody defines body for ForgetPerson for application/json ContentType.
+type ForgetPersonJSONRequestBody = ForgetRequest
 
 // IssueLicenseJSONRequestBody defines body for IssueLicense for application/json ContentType.
 type IssueLicenseJSONRequestBody = IssueLicenseRequest

@@ -35,6 +35,8 @@ func Recall(t *Tenant, events []Event) (Answer, *Rejection, bool) {
 		l := t.licenses[e.License]
 		n, _ := l.leases.find(e.Lease)
 		return acquireAnswer(l, n, false), nil, true
+	case *PersonForgotten:
+		return Answer{Forgotten: e.Pseudonym}, nil, true
 	case *SeatDenied:
 		return Answer{}, e.rejection(), true
 	}

@@ -299,6 +299,8 @@ func (s *stage) do(w *words) []string {
 		return s.execute(domain.HeartbeatSeats{License: on, Leases: leaseIDs(w.rest()), Fence: s.fence(w)})
 	case "ReleaseSeats":
 		return s.execute(domain.ReleaseSeats{License: on, Leases: leaseIDs(w.rest()), Fence: s.fence(w)})
+	case "ForgetPerson":
+		return s.execute(domain.ForgetPerson{Pseudonym: domain.Pseudonym(w.nextOr("")), Kind: "user", Reason: w.value("reason")})
 	case "ExpireSeats":
 		return s.execute(domain.ExpireSeats{Max: s.number(w.value("max"))})
 	}
@@ -494,6 +496,8 @@ func eventText(event domain.Event) string {
 		return fmt.Sprintf("SeatEvicted %s by %s%s on %s", leasesText(e.Leases), e.Cause, optional(" reason=", e.Reason), e.License)
 	case *domain.SeatReleased:
 		return fmt.Sprintf("SeatReleased %s on %s", e.Lease, e.License)
+	case *domain.PersonForgotten:
+		return fmt.Sprintf("PersonForgotten %s %s%s", e.Kind, e.Pseudonym, optional(" reason=", e.Reason))
 	case *domain.SeatExpired:
 		return fmt.Sprintf("SeatExpired %s on %s", e.Lease, e.License)
 	case *domain.SeatDenied:

@@ -164,6 +164,8 @@ func (t *Tenant) Apply(at time.Time, event Event) {
 	case *SeatDenied:
 		t.mustLicense(e.License)
 		t.denials.recorded(e, at)
+	case *PersonForgotten:
+		// Whom its pseudonym stands for is in no state.
 	default:
 		broken("unknown event %T", event)
 	}

@@ -74,6 +74,7 @@ func examples() []domain.Event {
 			License: "lic_1", Holder: holder, Reason: domain.NoSeatAvailable, Seats: 5, InUse: 5, RetryAfterSeconds: 42,
 			Reserved: 1, Feature: "cam", Limit: 2, ValidAt: end, Count: 3,
 		},
+		&domain.PersonForgotten{Pseudonym: "user_7c1e", Kind: "user", Reason: "asked"},
 	}
 }
 

@@ -58,7 +58,7 @@ func (s *State) FoldUpTo(ctx context.Context, journal Log, last uint64, seen fun
 	if s.Checkpoint.Seq >= last {
 		return s.Checkpoint.Verify(ctx, journal)
 	}
-	err := ReadCommits(ctx, complete{journal, last}, s.Checkpoint, func(at Checkpoint, c Commit) error {
+	err := ReadCommits(ctx, complete{Log: journal, last: last}, s.Checkpoint, func(at Checkpoint, c Commit) error {
 		if err := s.Fold(at, c); err != nil {
 			return err
 		}
@@ -123,11 +123,16 @@ func (s *State) foldSlice(t *tenantState, slice Slice) {
 		if i+1 < len(slice.Events) && slice.Events[i+1].Command == e.Command {
 			continue
 		}
-		if key, ok := parseIdempotency(e.Command); ok {
-			answer, rejection, known := domain.Recall(t.Tenant, ofCommand)
-			t.answers.put(key, recordedAnswer{at: e.Time, known: known, answer: answer, rejection: rejection})
-		}
+		t.remember(e.Command, e.Time, ofCommand)
 		ofCommand = ofCommand[:0]
+	}
+}
+
+// remember records the answer of a command that came with an Idempotency-Key, from the events it left, which were just applied.
+func (t *tenantState) remember(command string, at time.Time, events []domain.Event) {
+	if key, ok := parseIdempotency(command); ok {
+		answer, rejection, known := domain.Recall(t.Tenant, events)
+		t.answers.put(key, recordedAnswer{at: at, known: known, answer: answer, rejection: rejection})
 	}
 }
 
@@ -163,7 +168,7 @@ func (s *State) restore(t *tenantState) {
 
 // moveTo notes that a commit, whose events are applied already, is the last one now.
 func (s *State) moveTo(p *pendingCommit, at Checkpoint, now time.Time) {
-	s.Checkpoint, s.last, s.Time = at, Place{at.Seq, p.record.ID}, now
+	s.Checkpoint, s.last, s.names, s.Time = at, Place{at.Seq, p.record.ID}, max(s.names, p.names), now
 	s.bytes += int64(len(p.record.Body))
 }
 

@@ -85,12 +85,18 @@ func (ws *Writers) Execute(ctx context.Context, r Request) (Result, error) {
 	return ws.of(r.Tenant).Execute(ctx, r)
 }
 
-// Text returns the clear text of a pseudonym; empty when it is not known (any more).
+// Text returns the clear text of a pseudonym; empty when it was forgotten.
 func (ws *Writers) Text(tenant domain.TenantID, p domain.Pseudonym) string {
 	if p == "" {
 		return ""
 	}
 	return ws.of(tenant).directory.Text(tenant, p)
+}
+
+// AwaitErased returns nil once nothing of names that were deleted is left to be overwritten in the partition of a tenant, or another
+// process has to do it. Errors: that of ctx.
+func (ws *Writers) AwaitErased(ctx context.Context, tenant domain.TenantID) error {
+	return ws.of(tenant).directory.AwaitErased(ctx)
 }
 
 func (ws *Writers) of(tenant domain.TenantID) *Writer { return ws.writers[ws.info.PartitionOf(tenant)] }

@@ -117,6 +117,8 @@ func changedFields(event domain.Event) (before, after fields) {
 		return fields{"status": domain.LicenseOnSuspense}, fields{"status": domain.LicenseActive}
 	case *domain.LicenseRevoked:
 		return nil, fields{"status": domain.LicenseOver} // before: auditEntriesRevoked
+	case *domain.PersonForgotten:
+		return nil, fields{"forgotten": true}
 	case *domain.SeatBorrowed:
 		return nil, fields{"borrowed": true, "expires_at": e.ExpiresAt}
 	case *domain.SeatAcquired:

@@ -45,6 +45,7 @@ type Runner struct {
 	publish     Publisher
 	log         *slog.Logger
 	metrics     *metrics
+	directories []*directoryReader // by partition
 
 	mu   sync.Mutex
 	away map[part]error // what a partition waits for; nil once it is there
@@ -69,6 +70,7 @@ func NewRunner(o Options) *Runner {
 	}
 	r.metrics = newMetrics(o.Registerer, r.projections, r.store.Info().Partitions)
 	for p := range r.store.Info().Partitions {
+		r.directories = append(r.directories, newDirectoryReader(r.store.Directory(eventstore.Partition(p))))
 		r.setAway(eventstore.Partition(p), theRows, errors.New("not started"))
 	}
 	return r

@@ -39,7 +39,7 @@ func step(h *projectionstest.History, draw func(n int) int) {
 	}
 	var held []domain.LeaseID
 	h.Tenant(tenant).License(license).Leases(func(l domain.Lease) { held = append(held, l.ID) })
-	switch draw(24) {
+	switch draw(25) {
 	case 0, 1, 2, 3, 4, 14, 15:
 		h.Acquire(tenant, license, fmt.Sprintf("%d@m_%d", draw(6), draw(3)))
 	case 5, 6:
@@ -85,6 +85,9 @@ func step(h *projectionstest.History, draw func(n int) int) {
 		if len(held) > 0 {
 			h.Do(tenant, domain.EvictLease{License: license, Lease: held[0]})
 		}
+	case 24:
+		user := fmt.Sprint("u_", draw(6))
+		h.Do(tenant, domain.ForgetPerson{Pseudonym: domain.Pseudonym(user), Kind: "user"})
 	case 22, 23:
 		for _, id := range held[:min(len(held), 1)] {
 			l, _ := h.Tenant(tenant).License(license).Lease(id)

@@ -1,10 +1,10 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -173,9 +173,9 @@ func parseReservations(texts []string) ([]api.Reservation, error) {
 
 // reservationText is what parseReservations reads.
 func reservationText(r api.Reservation) string {
-	users := make([]string, len(r.Users))
-	for i, user := range r.Users {
-		users[i] = cmp.Or(user, "forgotten")
+	users := r.Users
+	if r.Forgotten != nil {
+		users = append(slices.Clone(users), fmt.Sprintf("%d forgotten", *r.Forgotten))
 	}
 	priority := ""
 	if r.Priority != nil && *r.Priority > 0 {
@@ -316,8 +316,13 @@ func (c *licenseChange) Run(ctx context.Context, t terminal) error {
 	if body.Seats = c.Seats; !c.DryRun {
 		return changeLicense(ctx, t, c.manager, c.output, http.MethodPatch, c.path(), body)
 	}
+	return dryRun(ctx, t, c.manager, c.output, http.MethodPatch, c.path(), body)
+}
+
+// dryRun prints which events a call would append.
+func dryRun(ctx context.Context, t terminal, m manager, o output, method, path string, body any) error {
 	var reply api.DryRunResponse
-	raw, err := c.call(ctx, http.MethodPatch, c.path()+"?dry_run=true", body, &reply)
+	raw, err := m.call(ctx, method, path+"?dry_run=true", body, &reply)
 	if err != nil {
 		return err
 	}
@@ -325,7 +330,7 @@ func (c *licenseChange) Run(ctx context.Context, t terminal) error {
 	for _, e := range reply.Events {
 		rows = append(rows, []string{e.Type, e.Subject})
 	}
-	return c.print(t, raw, rows...)
+	return o.print(t, raw, rows...)
 }
 
 type licenseResize struct {

@@ -36,6 +36,7 @@ type commands struct {
 	Status    statusCommand    `cmd:"" group:"Manage (operator key)" help:"Seats in use, and who holds them."`
 	Tenant    tenantCommands   `cmd:"" group:"Manage (operator key)" help:"Make and manage tenants."`
 	License   licenseCommands  `cmd:"" group:"Manage (operator key)" help:"Issue and manage licenses."`
+	Forget    forgetCommand    `cmd:"" group:"Manage (operator key)" help:"Delete the name of a person for good."`
 
 	Completion kongplete.InstallCompletions `cmd:"" group:"Shell" help:"Print what makes your shell complete ledger commands; put its output into your shell's start file."`
 }

@@ -22,6 +22,7 @@ import (
 type Ledger interface {
 	Execute(ctx context.Context, r eventstore.Request) (eventstore.Result, error)
 	Text(tenant domain.TenantID, p domain.Pseudonym) string
+	AwaitErased(ctx context.Context, tenant domain.TenantID) error
 	Ownership(tenant domain.TenantID) (eventstore.Ownership, <-chan struct{})
 }
 
@@ -73,6 +74,7 @@ func (a *API) Routes(router *mux.Router) {
 	route(http.MethodPost, "/tenants/{tenant}/licenses/{license}/rotate-key", access.LicenseRotate, a.rotateKey)
 	route(http.MethodPost, "/tenants/{tenant}/licenses/{license}/leases/{lease}/evict", access.SeatEvict, a.evictLease)
 	route(http.MethodPost, "/tenants/{tenant}/release", access.SeatEvict, a.releaseHolder)
+	route(http.MethodPost, "/tenants/{tenant}/forget", access.PersonForget, a.forgetPerson)
 	route(http.MethodPatch, "/tenants/{tenant}", access.TenantManage, a.renameTenant)
 	route(http.MethodPatch, "/tenants/{tenant}/licenses/{license}", access.LicenseManage, a.changeLicense)
 }

@@ -37,6 +37,7 @@ type reader struct {
 // change is a projections.Change, made ready once for all streams.
 type change struct {
 	prevVersion, version uint64
+	renamed              bool // names are others now: a snapshot is needed
 	frame                []byte
 }
 
@@ -88,7 +89,7 @@ func (h *hub) deliver(t *topic, payload []byte) {
 	if err != nil {
 		return
 	}
-	ready := change{prevVersion: c.PrevVersion, version: c.Version, frame: frame}
+	ready := change{prevVersion: c.PrevVersion, version: c.Version, renamed: c.Renamed, frame: frame}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for r := range t.readers {

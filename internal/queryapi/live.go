@@ -34,6 +34,7 @@ type (
 		LeasesMore bool              `json:"leases_more"`
 		Events     []jsontext.Value  `json:"events"`
 		Names      map[string]string `json:"names"`
+		Forgotten  []string          `json:"forgotten"`
 		Position   string            `json:"position"`
 		Time       time.Time         `json:"time"`
 
@@ -117,6 +118,8 @@ func (s *stream) run(ctx context.Context, first *liveSnapshot) error {
 			case c.version <= s.version: // in the snapshot already
 			case c.prevVersion != s.version:
 				err = s.again(ctx, "gap")
+			case c.renamed:
+				err = s.again(ctx, "forgotten")
 			default:
 				s.version = c.version
 				err = s.write(c.frame)
@@ -247,6 +250,6 @@ func readSnapshot(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, s *liv
 		return err
 	}
 	s.Events = eventsOf(entries)
-	s.Names, err = selectNames(ctx, tx, tenant, s.Events)
+	s.Names, s.Forgotten, err = selectNames(ctx, tx, tenant, s.Events)
 	return err
 }

@@ -126,6 +126,7 @@ func TestTimelineIsWhatIsStored(t *testing.T) {
 			Items          []json.RawMessage
 			Next, Position string
 			Names          map[string]string
+			Forgotten      []string
 		}](t, f, "/tenants/acme/timeline?limit=3&cursor="+next)
 		for _, raw := range page.Items {
 			if !strings.Contains(stored.String(), string(raw)) {

@@ -15,10 +15,11 @@ import (
 
 // timeline is api.Timeline with the events as stored.
 type timeline struct {
-	Items    []jsontext.Value  `json:"items"`
-	Next     string            `json:"next"`
-	Names    map[string]string `json:"names"`
-	Position string            `json:"position"`
+	Items     []jsontext.Value  `json:"items"`
+	Next      string            `json:"next"`
+	Names     map[string]string `json:"names"`
+	Forgotten []string          `json:"forgotten"`
+	Position  string            `json:"position"`
 }
 
 // entry is an event and its place in the list.
@@ -49,20 +50,25 @@ func selectTimeline(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, befo
 
 const namesSelect = `SELECT pseudonym, text FROM read.directory WHERE tenant_id = $1 AND pseudonym = ANY($2)`
 
-// selectNames returns the text of the pseudonyms in events, as far as it is known.
-func selectNames(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, events []jsontext.Value) (map[string]string, error) {
-	names := map[string]string{}
+// selectNames returns the text of the pseudonyms in events, and those whose text was forgotten.
+func selectNames(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, events []jsontext.Value) (names map[string]string, forgotten []string, err error) {
+	names, forgotten = map[string]string{}, []string{}
 	pseudonyms, err := projections.Pseudonyms(events)
 	if err != nil || len(pseudonyms) == 0 {
-		return names, err
+		return names, forgotten, err
 	}
 	rows, err := tx.Query(ctx, namesSelect, tenant, pseudonyms)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var pseudonym, text string
 	_, err = pgx.ForEachRow(rows, []any{&pseudonym, &text}, func() error { names[pseudonym] = text; return nil })
-	return names, err
+	for _, p := range pseudonyms {
+		if _, known := names[string(p)]; !known {
+			forgotten = append(forgotten, string(p))
+		}
+	}
+	return names, forgotten, err
 }
 
 func eventsOf(entries []entry) []jsontext.Value {
@@ -90,7 +96,7 @@ func (a *API) listTimeline(w http.ResponseWriter, r *http.Request) error {
 		}
 		entries, reply.Next = cut(p, entries, func(e entry) place { return place{Version: e.version} })
 		reply.Items = eventsOf(entries)
-		reply.Names, err = selectNames(ctx, tx, tenant, reply.Items)
+		reply.Names, reply.Forgotten, err = selectNames(ctx, tx, tenant, reply.Items)
 		return err
 	})
 	if err != nil {

@@ -391,6 +391,34 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/tenants/{tenant}/forget": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Delete the name of a person
+         * @description Deletes the clear text behind a pseudonym, for good: from the directory, from its files and from the read models. Events,
+         *     leases, seats in use and proofs stay as they are. Wherever the name was shown there is none any more, and `forgotten` says
+         *     so: of a `Lease`, a `Reservation`, a `Timeline` and a live stream. A lease that runs goes on under the old pseudonym until it ends; the same
+         *     name sent again gets a new pseudonym, and so another lease. A machine's or a process's name can be deleted the same way.
+         *
+         *     The event `person.forgotten` records who asked for it, and why, under the pseudonym. docs/FORGETTING.md says what is
+         *     erased where and when.
+         */
+        post: operations["forgetPerson"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/tenants/{tenant}/seats": {
         parameters: {
             query?: never;
@@ -425,7 +453,7 @@ export interface paths {
         /**
          * The tenant's events, newest first
          * @description Every event but heartbeats, as the CloudEvents object that is stored in the journal. Events hold pseudonyms only; `names`
-         *     maps those of this page to clear text, as far as they are still known.
+         *     maps those of this page to clear text, and `forgotten` lists those whose text was deleted.
          */
         get: operations["listTimeline"];
         put?: never;
@@ -449,8 +477,8 @@ export interface paths {
          * Live changes as server-sent events
          * @description First an event `snapshot` (a `LiveSnapshot`), then `change` (a `LiveChange`) after each batch of commits that touched this tenant.
          *     The SSE `id` of both is the position they reflect. A `ping` with empty data and no id comes every 15 s. Every
-         *     connection begins with a snapshot, so `Last-Event-ID` is not needed; when a change was or may have been missed a new
-         *     `snapshot` is sent.
+         *     connection begins with a snapshot, so `Last-Event-ID` is not needed; when a change was or may have been missed, and when a
+         *     person was forgotten, a new `snapshot` is sent.
          */
         get: operations["streamLive"];
         put?: never;
@@ -474,6 +502,8 @@ export interface components {
         TenantStatus: "active" | "suspended";
         /** @enum {string} */
         LicenseStatus: "active" | "suspended" | "revoked";
+        /** @enum {string} */
+        NameKind: "user" | "machine" | "process";
         /** @enum {string} */
         LeaseState: "active" | "released" | "expired" | "revoked" | "evicted";
         /**
@@ -503,8 +533,10 @@ export interface components {
         Reservation: {
             /** @example render team */
             name: string;
-            /** @description As programs name them when they acquire a seat. A person who was forgotten shows as empty. */
+            /** @description As programs name them when they acquire a seat. Who was forgotten is not listed. */
             users: string[];
+            /** @description How many more users it has, who were forgotten; absent: none. Of no meaning in a request: users that are sent take the place of all. */
+            forgotten?: number;
             /** @description 0: none is kept, the reservation only gives a priority. */
             seats: number;
             /**
@@ -571,10 +603,14 @@ export interface components {
              */
             fence: number;
             license: string;
-            /** @description Empty once the person was forgotten. */
+            /** @description Empty once it was forgotten, see `forgotten`. */
             user: string;
+            /** @description Empty once it was forgotten, see `forgotten`. */
             machine: string;
+            /** @description Absent when there is none, or once it was forgotten, see `forgotten`. */
             process?: string;
+            /** @description Which of `user`, `machine` and `process` were forgotten; absent: none. */
+            forgotten?: components["schemas"]["NameKind"][];
             state: components["schemas"]["LeaseState"];
             /** @description It took a seat beyond those of the license; absent: no. */
             overage?: boolean;
@@ -732,7 +768,7 @@ export interface components {
         /** @description What a command with `dry_run=true` would append; nothing was. */
         DryRunResponse: {
             dry_run: boolean;
-            /** @description The clear text behind the pseudonyms in `events`. */
+            /** @description The clear text behind the pseudonyms in `events`, but for those that were forgotten. */
             names?: {
                 [key: string]: string;
             };
@@ -765,6 +801,26 @@ export interface components {
         };
         ReleaseHolderResponse: {
             released: components["schemas"]["Lease"][];
+        };
+        /** @description One of `user`, `machine` and `process`, as programs send it when they acquire a seat. */
+        ForgetRequest: {
+            user?: string;
+            machine?: string;
+            process?: string;
+            /**
+             * @description Recorded for good, so it must not hold the name itself.
+             * @example request 4711
+             */
+            reason?: string;
+        };
+        ForgetResponse: {
+            /**
+             * @description What stands for the person in events from now on; absent when nobody was called that.
+             * @example u_3k9x2m7q1w5e8r4t
+             */
+            pseudonym?: string;
+            /** @description The files of the directory hold the name no more. False: that could not be done yet and is tried again until it is. */
+            erased: boolean;
         };
         TenantResponse: {
             tenant: components["schemas"]["Tenant"];
@@ -813,7 +869,7 @@ export interface components {
             source: string;
             /** @example ai.coditect.seat.acquired.v1 */
             type: string;
-            /** @description The license or lease. */
+            /** @description The license, lease or pseudonym. */
             subject?: string;
             /** Format: date-time */
             time: string;
@@ -836,6 +892,8 @@ export interface components {
             names: {
                 [key: string]: string;
             };
+            /** @description Pseudonyms in `items` that were forgotten. */
+            forgotten: string[];
             position: string;
         };
         LiveSnapshot: {
@@ -850,6 +908,8 @@ export interface components {
             names: {
                 [key: string]: string;
             };
+            /** @description Pseudonyms in `events` that were forgotten. */
+            forgotten: string[];
             position: string;
             /**
              * Format: date-time
@@ -868,6 +928,7 @@ export interface components {
             names: {
                 [key: string]: string;
             };
+            forgotten: string[];
             position: string;
             /** Format: date-time */
             time: string;
@@ -1682,6 +1743,40 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ReleaseHolderResponse"];
+                };
+            };
+            default: components["responses"]["Refused"];
+        };
+    };
+    forgetPerson: {
+        parameters: {
+            query?: {
+                /** @description Only say what would happen: 200 with a `DryRunResponse`, or the refusal. */
+                dry_run?: components["parameters"]["DryRun"];
+            };
+            header?: {
+                /** @description Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ForgetRequest"];
+            };
+        };
+        responses: {
+            /** @description Deleted, or nobody was called that. */
+            200: {
+                headers: {
+                    "Ledger-Position": components["headers"]["LedgerPosition"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ForgetResponse"];
                 };
             };
             default: components["responses"]["Refused"];

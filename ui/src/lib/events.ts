@@ -81,6 +81,8 @@ export function describe(event: Event, names: Record<string, string>, licenses: 
       return { verb: 'Seat expired', about: `${held()}, ${product}`, tone: 'warn', sign: '○' }
     case 'ai.coditect.seat.denied.v1':
       return { verb: 'Seat denied', about: `${holder()}, ${product}: ${reasons[text('reason')] ?? text('reason')}${typeof data.count === 'number' && data.count > 1 ? `, ${data.count} times` : ''}`, tone: 'danger', sign: '▲' }
+    case 'ai.coditect.person.forgotten.v1':
+      return { verb: 'Forgotten', about: `a ${text('kind')}, known as ${text('pseudonym')}${because}`, tone: 'plain', sign: '⌫' }
     default:
       return { verb: event.type, about: event.subject ?? '', tone: 'plain', sign: '·' }
   }
