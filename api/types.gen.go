@@ -169,6 +169,90 @@ func (e TenantStatus) Valid() bool {
 	}
 }
 
+// Defines values for ListTenantsParamsSort.
+const (
+	ListTenantsParamsSortCreatedAt      ListTenantsParamsSort = "created_at"
+	ListTenantsParamsSortId             ListTenantsParamsSort = "id"
+	ListTenantsParamsSortMinusCreatedAt ListTenantsParamsSort = "-created_at"
+	ListTenantsParamsSortMinusId        ListTenantsParamsSort = "-id"
+	ListTenantsParamsSortMinusName      ListTenantsParamsSort = "-name"
+	ListTenantsParamsSortName           ListTenantsParamsSort = "name"
+)
+
+// Valid indicates whether the value is a known member of the ListTenantsParamsSort enum.
+func (e ListTenantsParamsSort) Valid() bool {
+	switch e {
+	case ListTenantsParamsSortCreatedAt:
+		return true
+	case ListTenantsParamsSortId:
+		return true
+	case ListTenantsParamsSortMinusCreatedAt:
+		return true
+	case ListTenantsParamsSortMinusId:
+		return true
+	case ListTenantsParamsSortMinusName:
+		return true
+	case ListTenantsParamsSortName:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListLicensesParamsSort.
+const (
+	ListLicensesParamsSortExpiresAt      ListLicensesParamsSort = "expires_at"
+	ListLicensesParamsSortId             ListLicensesParamsSort = "id"
+	ListLicensesParamsSortIssuedAt       ListLicensesParamsSort = "issued_at"
+	ListLicensesParamsSortMinusExpiresAt ListLicensesParamsSort = "-expires_at"
+	ListLicensesParamsSortMinusId        ListLicensesParamsSort = "-id"
+	ListLicensesParamsSortMinusIssuedAt  ListLicensesParamsSort = "-issued_at"
+	ListLicensesParamsSortMinusProduct   ListLicensesParamsSort = "-product"
+	ListLicensesParamsSortProduct        ListLicensesParamsSort = "product"
+)
+
+// Valid indicates whether the value is a known member of the ListLicensesParamsSort enum.
+func (e ListLicensesParamsSort) Valid() bool {
+	switch e {
+	case ListLicensesParamsSortExpiresAt:
+		return true
+	case ListLicensesParamsSortId:
+		return true
+	case ListLicensesParamsSortIssuedAt:
+		return true
+	case ListLicensesParamsSortMinusExpiresAt:
+		return true
+	case ListLicensesParamsSortMinusId:
+		return true
+	case ListLicensesParamsSortMinusIssuedAt:
+		return true
+	case ListLicensesParamsSortMinusProduct:
+		return true
+	case ListLicensesParamsSortProduct:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListSeatsParamsSort.
+const (
+	AcquiredAt      ListSeatsParamsSort = "acquired_at"
+	MinusAcquiredAt ListSeatsParamsSort = "-acquired_at"
+)
+
+// Valid indicates whether the value is a known member of the ListSeatsParamsSort enum.
+func (e ListSeatsParamsSort) Valid() bool {
+	switch e {
+	case AcquiredAt:
+		return true
+	case MinusAcquiredAt:
+		return true
+	default:
+		return false
+	}
+}
+
 // AcquireRequest defines model for AcquireRequest.
 type AcquireRequest struct {
 	// BorrowUntil Hold the seat offline until then, without heartbeats. Who has a seat may borrow it, or borrow it for longer; releasing it returns it early.
@@ -183,6 +267,9 @@ type AcquireRequest struct {
 	// Process Tells several programs of one user on one machine apart.
 	Process *string `json:"process,omitempty"`
 	User    string  `json:"user"`
+
+	// WaitSeconds Wait so long for a seat when there is none. Not given: do not wait.
+	WaitSeconds *int `json:"wait_seconds,omitempty"`
 }
 
 // AcquireResponse defines model for AcquireResponse.
@@ -484,9 +571,11 @@ type License struct {
 
 // LicenseList defines model for LicenseList.
 type LicenseList struct {
-	Items    []License `json:"items"`
-	Next     string    `json:"next"`
-	Position string    `json:"position"`
+	// AgeSeconds As in `Ledger-Age`.
+	AgeSeconds float64   `json:"age_seconds"`
+	Items      []License `json:"items"`
+	Next       string    `json:"next"`
+	Position   string    `json:"position"`
 }
 
 // LicenseResponse defines model for LicenseResponse.
@@ -549,16 +638,27 @@ type Problem struct {
 	Code   string  `json:"code"`
 	Detail *string `json:"detail,omitempty"`
 
+	// EstimateSeconds Of `no_seat_available`: when the holder gets a seat, or would if it waited, at the pace at which seats were given back last; not there when nobody knows.
+	EstimateSeconds *int `json:"estimate_seconds,omitempty"`
+
 	// Field The part of the request that is wrong.
-	Field             *string `json:"field,omitempty"`
-	InUse             *int    `json:"in_use,omitempty"`
-	LagEvents         *int    `json:"lag_events,omitempty"`
-	RequestId         *string `json:"request_id,omitempty"`
-	RetryAfterSeconds *int    `json:"retry_after_seconds,omitempty"`
-	Seats             *int    `json:"seats,omitempty"`
-	Status            int     `json:"status"`
-	Title             string  `json:"title"`
-	Type              string  `json:"type"`
+	Field     *string `json:"field,omitempty"`
+	InUse     *int    `json:"in_use,omitempty"`
+	LagEvents *int    `json:"lag_events,omitempty"`
+
+	// Position Of `no_seat_available`: the holder's place in the queue, 1 is next; not there when it does not wait. Kept for 10 s.
+	Position  *int    `json:"position,omitempty"`
+	RequestId *string `json:"request_id,omitempty"`
+
+	// RetryAfterSeconds When it is worth asking again.
+	RetryAfterSeconds *int   `json:"retry_after_seconds,omitempty"`
+	Seats             *int   `json:"seats,omitempty"`
+	Status            int    `json:"status"`
+	Title             string `json:"title"`
+	Type              string `json:"type"`
+
+	// Waiting Of `no_seat_available`: how many wait for a seat.
+	Waiting *int `json:"waiting,omitempty"`
 }
 
 // ReasonRequest defines model for ReasonRequest.
@@ -619,11 +719,13 @@ type RotateKeyResponse struct {
 
 // SeatList defines model for SeatList.
 type SeatList struct {
-	InUse    int     `json:"in_use"`
-	Items    []Lease `json:"items"`
-	Next     string  `json:"next"`
-	Position string  `json:"position"`
-	Seats    int     `json:"seats"`
+	// AgeSeconds As in `Ledger-Age`.
+	AgeSeconds float64 `json:"age_seconds"`
+	InUse      int     `json:"in_use"`
+	Items      []Lease `json:"items"`
+	Next       string  `json:"next"`
+	Position   string  `json:"position"`
+	Seats      int     `json:"seats"`
 }
 
 // SeatPer What takes one seat. Several leases of one machine, or user, share it until the last of them ends.
@@ -644,7 +746,9 @@ type TenantId = string
 
 // TenantList defines model for TenantList.
 type TenantList struct {
-	Items []TenantSummary `json:"items"`
+	// AgeSeconds As in `Ledger-Age`.
+	AgeSeconds float64         `json:"age_seconds"`
+	Items      []TenantSummary `json:"items"`
 
 	// Next Cursor of the next page; empty on the last.
 	Next     string `json:"next"`
@@ -674,6 +778,9 @@ type TenantSummary struct {
 
 // Timeline defines model for Timeline.
 type Timeline struct {
+	// AgeSeconds As in `Ledger-Age`.
+	AgeSeconds float64 `json:"age_seconds"`
+
 	// Forgotten Pseudonyms in `items` that were forgotten.
 	Forgotten []string          `json:"forgotten"`
 	Items     []Event           `json:"items"`
@@ -732,15 +839,26 @@ type ReleaseSeatsParams struct {
 
 // ListTenantsParams defines parameters for ListTenants.
 type ListTenantsParams struct {
-	// Cursor `next` of the page before.
+	// Cursor `next` of the page before. It is good for the same list with the same filters and the same sort only.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 
-	// Limit Items per page.
-	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+	// Limit Items per page. A file has all rows unless this is given.
+	Limit  *Limit                 `form:"limit,omitempty" json:"limit,omitempty"`
+	Sort   *ListTenantsParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
+	Status *TenantStatus          `form:"status,omitempty" json:"status,omitempty"`
+
+	// Name Only names that begin so, in upper or lower case.
+	Name *string `form:"name,omitempty" json:"name,omitempty"`
+
+	// Q Only tenants with this in their id or name, in upper or lower case.
+	Q *string `form:"q,omitempty" json:"q,omitempty"`
 
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
 	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
 }
+
+// ListTenantsParamsSort defines parameters for ListTenants.
+type ListTenantsParamsSort string
 
 // CreateTenantParams defines parameters for CreateTenant.
 type CreateTenantParams struct {
@@ -777,15 +895,29 @@ type ForgetPersonParams struct {
 
 // ListLicensesParams defines parameters for ListLicenses.
 type ListLicensesParams struct {
-	// Cursor `next` of the page before.
+	// Cursor `next` of the page before. It is good for the same list with the same filters and the same sort only.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 
-	// Limit Items per page.
+	// Limit Items per page. A file has all rows unless this is given.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Sort By `expires_at`, licenses without an end are the last.
+	Sort   *ListLicensesParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
+	Status *LicenseStatus          `form:"status,omitempty" json:"status,omitempty"`
+
+	// Product Only licenses of this product.
+	Product *string `form:"product,omitempty" json:"product,omitempty"`
+	Trial   *bool   `form:"trial,omitempty" json:"trial,omitempty"`
+
+	// ExpiresBefore Only licenses that end before.
+	ExpiresBefore *time.Time `form:"expires_before,omitempty" json:"expires_before,omitempty"`
 
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
 	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
 }
+
+// ListLicensesParamsSort defines parameters for ListLicenses.
+type ListLicensesParamsSort string
 
 // IssueLicenseParams defines parameters for IssueLicense.
 type IssueLicenseParams struct {
@@ -894,11 +1026,12 @@ type ReleaseHolderParams struct {
 
 // ListSeatsParams defines parameters for ListSeats.
 type ListSeatsParams struct {
-	// Cursor `next` of the page before.
+	// Cursor `next` of the page before. It is good for the same list with the same filters and the same sort only.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 
-	// Limit Items per page.
-	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+	// Limit Items per page. A file has all rows unless this is given.
+	Limit *Limit               `form:"limit,omitempty" json:"limit,omitempty"`
+	Sort  *ListSeatsParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
 
 	// State Only leases in this state. Default all.
 	State *LeaseState `form:"state,omitempty" json:"state,omitempty"`
@@ -906,9 +1039,26 @@ type ListSeatsParams struct {
 	// License Only leases of this license.
 	License *string `form:"license,omitempty" json:"license,omitempty"`
 
+	// User Only leases of this user, by name or pseudonym.
+	User *string `form:"user,omitempty" json:"user,omitempty"`
+
+	// Machine Only leases of this machine, by name or pseudonym.
+	Machine  *string `form:"machine,omitempty" json:"machine,omitempty"`
+	Borrowed *bool   `form:"borrowed,omitempty" json:"borrowed,omitempty"`
+	Overage  *bool   `form:"overage,omitempty" json:"overage,omitempty"`
+
+	// From Only leases that had not ended by then.
+	From *time.Time `form:"from,omitempty" json:"from,omitempty"`
+
+	// To Only leases that were acquired before. With `from`: those that held a seat at some time between.
+	To *time.Time `form:"to,omitempty" json:"to,omitempty"`
+
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
 	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
 }
+
+// ListSeatsParamsSort defines parameters for ListSeats.
+type ListSeatsParamsSort string
 
 // SuspendTenantParams defines parameters for SuspendTenant.
 type SuspendTenantParams struct {
@@ -921,10 +1071,10 @@ type SuspendTenantParams struct {
 
 // ListTimelineParams defines parameters for ListTimeline.
 type ListTimelineParams struct {
-	// Cursor `next` of the page before.
+	// Cursor `next` of the page before. It is good for the same list with the same filters and the same sort only.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 
-	// Limit Items per page.
+	// Limit Items per page. A file has all rows unless this is given.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.

@@ -44,6 +44,13 @@ func (l *License) appendBinary(b []byte) []byte {
 			b = l.leases.record(n).appendBinary(b)
 		}
 	}
+	b = binary.AppendUvarint(b, uint64(len(l.queue)))
+	for _, w := range l.queue {
+		b = appendText(b, w.holder.User)
+		b = appendText(b, w.holder.Machine)
+		b = appendText(b, w.holder.Process)
+		b = binary.AppendVarint(b, int64(w.priority))
+	}
 	// How many leases each has is counted again; since when is not to be seen in the leases.
 	for _, tallies := range []map[Pseudonym]tally{l.users, l.machines} {
 		b = binary.AppendUvarint(b, uint64(len(tallies)))
@@ -175,6 +182,10 @@ func (t *Tenant) decodeLicense(d *binaryDecoder) {
 		}
 	}
 	l.recount()
+	for range d.count() {
+		h := Holder{User: Pseudonym(d.text()), Machine: Pseudonym(d.text()), Process: Pseudonym(d.text())}
+		l.queue = append(l.queue, waiter{h, int(d.signed())})
+	}
 	for _, tallies := range []map[Pseudonym]tally{l.users, l.machines} {
 		for range d.count() {
 			p, since := Pseudonym(d.text()), d.unsigned()
@@ -191,6 +202,9 @@ func (t *Tenant) decodeLicense(d *binaryDecoder) {
 		return
 	}
 	t.count(l)
+	if len(l.queue) > 0 {
+		t.queues = append(t.queues, l)
+	}
 	t.licenses[l.ID] = l
 	t.keys[l.Key.ID] = l
 	if l.OldKey.ID != "" {

@@ -26,6 +26,10 @@ func Pseudonyms(event Event) []Pseudonym {
 		found = []Pseudonym{e.User, e.Machine, e.Process}
 	case *SeatDenied:
 		found = []Pseudonym{e.User, e.Machine, e.Process}
+	case *SeatQueued:
+		found = []Pseudonym{e.User, e.Machine, e.Process}
+	case *SeatDequeued:
+		found = []Pseudonym{e.User, e.Machine, e.Process}
 	case *LicenseIssued:
 		found = e.Policy.users()
 	case *PolicyChanged:

@@ -114,6 +114,8 @@ type License struct {
 	// evictFrom is the fence from which on seats were taken that no longer fitted when the license shrank; 0: none.
 	evictFrom uint64
 	counted   int // of InUse, in the tenant's SeatsInUse
+	// queue is who waits for a seat: by priority, highest first, and then as they came.
+	queue []waiter
 }
 
 // Lease returns a copy of a lease that is active or was not long ago; false when it is unknown.

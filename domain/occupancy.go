@@ -1,6 +1,9 @@
 package domain
 
-import "slices"
+import (
+	"maps"
+	"slices"
+)
 
 // tally is the active leases of one user or one machine.
 type tally struct {
@@ -66,6 +69,18 @@ func leave(tallies map[Pseudonym]tally, of Pseudonym) {
 	delete(tallies, of)
 }
 
+// Seat names the seat of a license that a lease takes: the seats in use are the different ones of its active leases.
+func (s SeatPer) Seat(lease LeaseID, h Holder) string {
+	switch s {
+	case SeatPerUser:
+		return string(h.User)
+	case SeatPerMachine:
+		return string(h.Machine)
+	}
+	return string(lease)
+}
+
+// seatsTaken counts the seats in use. It is the number of different SeatPer.Seat of the active leases.
 func (l *License) seatsTaken() int {
 	switch l.SeatPer {
 	case SeatPerUser:
@@ -128,6 +143,16 @@ func (l *License) without(ended map[LeaseID]bool) occupancy {
 		}
 	}
 	return o
+}
+
+// clone returns a copy that goes its own way.
+func (o *occupancy) clone() occupancy {
+	c := *o
+	c.users, c.machines, c.reserved = maps.Clone(o.users), maps.Clone(o.machines), slices.Clone(o.reserved)
+	for i := range c.reserved {
+		c.reserved[i].seats = maps.Clone(c.reserved[i].seats)
+	}
+	return c
 }
 
 // ofUser and ofMachine return how many leases one has; 0 when the policy does not ask.

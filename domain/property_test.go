@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"testing"
@@ -65,6 +66,9 @@ func (h *history) play(c domain.Command) {
 		h.fatalf(c, "tenant is\n%+v\nmodel says\n%+v", got, want)
 	}
 	h.checkNextDue(c)
+	if got, want := byLicense(h.tenant.Called(h.now)), h.model.called(h.now); !reflect.DeepEqual(got, want) {
+		h.fatalf(c, "calls %v, want %v", got, want)
+	}
 	if code == "" {
 		h.checkRecall(c, events)
 	}
@@ -113,7 +117,7 @@ func (h *history) checkRecall(c domain.Command, events []domain.Event) {
 		return
 	}
 	switch c.(type) {
-	case domain.HeartbeatSeats, domain.ReleaseSeats, domain.ExpireSeats, domain.EvictLease, domain.ReleaseHolder:
+	case domain.HeartbeatSeats, domain.ReleaseSeats, domain.ExpireSeats, domain.EvictLease, domain.ReleaseHolder, domain.LeaveQueue:
 		return
 	}
 	want := c.Answer(h.tenant, events)
@@ -245,6 +249,13 @@ func (h *history) decide(t *domain.Tenant, c domain.Command) ([]domain.Event, do
 	if !errors.As(err, &r) {
 		h.fatalf(c, "error %v is no rejection", err)
 	}
+	if a, ok := c.(domain.AcquireSeat); ok && r.Code == domain.NoSeatAvailable {
+		l := h.model.license(a.License)
+		place, waiting := slices.Index(l.queue(), a.Holder)+1, len(l.queue())
+		if estimate := h.model.estimate(l, len(l.ahead(a.Holder))+1, h.now.At); r.Position != place || r.Waiting != waiting || r.EstimateSeconds != estimate {
+			h.fatalf(c, "told %d of %d in %d s, want %d of %d in %d s", r.Position, r.Waiting, r.EstimateSeconds, place, waiting, estimate)
+		}
+	}
 	return events, r.Code
 }
 
@@ -307,14 +318,12 @@ func (h *history) command() domain.Command {
 			until = h.now.At.Add(rapid.SampledFrom([]time.Duration{time.Millisecond, 5 * time.Second, time.Minute, 24 * time.Hour, 25 * time.Hour}).Draw(t, "until"))
 		}
 		return domain.AcquireSeat{
-			BorrowUntil: until, License: license, Lease: domain.LeaseID("l" + id),
-			Holder: domain.Holder{
-				User:    rapid.SampledFrom([]domain.Pseudonym{"alice", "bob", "carol"}).Draw(t, "user"),
-				Machine: rapid.SampledFrom([]domain.Pseudonym{"desk", "desk", "lab"}).Draw(t, "machine"),
-				Process: rapid.SampledFrom([]domain.Pseudonym{"", "", "p"}).Draw(t, "process"),
-			},
+			BorrowUntil: until, License: license, Lease: domain.LeaseID("l" + id), Holder: h.holder(),
+			Queue:    rapid.IntRange(0, 2).Draw(t, "queue") == 0,
 			Features: rapid.SampledFrom([][]string{nil, nil, nil, {"cam"}, {"cam", "sim"}}).Draw(t, "features"),
 		}
+	case kind < 22:
+		return domain.LeaveQueue{License: license, Holder: h.holder(), Cause: domain.DequeuedByCaller}
 	case kind < 31:
 		leases, fence := someLeases(), uint64(0)
 		if rapid.IntRange(0, 5).Draw(t, "with a fence") == 0 {
@@ -343,6 +352,14 @@ func (h *history) command() domain.Command {
 		return domain.RenameTenant{Name: rapid.SampledFrom([]string{"Acme", "Umbrella"}).Draw(t, "name")}
 	}
 	return domain.RevokeLicense{License: license, Reason: "r"}
+}
+
+func (h *history) holder() domain.Holder {
+	return domain.Holder{
+		User:    rapid.SampledFrom([]domain.Pseudonym{"alice", "bob", "carol"}).Draw(h.t, "user"),
+		Machine: rapid.SampledFrom([]domain.Pseudonym{"desk", "desk", "lab"}).Draw(h.t, "machine"),
+		Process: rapid.SampledFrom([]domain.Pseudonym{"", "", "p"}).Draw(h.t, "process"),
+	}
 }
 
 // policy draws a change of a policy, or a whole one.
@@ -438,6 +455,7 @@ type view struct {
 	Version    uint64
 	SeatsInUse int
 	Licenses   map[domain.LicenseID]licenseView
+	Queues     map[domain.LicenseID][]domain.Holder
 }
 
 type licenseView struct {
@@ -474,7 +492,16 @@ func (h *history) view(t *domain.Tenant) view {
 		}
 		v.Licenses[l.ID] = lv
 	})
+	v.Queues = byLicense(t.Waiters())
 	return v
+}
+
+func byLicense(waiters []domain.Waiter) map[domain.LicenseID][]domain.Holder {
+	of := map[domain.LicenseID][]domain.Holder{}
+	for _, w := range waiters {
+		of[w.License] = append(of[w.License], w.Holder)
+	}
+	return of
 }
 
 // model is the rules once more, as plainly as can be: lists, no heaps, no counters.
@@ -485,7 +512,8 @@ type model struct {
 	licenses          []*modelLicense
 	leases            []*modelLease
 	denials           []*modelDenials
-	refused           *domain.SeatDenied // by the last decision, whether it is recorded or not
+	refused           *domain.SeatDenied // by the last decision, whether it is recorded or not; nil: who waits was told its place
+	ended             []*modelLease      // in the order of their ends
 }
 
 // modelDenials are the refusals of one holder by one license.
@@ -509,7 +537,7 @@ func (m *model) denied(license domain.LicenseID, h domain.Holder) *modelDenials 
 // note counts a refusal that left no event.
 func (m *model) note(c domain.Command, events []domain.Event, code domain.Code, now time.Time) {
 	acquire, ok := c.(domain.AcquireSeat)
-	if !ok || code == "" || len(events) > 0 || !m.exists || m.license(acquire.License) == nil {
+	if !ok || code == "" || len(events) > 0 || !m.exists || m.license(acquire.License) == nil || m.refused == nil {
 		return
 	}
 	d := m.denied(acquire.License, acquire.Holder)
@@ -523,7 +551,8 @@ type modelLicense struct {
 	policy      domain.Policy
 	status      domain.LicenseStatus
 	key, oldKey domain.KeyID
-	evictFrom   uint64 // seats taken from here on no longer fit; 0: all do
+	evictFrom   uint64               // seats taken from here on no longer fit; 0: all do
+	waiting     []*domain.SeatQueued // as they came
 }
 
 type modelLease struct {
@@ -627,6 +656,91 @@ func (l *modelLicense) borrowMost() int {
 		most = min(most, l.policy.BorrowMax)
 	}
 	return most
+}
+
+// queue is who waits, in the order in which they get seats.
+func (l *modelLicense) queue() []domain.Holder {
+	var queue []domain.Holder
+	for priority := 9; priority >= 0; priority-- {
+		for _, e := range l.waiting {
+			if e.Priority == priority {
+				queue = append(queue, e.Holder)
+			}
+		}
+	}
+	return queue
+}
+
+// ahead is who gets a seat before a holder.
+func (l *modelLicense) ahead(h domain.Holder) []domain.Holder {
+	if queue := l.queue(); slices.Contains(queue, h) {
+		return queue[:slices.Index(queue, h)]
+	}
+	with := *l
+	with.waiting = append(slices.Clone(l.waiting), &domain.SeatQueued{Holder: h, Priority: l.priority(h)})
+	queue := with.queue()
+	return queue[:slices.Index(queue, h)]
+}
+
+func (l *modelLicense) priority(h domain.Holder) int {
+	for _, r := range l.policy.Reservations {
+		if slices.Contains(r.Users, h.User) {
+			return r.Priority
+		}
+	}
+	return 0
+}
+
+// serve gives seats to those who wait, and returns who got one, and the leases then.
+func (l *modelLicense) serve(queue []domain.Holder, running []*modelLease) (got []domain.Holder, then []*modelLease) {
+	then = slices.Clone(running)
+	for _, h := range queue {
+		if l.refuses(then, h) == "" {
+			got = append(got, h)
+			then = append(then, &modelLease{leaseView: leaseView{Holder: h}})
+		}
+	}
+	return got, then
+}
+
+// turn is refuses, once those who came before have their seats.
+func (l *modelLicense) turn(running []*modelLease, h domain.Holder) domain.Code {
+	code := l.refuses(running, h)
+	if _, then := l.serve(l.ahead(h), running); code == "" && l.refuses(then, h) != "" {
+		return domain.NoSeatAvailable
+	}
+	return code
+}
+
+// called is who of the queues gets a seat now, or a refusal.
+func (m *model) called(now domain.Moment) map[domain.LicenseID][]domain.Holder {
+	called := map[domain.LicenseID][]domain.Holder{}
+	for _, l := range m.licenses {
+		got := l.queue()
+		if over, _ := l.notValid(now.At); over == "" && !m.suspended && l.status == domain.LicenseActive {
+			got, _ = l.serve(got, m.active(l.id))
+		}
+		if len(got) > 0 {
+			called[l.id] = got
+		}
+	}
+	return called
+}
+
+// estimate is when so many seats are free.
+func (m *model) estimate(l *modelLicense, seats int, now time.Time) int {
+	var ended []*modelLease
+	for _, lease := range m.ended {
+		if lease.license == l.id {
+			ended = append(ended, lease)
+		}
+	}
+	if len(ended) == 0 {
+		return 0
+	}
+	ended = ended[max(0, len(ended)-32):]
+	each := now.Sub(ended[0].Ended).Seconds() / float64(len(ended))
+	return max(1, int(math.Ceil(each*float64(seats)-1e-6)))
 }
 
 func borrowed(leases []*modelLease) int {
@@ -942,7 +1056,18 @@ func (m *model) seat(l *modelLicense, c domain.Command, now domain.Moment, event
 			}
 		}
 		if denied.Reason == "" && !held {
-			denied.Reason = l.refuses(running, c.Holder)
+			denied.Reason = l.turn(running, c.Holder)
+		}
+		waits := slices.Contains(l.queue(), c.Holder)
+		if denied.Reason == domain.NoSeatAvailable && c.Queue {
+			if waits {
+				return nil, ""
+			}
+			return append(events, &domain.SeatQueued{License: l.id, Holder: c.Holder, Priority: l.priority(c.Holder), Position: len(l.ahead(c.Holder)) + 1}), ""
+		}
+		if denied.Reason == domain.NoSeatAvailable && waits {
+			m.refused = nil
+			return nil, denied.Reason
 		}
 		switch denied.Reason {
 		case "":
@@ -967,14 +1092,19 @@ func (m *model) seat(l *modelLicense, c domain.Command, now domain.Moment, event
 				wait = min(wait, m.runsOut(lease, now).Sub(now.At))
 			}
 			denied.RetryAfterSeconds = max(1, int((wait + time.Second - 1).Truncate(time.Second).Seconds()))
-			denied.Reserved = max(0, l.limit()-l.taken(running))
+			denied.Reserved = min(max(0, l.limit()-l.taken(running)), l.kept(running, c.Holder.User))
+			denied.Waiting = len(l.waiting)
+			denied.EstimateSeconds = m.estimate(l, len(l.ahead(c.Holder))+1, now.At)
+		}
+		if waits {
+			events = append(events, &domain.SeatDequeued{License: l.id, Holder: c.Holder, Cause: domain.DequeuedByRefusal, Reason: denied.Reason})
 		}
 		m.refused = denied
 		if d := m.denied(l.id, c.Holder); d != nil {
-			if now.At.Before(d.at.Add(time.Minute)) {
+			if now.At.Before(d.at.Add(time.Minute)) && !waits {
 				return nil, denied.Reason
 			}
-			if d.count > 0 {
+			if d.count > 0 || now.At.Before(d.at.Add(time.Minute)) {
 				denied.Count = d.count + 1
 			}
 		}
@@ -1008,7 +1138,7 @@ func (m *model) seat(l *modelLicense, c domain.Command, now domain.Moment, event
 			late := now.At.Sub(ended) > time.Duration(l.policy.ReviveSeconds)*time.Second
 			over, _ := l.notValid(now.At)
 			holds := slices.ContainsFunc(running, func(r *modelLease) bool { return r.Holder == lease.Holder })
-			if l.policy.ReviveSeconds > 0 && isExpired(lease) && !late && over == "" && !holds && l.refuses(running, lease.Holder) == "" {
+			if l.policy.ReviveSeconds > 0 && isExpired(lease) && !late && over == "" && !holds && l.turn(running, lease.Holder) == "" {
 				revived = append(revived, id)
 				running = append(running, lease)
 			}
@@ -1022,6 +1152,11 @@ func (m *model) seat(l *modelLicense, c domain.Command, now domain.Moment, event
 		if len(renewed) > 0 {
 			events = append(events, &domain.SeatHeartbeat{License: l.id, Leases: renewed, ExpiresAt: end})
 		}
+	case domain.LeaveQueue:
+		if slices.Contains(l.queue(), c.Holder) {
+			return []domain.Event{&domain.SeatDequeued{License: l.id, Holder: c.Holder, Cause: c.Cause}}, ""
+		}
+		return nil, ""
 	case domain.EvictLease:
 		if ids := named([]domain.LeaseID{c.Lease}); len(ids) > 0 {
 			events = append(events, &domain.SeatEvicted{License: l.id, Leases: ids, Cause: domain.EvictedByOperator, Reason: c.Reason})
@@ -1038,7 +1173,14 @@ func (m *model) seat(l *modelLicense, c domain.Command, now domain.Moment, event
 
 func (m *model) apply(at time.Time, event domain.Event) {
 	m.version++
-	end := func(l *modelLease, state domain.LeaseState) { l.State, l.Ended = state, at }
+	end := func(l *modelLease, state domain.LeaseState) {
+		l.State, l.Ended = state, at
+		m.ended = append(m.ended, l)
+	}
+	leave := func(license domain.LicenseID, h domain.Holder) {
+		l := m.license(license)
+		l.waiting = slices.DeleteFunc(l.waiting, func(e *domain.SeatQueued) bool { return e.Holder == h })
+	}
 	switch e := event.(type) {
 	case *domain.TenantCreated:
 		m.exists, m.name = true, e.Name
@@ -1087,10 +1229,17 @@ func (m *model) apply(at time.Time, event domain.Event) {
 		}}
 		m.leases = append(m.leases, lease)
 		m.sit(lease)
+		leave(e.License, e.Holder)
+	case *domain.SeatQueued:
+		m.license(e.License).waiting = append(m.license(e.License).waiting, e)
+	case *domain.SeatDequeued:
+		leave(e.License, e.Holder)
 	case *domain.SeatRevived:
 		for _, id := range e.Leases {
 			lease := m.lease(e.License, id)
 			lease.State, lease.ExpiresAt, lease.Ended, lease.Borrowed = domain.LeaseStateActive, e.ExpiresAt, time.Time{}, false
+			m.ended = slices.DeleteFunc(m.ended, func(l *modelLease) bool { return l == lease })
+			leave(e.License, lease.Holder)
 			m.sit(lease)
 		}
 	case *domain.SeatEvicted:
@@ -1116,7 +1265,7 @@ func (m *model) apply(at time.Time, event domain.Event) {
 }
 
 func (m *model) view() view {
-	v := view{Name: m.name, Version: m.version, Licenses: map[domain.LicenseID]licenseView{}}
+	v := view{Name: m.name, Version: m.version, Licenses: map[domain.LicenseID]licenseView{}, Queues: map[domain.LicenseID][]domain.Holder{}}
 	if m.exists {
 		v.Status = domain.TenantActive
 	}
@@ -1124,6 +1273,9 @@ func (m *model) view() view {
 		v.Status = domain.TenantOnSuspense
 	}
 	for _, l := range m.licenses {
+		if len(l.waiting) > 0 {
+			v.Queues[l.id] = l.queue()
+		}
 		lv := licenseView{Seats: l.seats, Policy: policyText(l.policy), Key: l.key, OldKey: l.oldKey, Status: l.status, Leases: map[domain.LeaseID]leaseView{}}
 		for _, lease := range m.leases {
 			if lease.license == l.id {

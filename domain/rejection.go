@@ -42,7 +42,10 @@ type Rejection struct {
 
 	// Of NoSeatAvailable only.
 	Seats, InUse      int
-	RetryAfterSeconds int // when the next lease runs out unless its holder heartbeats; at least 1
+	RetryAfterSeconds int // when the next lease runs out unless its holder heartbeats, or 1 for who waits; at least 1
+	Waiting           int // how many wait for a seat
+	Position          int // of the holder among them, from 1; 0: it does not wait
+	EstimateSeconds   int // until it gets one, or would if it waited, at the pace at which seats were given back last; 0: nobody knows
 }
 
 // Error returns the code and the detail.

@@ -101,13 +101,7 @@ func (l *License) shiftReserved(h Holder, by int) {
 
 // seatOf is whose seat a holder's leases share; empty when each lease takes its own.
 func (l *License) seatOf(h Holder) Pseudonym {
-	switch l.SeatPer {
-	case SeatPerUser:
-		return h.User
-	case SeatPerMachine:
-		return h.Machine
-	}
-	return ""
+	return Pseudonym(l.SeatPer.Seat("", h))
 }
 
 // shiftReserved is License.shiftReserved for leases that are not counted there yet, or still are.

@@ -71,6 +71,11 @@ type SeatDenied struct {
 	RetryAfterSeconds int  `json:"retry_after_seconds,omitzero"` // of no_seat_available
 	Reserved          int  `json:"reserved,omitzero"`            // of no_seat_available: the free seats, which are kept for others
 
+	// Of no_seat_available: how many wait for a seat, and the seconds until the holder would get one if it waited, too, at the
+	// pace at which seats were given back last; 0 when nobody knows.
+	Waiting         int `json:"waiting,omitzero"`
+	EstimateSeconds int `json:"estimate_seconds,omitzero"`
+
 	Feature string    `json:"feature,omitzero"`  // of feature_not_entitled: the first that is not
 	Limit   int       `json:"limit,omitzero"`    // of user_limit_reached, machine_limit_reached and borrow_limit_reached
 	ValidAt time.Time `json:"valid_at,omitzero"` // of license_not_started and license_expired: when it starts, or ended; of borrow_too_long the latest end
@@ -151,6 +156,7 @@ func (t *Tenant) applyAcquired(at time.Time, e *SeatAcquired) {
 		broken("lease %s acquired again on %s", e.Lease, e.License)
 	}
 	l.mustAdmit(e.Holder)
+	t.dequeue(l, e.Holder)
 	l.leases.add(e.Lease, e.Holder, t.Version, at, e.ExpiresAt, e.Overage, e.Borrowed)
 	if e.Borrowed {
 		l.Borrowed++
@@ -169,6 +175,7 @@ func (t *Tenant) applyRevived(e *SeatRevived) {
 		}
 		h := l.leases.record(n).holder()
 		l.mustAdmit(h)
+		t.dequeue(l, h)
 		l.leases.revive(n, e.ExpiresAt)
 		l.leases.record(n).borrowed = false
 		l.enter(h, l.leases.record(n).fence)
@@ -230,6 +237,10 @@ const endedMin = 256
 // minute for each holder: tenant_suspended, license_revoked, license_suspended, feature_not_entitled; and, unless the holder
 // has what it asks for already, license_not_started, license_expired, borrow_not_allowed, borrow_too_long,
 // borrow_limit_reached; and, unless it has a lease, user_limit_reached, machine_limit_reached, no_seat_available.
+//
+// With Queue the last of these is no refusal: the holder is put in the queue, or stays where it is in it, and the command is
+// to be decided again when it is called; see Tenant.Called. While it is there an acquire without Queue is answered
+// no_seat_available, which is no denial yet and leaves nothing. Any other refusal ends the waiting.
 type AcquireSeat struct {
 	License  LicenseID
 	Lease    LeaseID // new; used when a seat is granted
@@ -237,6 +248,8 @@ type AcquireSeat struct {
 	Features []string // that the license must entitle to; may be empty
 	// BorrowUntil is until when the lease is to be held without heartbeats, UTC, after now; zero: it is not borrowed.
 	BorrowUntil time.Time
+	// Queue asks to wait for a seat when there is none.
+	Queue bool
 }
 
 // Decide implements Command.
@@ -267,7 +280,20 @@ func (c AcquireSeat) Decide(t *Tenant, now Moment) ([]Event, error) {
 		denied.Reason = occupied.refusesBorrow(c.BorrowUntil, now.At, holds && l.leases.record(held).borrowed)
 	}
 	if denied.Reason == "" && !holds {
-		denied.Reason = occupied.refuses(c.Holder)
+		denied.Reason = occupied.turn(c.Holder)
+	}
+	place := l.place(c.Holder)
+	if denied.Reason == NoSeatAvailable && c.Queue {
+		switch {
+		case place > 0:
+			return nil, nil
+		case len(l.queue) < queueMax:
+			priority := l.priority(c.Holder.User)
+			return append(events, &SeatQueued{License: c.License, Holder: c.Holder, Priority: priority, Position: l.behind(priority) + 1}), nil
+		}
+	}
+	if denied.Reason == NoSeatAvailable && place > 0 {
+		return nil, l.stillWaits(place, occupied.inUse, now.At)
 	}
 	if denied.Reason != "" {
 		switch denied.Reason {
@@ -281,13 +307,17 @@ func (c AcquireSeat) Decide(t *Tenant, now Moment) ([]Event, error) {
 			denied.Limit = l.borrowMost()
 		case NoSeatAvailable:
 			denied.RetryAfterSeconds = t.retryAfterSeconds(l, now, expired)
-			denied.Reserved = occupied.free()
+			denied.Reserved = min(occupied.free(), occupied.kept(c.Holder.User))
+			denied.Waiting = len(l.queue)
+			denied.EstimateSeconds = l.estimateSeconds(l.behind(l.priority(c.Holder.User))+1, now.At)
 		}
-		rejection := denied.rejection()
-		if denied = t.denials.note(denied, now.At); denied == nil {
-			return nil, rejection // nor what ran out, for the same reason
+		if place > 0 {
+			events = append(events, &SeatDequeued{License: c.License, Holder: c.Holder, Cause: DequeuedByRefusal, Reason: denied.Reason})
 		}
-		return append(events, denied), rejection
+		if t.denials.note(denied, now.At) == nil && place == 0 {
+			return nil, denied.rejection() // nor what ran out, for the same reason
+		}
+		return append(events, denied), denied.rejection()
 	}
 	if holds {
 		return append(events, &SeatBorrowed{License: c.License, Lease: l.leases.record(held).id(), ExpiresAt: c.BorrowUntil}), nil
@@ -316,7 +346,10 @@ func (c AcquireSeat) Answer(t *Tenant, events []Event) Answer {
 	if len(events) > 0 {
 		_, created = events[len(events)-1].(*SeatAcquired)
 	}
-	held, _ := l.leases.heldBy(c.Holder)
+	held, holds := l.leases.heldBy(c.Holder)
+	if !holds {
+		return Answer{Queued: true}
+	}
 	return acquireAnswer(l, held, created)
 }
 
@@ -408,7 +441,7 @@ func (l *License) revives(r *leaseRecord, expired map[LeaseID]bool, revived []Le
 	if now.At.Sub(ended) > time.Duration(l.ReviveSeconds)*time.Second {
 		return false
 	}
-	if code, _ := l.notValid(now.At); code != "" || occupied.refuses(r.holder()) != "" {
+	if code, _ := l.notValid(now.At); code != "" || occupied.turn(r.holder()) != "" {
 		return false
 	}
 	if held, ok := l.leases.heldBy(r.holder()); ok && !expired[l.leases.record(held).id()] {
@@ -663,10 +696,14 @@ func (e *SeatDenied) rejection() *Rejection {
 		return rejectf(e.Reason, "%d seats are borrowed already, which is the most; wait until one is returned, or work online.", e.Limit)
 	case NoSeatAvailable:
 		r := rejectf(NoSeatAvailable, "All %d seats are in use.", e.Seats)
-		if e.Reserved > 0 {
+		switch {
+		case e.Reserved > 0:
 			r.Detail = fmt.Sprintf("%d seats are in use, and the other %d are kept for other users.", e.InUse, e.Reserved)
+		case e.Waiting > 0:
+			r.Detail = fmt.Sprintf("%d of %d seats are in use, and %d wait for one.", e.InUse, e.Seats, e.Waiting)
 		}
 		r.Seats, r.InUse, r.RetryAfterSeconds = e.Seats, e.InUse, e.RetryAfterSeconds
+		r.Waiting, r.EstimateSeconds = e.Waiting, e.EstimateSeconds
 		return r
 	}
 	return refusal(e.Reason)

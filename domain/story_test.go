@@ -2,6 +2,7 @@ package domain_test
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -26,7 +27,7 @@ import (
 // given makes the tenant acme and a license, lic1 unless it is named, at 08:00. A line with a time is a command and what
 // it gives: its refusal, its events, the refusals of single leases; "nothing" when there are none of them. Without
 // "on lic2" a seat command is about lic1. "epoch" lets a new writer take over. state asks for a license, a lease, the
-// tenant or the next deadline.
+// tenant, the next deadline, who waits, or who of those is called.
 //
 // A holder is user@machine/process; machine and process may be left out. Leases are l1, l2, … in the order of their
 // acquire; a word l1..l9 stands for all of them, and more than four events of a kind in a row print as their number. What
@@ -292,9 +293,12 @@ func (s *stage) do(w *words) []string {
 			if until := w.value("until"); until != "" {
 				c.BorrowUntil = s.clock(until)
 			}
+			c.Queue = w.value("wait") != ""
 			got = append(got, s.execute(c)...)
 		}
 		return fewer(got)
+	case "LeaveQueue":
+		return s.execute(domain.LeaveQueue{License: on, Holder: parseHolder(w.next()), Cause: domain.DequeueCause(w.value("cause"))})
 	case "HeartbeatSeats":
 		return s.execute(domain.HeartbeatSeats{License: on, Leases: leaseIDs(w.rest()), Fence: s.fence(w)})
 	case "ReleaseSeats":
@@ -318,7 +322,7 @@ func (s *stage) execute(c domain.Command) []string {
 			s.fatalf("  got an error that is no rejection: %v", err)
 		}
 		s.seen[string(refused.Code)] = true
-		got = append(got, "rejected "+string(refused.Code)+free(refused.Code, refused.Seats, refused.InUse, refused.RetryAfterSeconds))
+		got = append(got, "rejected "+string(refused.Code)+free(refused.Code, refused.Seats, refused.InUse, refused.RetryAfterSeconds)+placeText(refused))
 	}
 	for _, e := range events {
 		s.tenant.Apply(s.now.At, e)
@@ -357,6 +361,12 @@ func (s *stage) checkHeld(c domain.Command, answer domain.Answer, events []domai
 	if !ok {
 		return
 	}
+	if answer.Queued {
+		if answer.Lease != nil || !slices.Contains(s.tenant.Waiters(), domain.Waiter{License: acquire.License, Holder: acquire.Holder}) {
+			s.fatalf("  answered that it waits: %+v", answer)
+		}
+		return
+	}
 	l := answer.Lease
 	_, created := append(slices.Clone(events), nil)[max(0, len(events)-1)].(*domain.SeatAcquired)
 	if l.State != domain.LeaseStateActive || l.Holder != acquire.Holder || answer.Created != created || created != (l.ID == acquire.Lease) {
@@ -368,6 +378,17 @@ func (s *stage) state(name string) string {
 	s.t.Helper()
 	if name == "tenant" {
 		return fmt.Sprintf("%s %s version=%d", s.tenant.Name, s.tenant.Status, s.tenant.Version)
+	}
+	if name == "queue" || name == "called" {
+		waiters := s.tenant.Waiters()
+		if name == "called" {
+			waiters = s.tenant.Called(s.now)
+		}
+		text := ""
+		for _, w := range waiters {
+			text += " " + holderText(w.Holder)
+		}
+		return cmp.Or(strings.TrimSpace(text), "nobody")
 	}
 	if name == "due" {
 		if next, ok := s.tenant.NextDue(); ok {
@@ -500,11 +521,23 @@ func eventText(event domain.Event) string {
 		return fmt.Sprintf("PersonForgotten %s %s%s", e.Kind, e.Pseudonym, optional(" reason=", e.Reason))
 	case *domain.SeatExpired:
 		return fmt.Sprintf("SeatExpired %s on %s", e.Lease, e.License)
+	case *domain.SeatQueued:
+		text := fmt.Sprintf("SeatQueued %s place=%d", holderText(e.Holder), e.Position)
+		if e.Priority > 0 {
+			text += fmt.Sprint(" priority=", e.Priority)
+		}
+		return text + " on " + string(e.License)
+	case *domain.SeatDequeued:
+		return fmt.Sprintf("SeatDequeued %s %s%s on %s", holderText(e.Holder), e.Cause, optional(" ", string(e.Reason)), e.License)
 	case *domain.SeatDenied:
 		text := fmt.Sprintf("SeatDenied %s %s seats=%d in_use=%d%s", holderText(e.Holder), e.Reason, e.Seats, e.InUse, optional(" retry=", lengthText(e.RetryAfterSeconds)))
 		if e.Reserved > 0 {
 			text += fmt.Sprint(" reserved=", e.Reserved)
 		}
+		if e.Waiting > 0 {
+			text += fmt.Sprint(" waiting=", e.Waiting)
+		}
+		text += optional(" estimate=", lengthText(e.EstimateSeconds))
 		if e.Count > 0 {
 			text += fmt.Sprint(" count=", e.Count)
 		}
@@ -588,6 +621,14 @@ func free(code domain.Code, seats, inUse, retry int) string {
 		return ""
 	}
 	return fmt.Sprintf(" seats=%d in_use=%d retry=%s", seats, inUse, lengthText(retry))
+}
+
+// placeText is what a refusal tells about the queue.
+func placeText(r *domain.Rejection) string {
+	if r.Waiting == 0 && r.EstimateSeconds == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" place=%d/%d", r.Position, r.Waiting) + optional(" estimate=", lengthText(r.EstimateSeconds))
 }
 
 func optional(label, text string) string {

@@ -66,6 +66,7 @@ type Tenant struct {
 	licenses map[LicenseID]*License
 	keys     map[KeyID]*License
 	due      deadlines[*License] // licenses with leases, by the earliest lease deadline
+	queues   []*License          // for whose seats somebody waits
 	denials  denials
 }
 
@@ -161,6 +162,10 @@ func (t *Tenant) Apply(at time.Time, event Event) {
 		t.endLease(at, e.License, e.Lease, LeaseStateReleased)
 	case *SeatExpired:
 		t.endLease(at, e.License, e.Lease, LeaseStateExpired)
+	case *SeatQueued:
+		t.applyQueued(e)
+	case *SeatDequeued:
+		t.applyDequeued(e)
 	case *SeatDenied:
 		t.mustLicense(e.License)
 		t.denials.recorded(e, at)

@@ -141,6 +141,20 @@ func ReadCommits(ctx context.Context, journal Log, from Checkpoint, f func(at Ch
 	})
 }
 
+// ReadCommitsUpTo calls f with each commit of the journal after from, up to and including sequence last, which the journal has
+// to reach. It returns nil after that one.
+//
+// Errors: those of ReadCommits; ErrChainBroken also when a commit up to last cannot be read.
+func ReadCommitsUpTo(ctx context.Context, journal Log, from Checkpoint, last uint64, f func(at Checkpoint, c Commit) error) error {
+	if from.Seq >= last {
+		return from.Verify(ctx, journal)
+	}
+	if err := ReadCommits(ctx, complete{Log: journal, last: last}, from, f); !errors.Is(err, errReadEnough) {
+		return err
+	}
+	return nil
+}
+
 // Verify checks that the journal still has the commit at c. When no newer one follows, only that can tell that the log was
 // swapped. Errors: ErrChainBroken.
 func (c Checkpoint) Verify(ctx context.Context, journal Log) error {
@@ -194,6 +208,8 @@ type Event struct {
 type Slice struct {
 	Tenant domain.TenantID
 	Events []Event
+	// Start is where Stored begins in the commit's body, in bytes.
+	Start int
 	// Stored is the bytes from the first byte of the first event to the last byte of the last, as stored.
 	Stored []byte
 }
@@ -282,8 +298,13 @@ func appendData(b []byte, data domain.Event) ([]byte, error) {
 //
 // It refuses a body that is not a batch of events as this package writes them, whose slices do not stand together or do
 // not count up, or that holds an event type this program does not know: a program must not skip what it cannot read.
-func (c Commit) Decode() ([]Slice, error) {
-	d := eventDecoder{Decoder: jsontext.NewDecoder(bytes.NewBuffer(c.Body))} // a bytes.Buffer is read in place
+func (c Commit) Decode() ([]Slice, error) { return c.decode(false) }
+
+// Attributes is Decode without the events' data, which stays nil. It costs less, and reads what newer programs wrote.
+func (c Commit) Attributes() ([]Slice, error) { return c.decode(true) }
+
+func (c Commit) decode(attributesOnly bool) ([]Slice, error) {
+	d := eventDecoder{Decoder: jsontext.NewDecoder(bytes.NewBuffer(c.Body)), attributesOnly: attributesOnly} // a bytes.Buffer is read in place
 	if tok, err := d.ReadToken(); err != nil || tok.Kind() != '[' {
 		return nil, errors.New("commit body is not a JSON array")
 	}
@@ -318,7 +339,7 @@ func (c Commit) Decode() ([]Slice, error) {
 		}
 		seen[e.Tenant] = e.Tenant != ""
 		start = began
-		slices = append(slices, Slice{Tenant: e.Tenant, Events: []Event{e}, Stored: e.Raw})
+		slices = append(slices, Slice{Tenant: e.Tenant, Events: []Event{e}, Start: int(start), Stored: e.Raw})
 	}
 	if _, err := d.ReadToken(); err != nil {
 		return nil, fmt.Errorf("commit body: %w", err)
@@ -336,8 +357,9 @@ func (c Commit) Decode() ([]Slice, error) {
 // it: most of its attributes.
 type eventDecoder struct {
 	*jsontext.Decoder
-	last         Event // without Raw
-	source, time string
+	last           Event // without Raw
+	source, time   string
+	attributesOnly bool
 }
 
 // event reads the next event and returns where it begins. Raw is left empty.
@@ -385,6 +407,10 @@ func (d *eventDecoder) event() (e Event, began int64, err error) {
 		case `"traceparent"`:
 			e.Traceparent, err = d.text(d.last.Traceparent)
 		case `"data"`:
+			if d.attributesOnly {
+				err = d.SkipValue()
+				break
+			}
 			// The type stands before it: so it is read right into what it is.
 			if e.Data = newEvent(e.Type); e.Data == nil {
 				return e, 0, fmt.Errorf("unknown event type %q; a newer program wrote it: upgrade this one", e.Type)
@@ -406,7 +432,7 @@ func (d *eventDecoder) event() (e Event, began int64, err error) {
 	switch {
 	case specVersion != "1.0":
 		err = fmt.Errorf("specversion %q, not 1.0", specVersion)
-	case e.Data == nil:
+	case e.Data == nil && !d.attributesOnly:
 		err = fmt.Errorf("data of %s: missing", e.Type)
 	case (e.Tenant == "") != (e.Type == typeEpochStarted):
 		err = fmt.Errorf("%s with tenant %q", e.Type, e.Tenant)

@@ -72,9 +72,11 @@ func examples() []domain.Event {
 		&domain.SeatExpired{License: "lic_1", Lease: "lse_1"},
 		&domain.SeatDenied{
 			License: "lic_1", Holder: holder, Reason: domain.NoSeatAvailable, Seats: 5, InUse: 5, RetryAfterSeconds: 42,
-			Reserved: 1, Feature: "cam", Limit: 2, ValidAt: end, Count: 3,
+			Reserved: 1, Waiting: 4, EstimateSeconds: 120, Feature: "cam", Limit: 2, ValidAt: end, Count: 3,
 		},
 		&domain.PersonForgotten{Pseudonym: "user_7c1e", Kind: "user", Reason: "asked"},
+		&domain.SeatQueued{License: "lic_1", Holder: holder, Priority: 5, Position: 3},
+		&domain.SeatDequeued{License: "lic_1", Holder: holder, Cause: domain.DequeuedByRefusal, Reason: domain.LicenseIsOff},
 	}
 }
 
@@ -98,6 +100,11 @@ func olderExamples() []domain.Event {
 		&domain.SeatDenied{
 			License: "lic_1", Holder: holder, Reason: domain.NoSeatAvailable, Seats: 5, InUse: 5, RetryAfterSeconds: 42,
 			Feature: "cam", Limit: 2, ValidAt: end,
+		},
+
+		&domain.SeatDenied{
+			License: "lic_1", Holder: holder, Reason: domain.NoSeatAvailable, Seats: 5, InUse: 5, RetryAfterSeconds: 42,
+			Reserved: 1, Feature: "cam", Limit: 2, ValidAt: end, Count: 3,
 		},
 	}
 }

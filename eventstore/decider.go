@@ -127,9 +127,14 @@ func (d *decider) one(p prepared) {
 		d.reply(p.request, domain.Answer{}, err)
 		return
 	}
+	acquire, acquires := p.command.(domain.AcquireSeat)
+	if acquires {
+		acquire.Queue = p.Wait > 0 && !p.over
+		p.command = acquire
+	}
 	command := newID()
 	if p.Idempotency != nil {
-		if recorded, ok := t.answers.get(p.Idempotency.Key, d.moment.At); ok {
+		if recorded, ok := t.answers.get(p.Idempotency.Key, d.moment.At); ok && !recorded.waits(*p.Idempotency) {
 			d.repeat(p, t, recorded)
 			return
 		}
@@ -159,6 +164,17 @@ func (d *decider) one(p prepared) {
 			recorded.answer, recorded.rejection, recorded.known = domain.Recall(t.Tenant, events)
 		}
 		t.answers.put(*p.Idempotency, recorded)
+	}
+	waiter := domain.Waiter{License: acquire.License, Holder: acquire.Holder}
+	switch {
+	case answer.Queued && d.writer.stopping:
+		d.reply(p.request, answer, ErrStopping)
+		return
+	case answer.Queued:
+		d.writer.waiting.park(p.request, waiter)
+		return
+	case rejection != nil && rejection.Position > 0:
+		d.writer.waiting.seen(p.Tenant, waiter)
 	}
 	d.reply(p.request, answer, errorOf(rejection))
 }
@@ -234,6 +250,7 @@ func (d *decider) execute(t *tenantState, c domain.Command, a attributes) ([]dom
 			return nil, nil, err
 		}
 		d.writer.state.put(t)
+		d.writer.dequeue(t, events)
 	}
 	return events, rejection, nil
 }

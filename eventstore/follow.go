@@ -131,6 +131,9 @@ func (w *Writer) awaitTurn(ctx context.Context) error {
 			select {
 			case r = <-w.urgent.queue:
 			case r = <-w.others.queue:
+			case r = <-w.waits.queue:
+			case k := <-w.awake:
+				k.request.over = k.request.over || !k.gone
 			case <-poll.C:
 				waiting = false
 			case <-ctx.Done():

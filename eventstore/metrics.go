@@ -4,9 +4,9 @@ import "github.com/prometheus/client_golang/prometheus"
 
 // WriterMetrics are the metrics of all Writers of a process. docs/METRICS.md says what to look at.
 type WriterMetrics struct {
-	wait, events, bytes, append                         prometheus.Histogram
+	wait, events, bytes, append, seatWait               prometheus.Histogram
 	overloaded, conflicts, unknown, takeOvers, replayed prometheus.Counter
-	inFlight, seats, behind                             *prometheus.GaugeVec
+	inFlight, seats, behind, waiting                    *prometheus.GaugeVec
 	ownerMetrics
 }
 
@@ -23,10 +23,13 @@ func NewWriterMetrics(registry prometheus.Registerer) *WriterMetrics {
 	}
 	seconds := prometheus.ExponentialBuckets(0.0001, 2, 16)
 	m := &WriterMetrics{
-		wait:       histogram("ledger_queue_wait_seconds", "Time that a command waits until its commit is begun.", seconds),
-		events:     histogram("ledger_commit_events", "Events per commit.", prometheus.ExponentialBuckets(1, 2, 12)),
-		bytes:      histogram("ledger_commit_bytes", "Size of a commit's body.", prometheus.ExponentialBuckets(256, 2, 11)),
-		append:     histogram("ledger_append_seconds", "Time from sending a commit until it is stored.", seconds),
+		wait:   histogram("ledger_queue_wait_seconds", "Time that a command waits until its commit is begun.", seconds),
+		events: histogram("ledger_commit_events", "Events per commit.", prometheus.ExponentialBuckets(1, 2, 12)),
+		bytes:  histogram("ledger_commit_bytes", "Size of a commit's body.", prometheus.ExponentialBuckets(256, 2, 11)),
+		append: histogram("ledger_append_seconds", "Time from sending a commit until it is stored.", seconds),
+		seatWait: histogram("ledger_seat_wait_seconds", "Time that who got a seat from the queue of a license waited for it.",
+			prometheus.ExponentialBuckets(0.25, 2, 16)),
+		waiting:    gauge("ledger_waiting_requests", "Requests that wait for a seat."),
 		overloaded: counter("ledger_overloaded_total", "Commands refused because too many were waiting."),
 		conflicts:  counter("ledger_conflicts_total", "Commits refused because another writer appended first."),
 		unknown:    counter("ledger_unknown_outcomes_total", "Appends whose outcome had to be found out."),
@@ -37,6 +40,7 @@ func NewWriterMetrics(registry prometheus.Registerer) *WriterMetrics {
 		behind:     gauge("ledger_replay_behind_commits", "Commits that a start still has to read."),
 	}
 	m.ownerMetrics = newOwnerMetrics(registry)
-	registry.MustRegister(m.wait, m.events, m.bytes, m.append, m.overloaded, m.conflicts, m.unknown, m.takeOvers, m.replayed, m.inFlight, m.seats, m.behind)
+	registry.MustRegister(m.wait, m.events, m.bytes, m.append, m.overloaded, m.conflicts, m.unknown, m.takeOvers, m.replayed, m.inFlight, m.seats, m.behind,
+		m.waiting, m.seatWait)
 	return m
 }

@@ -154,6 +154,7 @@ func TestWriterMetrics(t *testing.T) {
 		"ledger_commit_events": 5, "ledger_commit_bytes": 5, "ledger_append_seconds": 5, "ledger_queue_wait_seconds": 5,
 		"ledger_seats_in_use": 1, "ledger_commits_in_flight": 0, "ledger_take_overs_total": 1, "ledger_owner": 1,
 		"ledger_conflicts_total": 0, "ledger_unknown_outcomes_total": 0, "ledger_overloaded_total": 0, "ledger_take_over_seconds": 1,
+		"ledger_waiting_requests": 0, "ledger_seat_wait_seconds": 0,
 	} {
 		if got, ok := values[name]; !ok || got != want {
 			t.Errorf("%s = %v %v, want %v", name, got, ok, want)

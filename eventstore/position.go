@@ -3,6 +3,7 @@ package eventstore
 import (
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
@@ -19,8 +20,12 @@ type Position struct {
 // ErrBadToken: the text is no position token of this ledger.
 var ErrBadToken = errors.New("not a position of this ledger")
 
-// Tokens turns positions into opaque text and back. A raw position would tell one tenant how busy the others are.
-type Tokens struct{ block cipher.Block }
+// Tokens turns positions into opaque text and back. A raw position would tell one tenant how busy the others are. It also
+// signs what the ledger hands out and takes back.
+type Tokens struct {
+	block   cipher.Block
+	signing [sha256.Size]byte
+}
 
 // NewTokens returns the tokens of the ledger with this secret; every service of the ledger needs the same.
 func NewTokens(secret []byte) *Tokens {
@@ -29,7 +34,15 @@ func NewTokens(secret []byte) *Tokens {
 	if err != nil {
 		panic(err) // only a wrong key length
 	}
-	return &Tokens{block: block}
+	return &Tokens{block: block, signing: sha256.Sum256(append([]byte("signatures\x00"), secret...))}
+}
+
+// Sign returns a signature of text that only services of the ledger can make. purpose says what the text is, so that what
+// was signed for one cannot be used for another.
+func (t *Tokens) Sign(purpose, text string) [16]byte {
+	mac := hmac.New(sha256.New, t.signing[:])
+	mac.Write([]byte(purpose + "\x00" + text))
+	return [16]byte(mac.Sum(nil))
 }
 
 // tokenBytes is one AES block: partition, sequence, and zeros by which a forged token is known.

@@ -134,3 +134,18 @@ func TestTokensShowNoOrder(t *testing.T) {
 		t.Errorf("%d of %d tokens stand before the next", before, n)
 	}
 }
+
+func TestSignaturesAreForOnePurposeOfOneLedger(t *testing.T) {
+	t.Parallel()
+	tokens, same, others := eventstore.NewTokens([]byte("secret")), eventstore.NewTokens([]byte("secret")), eventstore.NewTokens([]byte("another"))
+	if tokens.Sign("cursor", "a") != same.Sign("cursor", "a") {
+		t.Error("two services of a ledger sign differently")
+	}
+	for what, other := range map[string][16]byte{
+		"text": tokens.Sign("cursor", "b"), "purpose": tokens.Sign("link", "a"), "ledger": others.Sign("cursor", "a"), "end of the purpose": tokens.Sign("curso", "ra"),
+	} {
+		if tokens.Sign("cursor", "a") == other {
+			t.Errorf("another %s has the same signature", what)
+		}
+	}
+}

@@ -3,7 +3,6 @@ package eventstore
 import (
 	"container/heap"
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -58,7 +57,7 @@ func (s *State) FoldUpTo(ctx context.Context, journal Log, last uint64, seen fun
 	if s.Checkpoint.Seq >= last {
 		return s.Checkpoint.Verify(ctx, journal)
 	}
-	err := ReadCommits(ctx, complete{Log: journal, last: last}, s.Checkpoint, func(at Checkpoint, c Commit) error {
+	return ReadCommitsUpTo(ctx, journal, s.Checkpoint, last, func(at Checkpoint, c Commit) error {
 		if err := s.Fold(at, c); err != nil {
 			return err
 		}
@@ -67,10 +66,6 @@ func (s *State) FoldUpTo(ctx context.Context, journal Log, last uint64, seen fun
 		}
 		return nil
 	})
-	if errors.Is(err, errReadEnough) {
-		return nil
-	}
-	return err
 }
 
 // Fold applies one commit, the one after Checkpoint. An error means that the journal holds what cannot be, and leaves
@@ -276,6 +271,11 @@ func (r *recordedAnswers) put(i Idempotency, answer recordedAnswer) {
 	}
 	answer.fingerprint = i.Fingerprint
 	r.byKey[i.Key] = answer
+}
+
+// waits reports whether the command is not done yet: its holder is in the queue, and it is to be decided again.
+func (r recordedAnswer) waits(i Idempotency) bool {
+	return r.answer.Queued && r.fingerprint == i.Fingerprint
 }
 
 // get returns the answer recorded for key, unless it is older than answersFor at now.

@@ -39,6 +39,8 @@ type Writer struct {
 
 	urgent  *lane // commands that keep or free seats: taken first
 	others  *lane
+	waits   *lane         // acquires that wait for a seat
+	awake   chan wakeUp   // those that are to wait no more
 	stopped chan struct{} // closed when Run has returned
 	leading chan struct{} // closed when the first take-over is stored
 	once    sync.Once
@@ -54,11 +56,13 @@ type Writer struct {
 	lastSign  time.Time        // of the owner before
 	inFlight  []*pendingCommit // published, not answered; oldest first
 	backlog   []*request       // taken from the queue, not decided yet
+	waiting   waiting
+	stopping  bool // whoever would wait is sent away
 }
 
 // How much a Writer takes on.
 const (
-	// openMax is how many commands may be open in each of a Writer's two lanes; beyond that they are refused as overloaded.
+	// openMax is how many commands may be open in each of a Writer's three lanes; beyond that they are refused as overloaded.
 	openMax = 8192
 	// inFlightMax is how many commits may be on their way on a log that takes several. Measured on one replica with an fsync per ack: 1, 4 and 8 in
 	// flight give 2,700, 3,700 and 3,800 commits/s.
@@ -100,6 +104,10 @@ type Request struct {
 	Urgent bool
 	// DryRun only decides: nothing is stored, and no Idempotency-Key remembered.
 	DryRun bool
+	// Wait is how long an AcquireSeat waits in the queue when there is no seat; 0: not at all. When it is over the rejection
+	// tells the place, which is kept for 10 s for whoever asks for the same holder again. See ErrWaiting for a caller that
+	// does not wait so long.
+	Wait time.Duration
 	// Prepare checks who asks and returns the command. It runs on the Writer's goroutine, with the state the command will
 	// be decided on: it must be quick and change nothing. Its error is returned by Execute as it is.
 	Prepare func(Scope) (domain.Command, error)
@@ -133,6 +141,11 @@ type request struct {
 	lane   *lane
 	queued time.Time
 	taken  time.Time // when it was first looked at
+
+	// Of one that waits. Owned by Run.
+	waiter domain.Waiter // when it has waited
+	parked bool          // it does now
+	over   bool          // it is not to wait any more
 }
 
 func (r *request) finish(err error) {
@@ -143,8 +156,9 @@ func (r *request) finish(err error) {
 	close(r.done)
 }
 
-// lane is one of a Writer's two queues. What is open in it, accepted and not answered yet, is bounded wherever it is: in the
-// queue, in the backlog, or held back by a commit in flight. So neither a flood nor an outage takes more memory than that.
+// lane is one of a Writer's three queues. What is open in it, accepted and not answered yet, is bounded wherever it is: in the
+// queue, in the backlog, waiting for a seat, or held back by a commit in flight. So neither a flood nor an outage takes more
+// memory than that, and however many wait for seats, the others are served.
 type lane struct {
 	queue chan *request // has room for all that may be open
 	open  atomic.Int64
@@ -221,6 +235,8 @@ func NewWriter(c WriterConfig) (*Writer, error) {
 		metrics:   c.Metrics,
 		urgent:    newLane(),
 		others:    newLane(),
+		waits:     newLane(),
+		awake:     make(chan wakeUp, openMax),
 		stopped:   make(chan struct{}),
 		leading:   make(chan struct{}),
 		snapshots: snapshots,
@@ -241,12 +257,20 @@ func (w *Writer) Directory() *Directory { return w.directory }
 // Execute has a command done, and returns when its events are stored.
 //
 // Errors: *domain.Rejection, and then the Position in Result is still valid; ErrOverloaded, ErrStopping, ErrElsewhere; ErrUnknown when
-// ctx ends first; ErrKeyReused; what Prepare returned; any other error: nothing was stored.
+// ctx ends first, or ErrWaiting or ErrStopping when that is why; ErrKeyReused; what Prepare returned; any other error: nothing
+// was stored.
 func (w *Writer) Execute(ctx context.Context, r Request) (Result, error) {
 	waiting := &request{Request: r, ctx: ctx, done: make(chan struct{}), queued: time.Now()}
 	waiting.lane = w.others
-	if r.Urgent {
+	var over <-chan time.Time
+	switch {
+	case r.Urgent:
 		waiting.lane = w.urgent
+	case r.Wait > 0:
+		waiting.lane = w.waits
+		timer := time.NewTimer(r.Wait)
+		defer timer.Stop()
+		over = timer.C
 	}
 	select {
 	case <-w.stopped:
@@ -257,17 +281,25 @@ func (w *Writer) Execute(ctx context.Context, r Request) (Result, error) {
 		w.metrics.overloaded.Inc()
 		return Result{}, ErrOverloaded
 	}
-	select {
-	case <-waiting.done:
-		return waiting.result, waiting.err
-	case <-ctx.Done():
-		return Result{}, ErrUnknown
-	case <-w.stopped:
+	for {
 		select {
 		case <-waiting.done:
 			return waiting.result, waiting.err
-		default:
-			return Result{}, ErrStopping // Run answers all it has taken before it returns: this one it never took
+		case <-over:
+			over = nil
+			w.awaken(wakeUp{request: waiting})
+		case <-ctx.Done():
+			if r.Wait > 0 {
+				w.awaken(wakeUp{request: waiting, gone: true, left: context.Cause(ctx) == context.Canceled})
+			}
+			return Result{}, endOf(ctx)
+		case <-w.stopped:
+			select {
+			case <-waiting.done:
+				return waiting.result, waiting.err
+			default:
+				return Result{}, ErrStopping // Run answers all it has taken before it returns: this one it never took
+			}
 		}
 	}
 }
@@ -317,6 +349,7 @@ func (w *Writer) lead(ctx context.Context) error {
 	w.ownership.set(Ownership{Owner: w.process})
 	err := w.takeOver(leading)
 	if err == nil {
+		w.waiting.begin(w.state)
 		w.ownership.set(Ownership{Owner: w.process, Mine: true})
 		w.metrics.owner.WithLabelValues(w.label()).Set(1)
 		w.once.Do(func() { close(w.leading) })
@@ -326,6 +359,8 @@ func (w *Writer) lead(ctx context.Context) error {
 	keep.Wait()
 	w.ownership.set(Ownership{})
 	w.metrics.owner.WithLabelValues(w.label()).Set(0)
+	w.backlog = append(w.backlog, w.waiting.drop()...)
+	w.metrics.waiting.WithLabelValues(w.label()).Set(0)
 	if ctx.Err() != nil {
 		if err := w.tenure.giveUp(context.WithoutCancel(ctx), *w.stored.Load()); err != nil {
 			w.log.Warn("could not give the partition up; a standby takes it when it has waited", "error", err)
@@ -563,17 +598,17 @@ func (w *Writer) serve(ctx context.Context) error {
 			}
 			continue
 		}
-		var urgent, others <-chan *request
+		var urgent, others, waits <-chan *request
 		var due <-chan time.Time
 		if free {
-			urgent, others = w.urgent.queue, w.others.queue
+			urgent, others, waits = w.urgent.queue, w.others.queue, w.waits.queue
 			due = w.armed(timer)
 		}
 		var outcome <-chan error
 		if len(w.inFlight) > 0 {
 			outcome = w.inFlight[0].outcome
 		}
-		if stop == nil && len(w.inFlight) == 0 && len(w.urgent.queue)+len(w.others.queue) == 0 {
+		if stop == nil && len(w.inFlight) == 0 && w.queued() == 0 {
 			return nil // drained
 		}
 		select {
@@ -585,14 +620,25 @@ func (w *Writer) serve(ctx context.Context) error {
 			w.backlog = append(w.backlog, r)
 		case r := <-others:
 			w.backlog = append(w.backlog, r)
+		case r := <-waits:
+			w.backlog = append(w.backlog, r)
+		case k := <-w.awake:
+			w.wake(k)
 		case <-w.snapshots.wake():
 		case <-due:
-			if err := w.commit(nil); err != nil {
+			if err := w.commit(w.absentees()); err != nil {
 				return err
 			}
 		case <-stop:
 			stop = nil
 			time.AfterFunc(drainFor, cancel)
+			if errors.Is(context.Cause(ctx), errLost) {
+				continue // whoever waits is sent to the next owner
+			}
+			w.stopping = true
+			for _, r := range w.waiting.drop() {
+				r.finish(ErrStopping)
+			}
 		}
 	}
 }
@@ -604,7 +650,17 @@ func (w *Writer) enoughQueued() bool {
 	if len(w.backlog) == 0 || len(w.inFlight) == 0 {
 		return len(w.backlog) > 0
 	}
-	return len(w.backlog)+len(w.urgent.queue)+len(w.others.queue) >= len(w.inFlight[len(w.inFlight)-1].requests)
+	return len(w.backlog)+w.queued() >= len(w.inFlight[len(w.inFlight)-1].requests)
+}
+
+func (w *Writer) lanes() [3]*lane { return [...]*lane{w.urgent, w.others, w.waits} }
+
+// queued is how many commands were not looked at yet.
+func (w *Writer) queued() (n int) {
+	for _, l := range w.lanes() {
+		n += len(l.queue)
+	}
+	return n
 }
 
 // storedSeq is the last commit that is known to be stored.
@@ -615,14 +671,22 @@ func (w *Writer) storedSeq() uint64 {
 	return w.state.Checkpoint.Seq
 }
 
-// armed sets timer to when the next lease may run out, and returns its channel; nil when there is none.
+// armed sets timer to when the next lease may run out, or somebody has been absent from a queue for too long, and returns its
+// channel; nil when there is neither.
 func (w *Writer) armed(timer *time.Timer) <-chan time.Time {
-	next, ok := w.state.nextDue()
-	if !ok {
-		return nil
-	}
+	lease, leases := w.state.nextDue()
+	absence, absences := w.waiting.next()
 	// A commit's time is in whole milliseconds, rounded down: wake in the one after.
-	timer.Reset(max(0, next.Sub(w.clock.now())+time.Millisecond))
+	wait := lease.Sub(w.clock.now()) + time.Millisecond
+	switch {
+	case !leases && !absences:
+		return nil
+	case !leases:
+		wait = time.Until(absence)
+	case absences:
+		wait = min(wait, time.Until(absence))
+	}
+	timer.Reset(max(0, wait))
 	return timer.C
 }
 
@@ -630,7 +694,7 @@ func (w *Writer) armed(timer *time.Timer) <-chan time.Time {
 func (w *Writer) takeQueued() []*request {
 	taken := w.backlog
 	w.backlog = nil
-	for _, l := range []*lane{w.urgent, w.others} {
+	for _, l := range w.lanes() {
 		for range len(l.queue) {
 			taken = append(taken, <-l.queue) // nobody else receives
 		}
@@ -673,6 +737,10 @@ func (w *Writer) commit(requests []*request) error {
 	if err != nil {
 		return err
 	}
+	for _, slice := range b.slices {
+		w.call(slice.tenant, moment)
+	}
+	w.metrics.waiting.WithLabelValues(w.label()).Set(float64(w.waiting.parked))
 	return w.publish(b, d)
 }
 
@@ -764,6 +832,8 @@ func (w *Writer) giveUp() {
 		case r := <-w.urgent.queue:
 			r.finish(ErrStopping)
 		case r := <-w.others.queue:
+			r.finish(ErrStopping)
+		case r := <-w.waits.queue:
 			r.finish(ErrStopping)
 		default:
 			return

@@ -85,7 +85,18 @@ func (r *Runner) commitBatch(ctx context.Context, g *group, b *Batch, directory 
 		if err := r.advance(ctx, tx, *g, b, directory); err != nil {
 			return err
 		}
-		return tx.SendBatch(ctx, &q).Close()
+		if err := tx.SendBatch(ctx, &q).Close(); err != nil {
+			return err
+		}
+		for {
+			var step pgx.Batch
+			if more, err := b.takeNext(&step); err != nil || !more {
+				return err
+			}
+			if err := tx.SendBatch(ctx, &step).Close(); err != nil {
+				return err
+			}
+		}
 	})
 	if errors.Is(err, errOvertaken) {
 		return err

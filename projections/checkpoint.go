@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/coditect-ai/license-ledger/eventstore"
@@ -40,7 +39,8 @@ const checkpointsAdvance = `
 	FROM mine WHERE c.partition = $2 AND c.projection = mine.projection`
 
 // CheckJournal compares the checkpoints with the journal before anything is added to it: a journal that was rolled back, or
-// another one in its place, must not grow. The read models are an independent witness of how long it was. It writes nothing.
+// another one in its place, must not grow. The read models and the archive are independent witnesses of how long it was. It writes
+// nothing.
 //
 // Errors: eventstore.ErrChainBroken, with what was found and what to do.
 func (r *Runner) CheckJournal(ctx context.Context) error {
@@ -62,22 +62,32 @@ func (r *Runner) CheckJournal(ctx context.Context) error {
 					eventstore.ErrChainBroken, p, names, name, at.directory)
 			}
 		}
+		archived, err := readArchiveEnd(ctx, r.db, r.store.Info().ID, p)
+		if err != nil {
+			return err
+		}
+		if err := archived.commit.Verify(ctx, r.store.Journal(p)); err != nil {
+			return fmt.Errorf("partition %d, as the archive knows it (ledger restore makes a journal of the archive): %w", p, err)
+		}
+		if names < archived.names {
+			return fmt.Errorf("%w: the directory of partition %d ends at %d, but was archived up to %d: names were lost; ledger restore brings them back",
+				eventstore.ErrChainBroken, p, names, archived.names)
+		}
 		return nil
 	})
 }
 
-// KnownLedger returns the id of the ledger that the read models of db were read from; empty when nothing was ever read.
+// KnownLedger returns the id of the ledger that the read models of db were read from, or that is archived there; empty when nothing
+// was ever read.
 func KnownLedger(ctx context.Context, db *pgxpool.Pool) (id string, err error) {
-	err = db.QueryRow(ctx, `SELECT ledger_id FROM read.checkpoints LIMIT 1`).Scan(&id)
-	var refused *pgconn.PgError
-	if errors.Is(err, pgx.ErrNoRows) || errors.As(err, &refused) && refused.Code == undefinedTable {
-		return "", nil
+	for _, known := range []string{`SELECT ledger_id FROM read.checkpoints LIMIT 1`, `SELECT ledger_id FROM archive.ledger`} {
+		err = db.QueryRow(ctx, known).Scan(&id)
+		if !errors.Is(err, pgx.ErrNoRows) && !isUndefinedTable(err) {
+			return id, err
+		}
 	}
-	return id, err
+	return "", nil
 }
-
-// undefinedTable is what Postgres answers when a table, or the schema it is in, was not made yet.
-const undefinedTable = "42P01"
 
 // loadCheckpoints is readCheckpoints, with new projections at the beginning.
 func (r *Runner) loadCheckpoints(ctx context.Context, p eventstore.Partition) (map[string]checkpoint, error) {

@@ -23,7 +23,7 @@ type Difference struct {
 }
 
 // Compare folds the journal from its first commit to where the read models stand and compares the result with all rows of
-// tenants, licenses, seat_counts, leases and audit_entries. It reads the rows in one snapshot, so that a projector may
+// tenants, licenses, seat_counts, leases, audit_entries, history and usage_…. It reads the rows in one snapshot, so that a projector may
 // run meanwhile, and holds everything in memory.
 //
 // Errors: eventstore.ErrChainBroken; when the projections of a partition stand at different places; when the journal
@@ -98,10 +98,24 @@ func licenseText(product, status string, policy domain.Policy, leaseSeconds int,
 
 func countText(seats, inUse int) string { return fmt.Sprintf("seats=%d in_use=%d", seats, inUse) }
 
-func leaseText(l domain.Lease) string {
-	return fmt.Sprintf("license=%s fence=%d user=%s machine=%s process=%s overage=%t borrowed=%t state=%s acquired_at=%s expires_at=%s ended_at=%s",
+func leaseText(l domain.Lease, held string, renewed uint64, heartbeats int) string {
+	return fmt.Sprintf("license=%s fence=%d user=%s machine=%s process=%s overage=%t borrowed=%t state=%s acquired_at=%s expires_at=%s ended_at=%s "+
+		"held=%s renewed=%d heartbeats=%d",
 		l.License, l.Fence, l.Holder.User, l.Holder.Machine, l.Holder.Process, l.Overage, l.Borrowed, l.State,
-		timeText(l.AcquiredAt), timeText(l.ExpiresAt), timeText(l.EndedAt))
+		timeText(l.AcquiredAt), timeText(l.ExpiresAt), timeText(l.EndedAt), held, renewed, heartbeats)
+}
+
+// stateText is what is true of a tenant or a license from a version on, until is the version from which on it is not; 0: it is.
+func stateText(at time.Time, until uint64, untilAt time.Time, state fields) string {
+	text, err := json.Marshal(state) // sorted by name
+	if err != nil {
+		text = []byte(err.Error())
+	}
+	return fmt.Sprintf("at=%s until=%d until_at=%s %s", timeText(at), until, timeText(untilAt), text)
+}
+
+func stateName(tenant, kind, id string, version uint64) string {
+	return fmt.Sprintf("history %s/%s/%s/%d", tenant, kind, id, version)
 }
 
 func auditText(place Place, event string) string {
@@ -125,6 +139,9 @@ func readRows(ctx context.Context, tx pgx.Tx) (map[string]string, error) {
 	var policy []byte
 	var lease domain.Lease
 	var endedAt *time.Time
+	var heldText, kind string
+	var renewed uint64
+	var until *uint64
 	var place Place
 	for _, table := range []struct {
 		sql   string
@@ -150,22 +167,31 @@ func readRows(ctx context.Context, tx pgx.Tx) (map[string]string, error) {
 			[]any{&tenant, &id, &seats, &inUse},
 			func() { found["seat count "+tenant+"/"+id] = countText(seats, inUse) },
 		}, {
-			`SELECT tenant_id, lease_id, license_id, fence, "user", machine, process, overage, borrowed, state, acquired_at, expires_at, ended_at FROM read.leases`,
+			`SELECT tenant_id, lease_id, license_id, fence, "user", machine, process, overage, borrowed, state, acquired_at, expires_at, ended_at,
+				held::text, renewed, heartbeats FROM read.leases`,
 			[]any{
 				&tenant, &lease.ID, &lease.License, &lease.Fence, &lease.Holder.User, &lease.Holder.Machine, &lease.Holder.Process,
 				&lease.Overage, &lease.Borrowed, &lease.State, &lease.AcquiredAt, &lease.ExpiresAt, &endedAt,
+				&heldText, &renewed, &inUse,
 			},
 			func() {
-				lease.EndedAt = time.Time{}
-				if endedAt != nil {
-					lease.EndedAt = *endedAt
-				}
-				found["lease "+tenant+"/"+string(lease.ID)] = leaseText(lease)
+				lease.EndedAt = orZero(endedAt)
+				found["lease "+tenant+"/"+string(lease.ID)] = leaseText(lease, heldText, renewed, inUse)
 			},
 		}, {
 			`SELECT tenant_id, version, seq, index, event FROM read.audit_entries`,
 			[]any{&tenant, &version, &place.Seq, &place.Index, &text},
 			func() { found[fmt.Sprintf("audit entry %s/%d", tenant, version)] = auditText(place, text) },
+		}, {
+			`SELECT tenant_id, kind, id, version, at, until_version, until_at, state FROM read.history`,
+			[]any{&tenant, &kind, &id, &version, &at, &until, &endedAt, &policy},
+			func() {
+				var state fields
+				if err := json.Unmarshal(policy, &state); err != nil {
+					state = fields{"error": err.Error()}
+				}
+				found[stateName(tenant, kind, id, version)] = stateText(at, orZero(until), orZero(endedAt), state)
+			},
 		},
 	} {
 		rows, err := tx.Query(ctx, table.sql)
@@ -176,7 +202,14 @@ func readRows(ctx context.Context, tx pgx.Tx) (map[string]string, error) {
 			return nil, err
 		}
 	}
-	return found, nil
+	return found, readUsageRows(ctx, tx, found)
+}
+
+func orZero[T any](value *T) (zero T) {
+	if value == nil {
+		return zero
+	}
+	return *value
 }
 
 // foldRows adds to folded what the rows of a partition have to be at a place of its journal.
@@ -190,7 +223,9 @@ func foldRows(ctx context.Context, journal eventstore.Log, at eventstore.Checkpo
 	}
 	state := eventstore.NewState()
 	// A tenant's own fold forgets leases that ended long ago; the rows keep them all.
-	all := map[leaseKey]*domain.Lease{}
+	all := map[leaseKey]*foldedLease{}
+	past := pastFold{folded: folded, tenants: map[domain.TenantID]*domain.Tenant{}, present: map[pastKey]presentState{}}
+	usage := newUsageHistory()
 	var undecoded error
 	err = state.FoldUpTo(ctx, journal, at.Seq, func(at eventstore.Checkpoint, c eventstore.Commit) {
 		commit, err := decode(at, c)
@@ -200,6 +235,8 @@ func foldRows(ctx context.Context, journal eventstore.Log, at eventstore.Checkpo
 		b := Batch{Commits: []Commit{commit}}
 		for place, e := range b.Events() {
 			foldLease(all, e)
+			past.fold(e)
+			usage.add(e)
 			if _, ok := e.Data.(*domain.SeatHeartbeat); !ok {
 				folded[fmt.Sprintf("audit entry %s/%d", e.Tenant, e.Version)] = auditText(place, string(e.Raw))
 			}
@@ -213,6 +250,8 @@ func foldRows(ctx context.Context, journal eventstore.Log, at eventstore.Checkpo
 	case state.Checkpoint != at:
 		return fmt.Errorf("%w: its commit %d is not the one that the rows stand at", eventstore.ErrChainBroken, at.Seq)
 	}
+	usage.rows(folded)
+	usage.leaseRows(folded)
 	state.Tenants(func(t *domain.Tenant) {
 		folded["tenant "+string(t.ID)] = tenantText(clean(t.Name), string(t.Status), t.CreatedAt, t.Version)
 		t.Licenses(func(l *domain.License) {
@@ -222,45 +261,124 @@ func foldRows(ctx context.Context, journal eventstore.Log, at eventstore.Checkpo
 		})
 	})
 	for key, l := range all {
-		folded["lease "+string(key.tenant)+"/"+string(key.lease)] = leaseText(*l)
+		folded["lease "+string(key.tenant)+"/"+string(key.lease)] = leaseText(l.Lease, l.held.String(), l.renewed, l.heartbeats)
 	}
+	past.end()
 	return nil
 }
 
-func foldLease(all map[leaseKey]*domain.Lease, event eventstore.Event) {
-	end := func(l *domain.Lease, state domain.LeaseState) { l.State, l.EndedAt = state, event.Time }
+// foldedLease is a lease and what its row tells of its past.
+type foldedLease struct {
+	domain.Lease
+	held       held
+	renewed    uint64
+	heartbeats int
+}
+
+func (l *foldedLease) begin(e eventstore.Event) {
+	l.State, l.EndedAt = domain.LeaseStateActive, time.Time{}
+	l.held = append(l.held, span{from: e.Version})
+}
+
+func (l *foldedLease) renew(e eventstore.Event, expiresAt time.Time, borrowed bool) {
+	l.Borrowed, l.ExpiresAt, l.renewed = borrowed, expiresAt, e.Version
+}
+
+func (l *foldedLease) end(e eventstore.Event, state domain.LeaseState) {
+	l.State, l.EndedAt = state, e.Time
+	l.held[len(l.held)-1].until = e.Version
+}
+
+func foldLease(all map[leaseKey]*foldedLease, event eventstore.Event) {
+	at := func(id domain.LeaseID) *foldedLease { return all[leaseKey{event.Tenant, id}] }
 	switch e := event.Data.(type) {
 	case *domain.SeatAcquired:
-		all[leaseKey{event.Tenant, e.Lease}] = &domain.Lease{
-			ID: e.Lease, License: e.License, Fence: event.Version, Holder: e.Holder,
-			State: domain.LeaseStateActive, Overage: e.Overage, Borrowed: e.Borrowed, AcquiredAt: event.Time, ExpiresAt: e.ExpiresAt,
-		}
+		l := &foldedLease{Lease: domain.Lease{
+			ID: e.Lease, License: e.License, Fence: event.Version, Holder: e.Holder, Overage: e.Overage, AcquiredAt: event.Time,
+		}}
+		l.begin(event)
+		l.renew(event, e.ExpiresAt, e.Borrowed)
+		all[leaseKey{event.Tenant, e.Lease}] = l
 	case *domain.SeatRevived:
 		for _, id := range e.Leases {
-			l := all[leaseKey{event.Tenant, id}]
-			l.State, l.Borrowed, l.ExpiresAt, l.EndedAt = domain.LeaseStateActive, false, e.ExpiresAt, time.Time{}
+			at(id).begin(event)
+			at(id).renew(event, e.ExpiresAt, false)
 		}
 	case *domain.SeatEvicted:
 		for _, id := range e.Leases {
-			end(all[leaseKey{event.Tenant, id}], domain.LeaseStateEvicted)
+			at(id).end(event, domain.LeaseStateEvicted)
 		}
 	case *domain.SeatHeartbeat:
 		for _, id := range e.Leases {
-			l := all[leaseKey{event.Tenant, id}]
-			l.Borrowed, l.ExpiresAt = false, e.ExpiresAt
+			at(id).renew(event, e.ExpiresAt, false)
+			at(id).heartbeats++
 		}
 	case *domain.SeatBorrowed:
-		l := all[leaseKey{event.Tenant, e.Lease}]
-		l.Borrowed, l.ExpiresAt = true, e.ExpiresAt
+		at(e.Lease).renew(event, e.ExpiresAt, true)
 	case *domain.SeatReleased:
-		end(all[leaseKey{event.Tenant, e.Lease}], domain.LeaseStateReleased)
+		at(e.Lease).end(event, domain.LeaseStateReleased)
 	case *domain.SeatExpired:
-		end(all[leaseKey{event.Tenant, e.Lease}], domain.LeaseStateExpired)
+		at(e.Lease).end(event, domain.LeaseStateExpired)
 	case *domain.LicenseRevoked:
 		for key, l := range all {
 			if key.tenant == event.Tenant && l.License == e.License && l.State == domain.LeaseStateActive {
-				end(l, domain.LeaseStateRevoked)
+				l.end(event, domain.LeaseStateRevoked)
 			}
 		}
+	}
+}
+
+// pastFold writes the rows of read.history from what the domain says a tenant and its licenses are after each event.
+type pastFold struct {
+	folded  map[string]string
+	tenants map[domain.TenantID]*domain.Tenant
+	present map[pastKey]presentState
+}
+
+type pastKey struct{ tenant, kind, id string }
+
+type presentState struct {
+	version uint64
+	at      time.Time
+	state   fields
+}
+
+func (f *pastFold) fold(e eventstore.Event) {
+	t := f.tenants[e.Tenant]
+	if t == nil {
+		t = domain.NewTenant(e.Tenant)
+		f.tenants[e.Tenant] = t
+	}
+	t.Apply(e.Time, e.Data)
+	kind, id, _, err := historyOf(e.Data)
+	var state fields
+	switch {
+	case err != nil:
+		state = fields{"error": err.Error()}
+	case kind == historyOfTenant:
+		state = fields{"name": clean(t.Name), "status": t.Status}
+	case kind == historyOfLicense:
+		l := t.License(domain.LicenseID(id))
+		if state, err = licenseState(clean(l.Product), l.Status, l.Seats, l.Policy); err != nil {
+			state = fields{"error": err.Error()}
+		}
+	default:
+		return
+	}
+	key := pastKey{string(e.Tenant), kind, id}
+	f.close(key, e.Version, e.Time)
+	f.present[key] = presentState{e.Version, e.Time, state}
+}
+
+// close writes the row of what was true until a version; 0: it is.
+func (f *pastFold) close(key pastKey, until uint64, untilAt time.Time) {
+	if p, ok := f.present[key]; ok {
+		f.folded[stateName(key.tenant, key.kind, key.id, p.version)] = stateText(p.at, until, untilAt, p.state)
+	}
+}
+
+func (f *pastFold) end() {
+	for key := range f.present {
+		f.close(key, 0, time.Time{})
 	}
 }

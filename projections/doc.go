@@ -11,5 +11,7 @@
 //     with eventstore.ErrChainBroken and changes no row.
 //   - The clear-text names that a commit needs become visible together with it.
 //
+// Beside them the Archiver keeps the archive, in the schema "archive": a copy of the journal itself, which nothing here drops.
+//
 // Each read model is one file: which events it reads, its SQL and its rows.
 package projections

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -56,6 +58,57 @@ var passing = map[string]bool{"08": true, "28": true, "40": true, "53": true, "5
 
 // readOnlyTransaction is what a primary that became a replica answers.
 const readOnlyTransaction = "25006"
+
+// A failed round is tried again after retryMin, then twice that, up to retryMax.
+const (
+	retryMin = 50 * time.Millisecond
+	retryMax = 5 * time.Second
+	// standbyMax is the longest wait of a projector that another one keeps overtaking: it stands by, and takes over this
+	// long after the other died.
+	standbyMax = time.Second
+)
+
+// errEnd: everything is where it was to be brought.
+var errEnd = errors.New("at the end")
+
+// insist calls round until it returns errEnd; then it returns nil. What is away, or was overtaken, is tried again after a pause; waits is
+// told of the former. Any other error, and the end of ctx, ends it. round reports whether it got anywhere.
+func insist(ctx context.Context, round func() (bool, error), waits func(wait time.Duration, err error)) error {
+	wait := retryMin
+	for {
+		moved, err := round()
+		if moved {
+			wait = retryMin
+		}
+		limit := retryMax
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, errEnd):
+			return nil
+		case err == nil:
+			continue
+		case errors.Is(err, errOvertaken):
+			limit = standbyMax
+		case isAway(err):
+			waits(wait, err)
+		default:
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait/2 + rand.N(wait/2)):
+		}
+		wait = min(2*wait, limit)
+	}
+}
+
+// isUndefinedTable reports whether err says that a table, or the schema it is in, was not made yet.
+func isUndefinedTable(err error) bool {
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && (refused.Code == "42P01" || refused.Code == "3F000")
+}
 
 // remoteLog marks the errors of a Log itself, so that they are told from those of what it holds.
 type remoteLog struct {

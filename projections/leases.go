@@ -1,49 +1,87 @@
 package projections
 
 import (
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/coditect-ai/license-ledger/domain"
+	"github.com/coditect-ai/license-ledger/eventstore"
 )
 
 // leases keeps read.leases: one row per lease, active or ended. However often a lease was renewed in a batch, its row
-// is written once.
+// is written once. Between which of its tenant's versions it was held stays in the row, so that it can be asked as of any.
 type leases struct{}
 
 // Name implements Projection.
 func (leases) Name() string { return "leases" }
 
 const leasesInsert = `
-	INSERT INTO read.leases (tenant_id, lease_id, license_id, fence, "user", machine, process, overage, borrowed, state, acquired_at, expires_at, ended_at)
-	SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::bool[], $9::bool[], $10::text[],
-		$11::timestamptz[], $12::timestamptz[], $13::timestamptz[])`
+	INSERT INTO read.leases (tenant_id, lease_id, license_id, fence, "user", machine, process, overage, acquired_at,
+		state, ended_at, held, borrowed, expires_at, renewed, heartbeats)
+	SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::bool[], $9::timestamptz[],
+		$10::text[], $11::timestamptz[], $12::int8multirange[], $13::bool[], $14::timestamptz[], $15::bigint[], $16::int[])`
 
-// Null means unchanged. A lease that becomes active again has not ended.
-const leasesUpdate = `
+// It changes no column of an index.
+const leasesRenew = `
 	UPDATE read.leases l
-	SET state = coalesce(c.state, l.state), expires_at = coalesce(c.expires_at, l.expires_at), borrowed = coalesce(c.borrowed, l.borrowed),
-		ended_at = CASE WHEN c.state = 'active' THEN NULL ELSE coalesce(c.ended_at, l.ended_at) END
-	FROM unnest($1::text[], $2::text[], $3::text[], $4::bool[], $5::timestamptz[], $6::timestamptz[])
-		AS c (tenant_id, lease_id, state, borrowed, expires_at, ended_at)
+	SET borrowed = c.borrowed, expires_at = c.expires_at, renewed = c.renewed, heartbeats = l.heartbeats + c.heartbeats
+	FROM unnest($1::text[], $2::text[], $3::bool[], $4::timestamptz[], $5::bigint[], $6::int[])
+		AS c (tenant_id, lease_id, borrowed, expires_at, renewed, heartbeats)
+	WHERE l.tenant_id = c.tenant_id AND l.lease_id = c.lease_id`
+
+// Null means unchanged. What was held until now ends, and what came after it in the batch is added.
+const leasesChange = `
+	UPDATE read.leases l
+	SET state = c.state, ended_at = c.ended_at, held = l.held * int8multirange(int8range(NULL, c.until)) + c.again,
+		borrowed = coalesce(c.borrowed, l.borrowed), expires_at = coalesce(c.expires_at, l.expires_at),
+		renewed = coalesce(c.renewed, l.renewed), heartbeats = l.heartbeats + c.heartbeats
+	FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::bigint[], $6::int8multirange[], $7::bool[], $8::timestamptz[], $9::bigint[], $10::int[])
+		AS c (tenant_id, lease_id, state, ended_at, until, again, borrowed, expires_at, renewed, heartbeats)
 	WHERE l.tenant_id = c.tenant_id AND l.lease_id = c.lease_id`
 
 // There is no event per lease of a revoked license. It runs last: nothing happens on a license after it was revoked.
 const leasesRevoke = `
 	UPDATE read.leases l
-	SET state = 'revoked', ended_at = c.at
-	FROM unnest($1::text[], $2::text[], $3::timestamptz[]) AS c (tenant_id, license_id, at)
+	SET state = 'revoked', ended_at = c.at, held = l.held * int8multirange(int8range(NULL, c.version))
+	FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::bigint[]) AS c (tenant_id, license_id, at, version)
 	WHERE l.tenant_id = c.tenant_id AND l.license_id = c.license_id AND l.state = 'active'`
 
+// leaseChange is what a batch does to one lease.
 type leaseChange struct {
 	acquired   *domain.SeatAcquired // nil when the row is there already
 	acquiredAt time.Time
 	fence      uint64
-	state      *string
-	borrowed   *bool
-	expiresAt  *time.Time
-	endedAt    *time.Time
+
+	state   *string // nil: unchanged, and endedAt too
+	endedAt *time.Time
+	until   *uint64 // the version at which ended what the row says is held; nil: it ended before, or has not
+	again   held    // since then
+
+	borrowed   *bool      // nil: not renewed, and the following too
+	expiresAt  *time.Time // as the last renewal says
+	renewed    *uint64    // its version
+	heartbeats int
+}
+
+func (c *leaseChange) begin(e eventstore.Event) {
+	c.state, c.endedAt = new(string(domain.LeaseStateActive)), nil
+	c.again = append(c.again, span{from: e.Version})
+}
+
+func (c *leaseChange) end(e eventstore.Event, state domain.LeaseState) {
+	c.state, c.endedAt = new(string(state)), &e.Time
+	if last := len(c.again) - 1; last >= 0 {
+		c.again[last].until = e.Version
+	} else {
+		c.until = &e.Version
+	}
+}
+
+func (c *leaseChange) renew(e eventstore.Event, expiresAt time.Time, borrowed bool) {
+	c.expiresAt, c.borrowed, c.renewed = &expiresAt, &borrowed, &e.Version
 }
 
 // Apply implements Projection.
@@ -51,73 +89,112 @@ func (leases) Apply(b *Batch, q *pgx.Batch) error {
 	var changes ordered[leaseKey, leaseChange]
 	var revokedTenants, revokedLicenses []string
 	var revokedAt []time.Time
-	end := func(key leaseKey, state domain.LeaseState, at time.Time) {
-		c := changes.at(key)
-		c.state, c.endedAt = new(string(state)), &at
-	}
+	var revokedVersions []uint64
 	for _, event := range b.Events() {
+		at := func(id domain.LeaseID) *leaseChange { return changes.at(leaseKey{event.Tenant, id}) }
 		switch e := event.Data.(type) {
 		case *domain.SeatAcquired:
-			c := changes.at(leaseKey{event.Tenant, e.Lease})
+			c := at(e.Lease)
 			c.acquired, c.acquiredAt, c.fence = e, event.Time, event.Version
-			c.state, c.borrowed, c.expiresAt = new(string(domain.LeaseStateActive)), &e.Borrowed, &e.ExpiresAt
+			c.begin(event)
+			c.renew(event, e.ExpiresAt, e.Borrowed)
 		case *domain.SeatBorrowed:
-			c := changes.at(leaseKey{event.Tenant, e.Lease})
-			c.borrowed, c.expiresAt = new(true), &e.ExpiresAt
+			at(e.Lease).renew(event, e.ExpiresAt, true)
 		case *domain.SeatHeartbeat:
 			for _, id := range e.Leases {
-				c := changes.at(leaseKey{event.Tenant, id})
-				c.borrowed, c.expiresAt = new(false), &e.ExpiresAt
+				c := at(id)
+				c.renew(event, e.ExpiresAt, false)
+				c.heartbeats++
 			}
 		case *domain.SeatRevived:
 			for _, id := range e.Leases {
-				c := changes.at(leaseKey{event.Tenant, id})
-				c.state, c.borrowed, c.expiresAt, c.endedAt = new(string(domain.LeaseStateActive)), new(false), &e.ExpiresAt, nil
+				c := at(id)
+				c.begin(event)
+				c.renew(event, e.ExpiresAt, false)
 			}
 		case *domain.SeatEvicted:
 			for _, id := range e.Leases {
-				end(leaseKey{event.Tenant, id}, domain.LeaseStateEvicted, event.Time)
+				at(id).end(event, domain.LeaseStateEvicted)
 			}
 		case *domain.SeatReleased:
-			end(leaseKey{event.Tenant, e.Lease}, domain.LeaseStateReleased, event.Time)
+			at(e.Lease).end(event, domain.LeaseStateReleased)
 		case *domain.SeatExpired:
-			end(leaseKey{event.Tenant, e.Lease}, domain.LeaseStateExpired, event.Time)
+			at(e.Lease).end(event, domain.LeaseStateExpired)
 		case *domain.LicenseRevoked:
 			revokedTenants = append(revokedTenants, string(event.Tenant))
 			revokedLicenses = append(revokedLicenses, string(e.License))
-			revokedAt = append(revokedAt, event.Time)
+			revokedAt, revokedVersions = append(revokedAt, event.Time), append(revokedVersions, event.Version)
 		}
 	}
 	type columns struct {
 		tenants, ids, licenses, users, machines, processes []string
 		fences                                             []uint64
 		overages                                           []bool
-		states                                             []*string
-		borrowed                                           []*bool
 		acquiredAt                                         []time.Time
-		expiresAt, endedAt                                 []*time.Time
+		states                                             []*string
+		endedAt                                            []*time.Time
+		untils                                             []*uint64
+		helds                                              []string
+		borrowed                                           []*bool
+		expiresAt                                          []*time.Time
+		renewed                                            []*uint64
+		heartbeats                                         []int
 	}
-	var acquired, changed columns
+	var acquired, renewed, changed columns
 	for key, c := range changes.all() {
 		into := &changed
-		if a := c.acquired; a != nil {
+		switch a := c.acquired; {
+		case a != nil:
 			into = &acquired
 			into.licenses, into.fences = append(into.licenses, string(a.License)), append(into.fences, c.fence)
 			into.users, into.machines = append(into.users, string(a.User)), append(into.machines, string(a.Machine))
 			into.processes, into.acquiredAt = append(into.processes, string(a.Process)), append(into.acquiredAt, c.acquiredAt)
 			into.overages = append(into.overages, a.Overage)
+		case c.state == nil:
+			into = &renewed
 		}
 		into.tenants, into.ids = append(into.tenants, string(key.tenant)), append(into.ids, string(key.lease))
-		into.states, into.borrowed = append(into.states, c.state), append(into.borrowed, c.borrowed)
-		into.expiresAt, into.endedAt = append(into.expiresAt, c.expiresAt), append(into.endedAt, c.endedAt)
+		into.states, into.endedAt = append(into.states, c.state), append(into.endedAt, c.endedAt)
+		into.untils, into.helds = append(into.untils, c.until), append(into.helds, c.again.String())
+		into.borrowed, into.expiresAt = append(into.borrowed, c.borrowed), append(into.expiresAt, c.expiresAt)
+		into.renewed, into.heartbeats = append(into.renewed, c.renewed), append(into.heartbeats, c.heartbeats)
 	}
 	change(q, "leases acquired", len(acquired.ids), leasesInsert,
-		acquired.tenants, acquired.ids, acquired.licenses, acquired.fences, acquired.users, acquired.machines,
-		acquired.processes, acquired.overages, acquired.borrowed, acquired.states, acquired.acquiredAt, acquired.expiresAt, acquired.endedAt)
-	change(q, "leases changed", len(changed.ids), leasesUpdate,
-		changed.tenants, changed.ids, changed.states, changed.borrowed, changed.expiresAt, changed.endedAt)
+		acquired.tenants, acquired.ids, acquired.licenses, acquired.fences, acquired.users, acquired.machines, acquired.processes,
+		acquired.overages, acquired.acquiredAt, acquired.states, acquired.endedAt, acquired.helds, acquired.borrowed, acquired.expiresAt,
+		acquired.renewed, acquired.heartbeats)
+	change(q, "leases renewed", len(renewed.ids), leasesRenew,
+		renewed.tenants, renewed.ids, renewed.borrowed, renewed.expiresAt, renewed.renewed, renewed.heartbeats)
+	change(q, "leases changed", len(changed.ids), leasesChange,
+		changed.tenants, changed.ids, changed.states, changed.endedAt, changed.untils, changed.helds, changed.borrowed, changed.expiresAt,
+		changed.renewed, changed.heartbeats)
 	if len(revokedAt) > 0 {
-		q.Queue(leasesRevoke, revokedTenants, revokedLicenses, revokedAt)
+		q.Queue(leasesRevoke, revokedTenants, revokedLicenses, revokedAt, revokedVersions)
 	}
 	return nil
+}
+
+// span is the versions of a tenant between which a lease was held: from the event that began it up to before the one that
+// ended it; 0: it goes on.
+type span struct{ from, until uint64 }
+
+// held is the spans of one lease, in order. There are several when it was revived.
+type held []span
+
+// String returns it as a multirange of Postgres.
+func (h held) String() string {
+	var b strings.Builder
+	b.WriteByte('{')
+	for i, s := range h {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		fmt.Fprintf(&b, "[%d,", s.from)
+		if s.until > 0 {
+			fmt.Fprint(&b, s.until)
+		}
+		b.WriteByte(')')
+	}
+	b.WriteByte('}')
+	return b.String()
 }

@@ -25,7 +25,7 @@ type Projection interface {
 
 // All returns every read model.
 func All() []Projection {
-	return []Projection{tenants{}, licenses{}, leases{}, seatCounts{}, auditEntries{}, directory{}}
+	return []Projection{tenants{}, licenses{}, leases{}, seatCounts{}, auditEntries{}, directory{}, history{}, usage{}}
 }
 
 // Commit is a commit of the journal with its events decoded.
@@ -61,6 +61,24 @@ type Batch struct {
 	// Names is what was added to the directory for these commits, oldest first, and Forgotten what was deleted from it.
 	Names     []eventstore.Name
 	Forgotten []eventstore.Forgotten
+
+	next []func(*pgx.Batch) error
+}
+
+// Then has f queue more statements, to run after those that are queued now: for a projection that has to read rows before
+// it knows what to write. Each such step is a round trip to the database, in the same transaction.
+func (b *Batch) Then(f func(q *pgx.Batch) error) { b.next = append(b.next, f) }
+
+// takeNext queues the next step; false when there is none.
+func (b *Batch) takeNext(q *pgx.Batch) (bool, error) {
+	steps := b.next
+	b.next = nil
+	for _, f := range steps {
+		if err := f(q); err != nil {
+			return false, err
+		}
+	}
+	return len(steps) > 0, nil
 }
 
 // Last returns the last commit.

@@ -183,3 +183,60 @@ func TestNamesAreThereWithTheirCommit(t *testing.T) {
 		"user u_ada=Ada user u_bob=b\uFFFDb")
 	mustBe(t, "the directory's place", f.value(t, `SELECT min(directory_seq) FROM read.checkpoints`), "3")
 }
+
+// What was true of a tenant and its licenses, and until when.
+func TestHistory(t *testing.T) {
+	for _, batchMax := range []int{1, 1000} {
+		t.Run(fmt.Sprint(batchMax), func(t *testing.T) {
+			f := setup(t)
+			f.Create("acme", "lic_1", 2)
+			f.Commit()
+			f.Do("acme", domain.ChangeLicense{License: "lic_1", Seats: new(5), Policy: domain.PolicyChange{MaxPerUser: new(3)}})
+			f.Do("acme", domain.RenewLicense{License: "lic_1", ExpiresAt: f.Now.Add(time.Hour)})
+			f.Commit()
+			f.Do("acme", domain.RenameTenant{Name: "Acme"})
+			f.Do("acme", domain.ChangeLicense{License: "lic_1", Policy: domain.PolicyChange{MaxPerUser: new(0)}})
+			f.Do("acme", domain.SuspendLicense{License: "lic_1"})
+			f.Commit()
+			f.project(t, projections.Options{BatchMax: batchMax})
+			mustBe(t, "the names", f.value(t, `SELECT string_agg(format('%s to %s: %s', version, until_version, state ->> 'name'), ', ' ORDER BY version)
+				FROM read.history WHERE kind = 'tenant'`), "1 to 6: The acme, 6 to : Acme")
+			mustBe(t, "the license", f.value(t, `SELECT string_agg(format('%s to %s: %s seats, %s per user, %s, %s', version, until_version, state ->> 'seats',
+					state ->> 'max_per_user', state ->> 'expires_at' IS NOT NULL, state ->> 'status'), ', ' ORDER BY version)
+				FROM read.history WHERE kind = 'license'`),
+				"2 to 3: 2 seats,  per user, f, active, 3 to 4: 2 seats, 3 per user, f, active, 4 to 5: 5 seats, 3 per user, f, active, "+
+					"5 to 7: 5 seats, 3 per user, t, active, 7 to 8: 5 seats,  per user, t, active, 8 to : 5 seats,  per user, t, suspended")
+			f.checkSame(t)
+		})
+	}
+}
+
+func TestALeaseSaysWhenItWasHeld(t *testing.T) {
+	for _, batchMax := range []int{1, 1000} {
+		t.Run(fmt.Sprint(batchMax), func(t *testing.T) {
+			f := setup(t)
+			f.Create("acme", "lic_1", 3)
+			f.Do("acme", domain.ChangeLicense{License: "lic_1", Policy: domain.PolicyChange{ReviveSeconds: new(3600)}}) // version 3
+			ada, bob := f.Acquire("acme", "lic_1", "ada"), f.Acquire("acme", "lic_1", "bob")                            // 4, 5
+			f.Commit()
+			for range 2 { // 6, 7
+				f.Do("acme", domain.HeartbeatSeats{License: "lic_1", Leases: []domain.LeaseID{ada, bob}})
+				f.Commit()
+			}
+			f.Now = f.Now.Add(10 * time.Minute)
+			f.Do("acme", domain.ExpireSeats{Max: 10}) // bob 8, ada 9
+			f.Commit()
+			f.Do("acme", domain.HeartbeatSeats{License: "lic_1", Leases: []domain.LeaseID{ada}}) // 10
+			f.Commit()
+			cem := f.Acquire("acme", "lic_1", "cem")                                           // 11
+			f.Do("acme", domain.ReleaseSeats{License: "lic_1", Leases: []domain.LeaseID{cem}}) // 12
+			f.Commit()
+			f.Do("acme", domain.RevokeLicense{License: "lic_1"}) // 13
+			f.Commit()
+			f.project(t, projections.Options{BatchMax: batchMax})
+			mustBe(t, "leases", f.value(t, `SELECT string_agg(format('%s %s %s after %s', lease_id, held, span, heartbeats), ', ' ORDER BY fence) FROM read.leases`),
+				fmt.Sprintf("%s {[4,9),[10,13)} 4 after 2, %s {[5,8)} 2 after 2, %s {[11,12)} 1 after 0", ada, bob, cem))
+			f.checkSame(t)
+		})
+	}
+}

@@ -32,12 +32,13 @@ const (
 	LicenseTables = `read.licenses l JOIN read.seat_counts s ON s.tenant_id = l.tenant_id AND s.license_id = l.license_id`
 )
 
-// ScanLicense reads a row of LicenseColumns.
-func ScanLicense(row pgx.CollectableRow) (api.License, error) {
+// ScanLicense reads a row of LicenseColumns, and what follows them into more.
+func ScanLicense(row pgx.CollectableRow, more ...any) (api.License, error) {
 	var l api.License
 	var policy []byte
 	var names map[domain.Pseudonym]string // of the users in reservations
-	if err := row.Scan(&l.Id, &l.Tenant, &l.Product, &l.Seats, &l.InUse, &l.Status, &policy, &l.IssuedAt, &names); err != nil {
+	err := row.Scan(append([]any{&l.Id, &l.Tenant, &l.Product, &l.Seats, &l.InUse, &l.Status, &policy, &l.IssuedAt, &names}, more...)...)
+	if err != nil {
 		return l, err
 	}
 	var p domain.Policy
@@ -93,7 +94,8 @@ const (
 	LeaseColumns = `l.lease_id, l.fence, l.license_id, coalesce(u.text, ''), coalesce(m.text, ''), p.text,
 		u.text IS NULL, m.text IS NULL, p.text IS NULL AND l.process <> '',
 		l.state, l.overage, l.borrowed, l.acquired_at, l.expires_at, l.ended_at`
-	LeaseTables = `read.leases l
+	LeaseTables = `read.leases l` + leaseNames
+	leaseNames  = `
 		LEFT JOIN read.directory u ON u.tenant_id = l.tenant_id AND u.pseudonym = l."user"
 		LEFT JOIN read.directory m ON m.tenant_id = l.tenant_id AND m.pseudonym = l.machine
 		LEFT JOIN read.directory p ON p.tenant_id = l.tenant_id AND p.pseudonym = l.process`

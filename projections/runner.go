@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -156,52 +155,24 @@ func (r *Runner) watchHead(ctx context.Context, p eventstore.Partition) {
 	}
 }
 
-// A failed round is tried again after retryMin, then twice that, up to retryMax.
-const (
-	retryMin = 50 * time.Millisecond
-	retryMax = 5 * time.Second
-	// standbyMax is the longest wait of a projector that another one keeps overtaking: it stands by, and takes over this
-	// long after the other died.
-	standbyMax = time.Second
-)
-
 // forever is an end that is never reached.
 const forever = math.MaxUint64
 
 // follow applies the commits of one partition up to sequence end, until ctx ends or one can not be applied.
 func (r *Runner) follow(ctx context.Context, p eventstore.Partition, end uint64) error {
-	wait := retryMin
-	for {
-		applied, err := r.round(ctx, p, end)
-		if applied {
-			wait = retryMin
-		}
-		limit := retryMax
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case errors.Is(err, errEnd):
-			return nil
-		case err == nil:
-			continue
-		case errors.Is(err, errOvertaken):
-			limit = standbyMax
-		case isAway(err):
+	err := insist(ctx,
+		func() (bool, error) { return r.round(ctx, p, end) },
+		func(wait time.Duration, err error) {
 			r.setAway(p, theRows, err)
 			r.log.WarnContext(ctx, "projection waits", "partition", p, "retry_in", wait, "error", err)
-		default:
-			r.setAway(p, theRows, err)
-			r.metrics.halted.Inc()
-			r.log.ErrorContext(ctx, "projection stopped", "partition", p, "error", err)
-			return fmt.Errorf("project partition %d: %w", p, err)
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(wait/2 + rand.N(wait/2)):
-		}
-		wait = min(2*wait, limit)
+		})
+	if err == nil || ctx.Err() != nil {
+		return err
 	}
+	r.setAway(p, theRows, err)
+	r.metrics.halted.Inc()
+	r.log.ErrorContext(ctx, "projection stopped", "partition", p, "error", err)
+	return fmt.Errorf("project partition %d: %w", p, err)
 }
 
 // The reader is at most this far ahead of the transaction that is at work.
@@ -210,12 +181,8 @@ const (
 	aheadBytes   = 8 << 20
 )
 
-var (
-	// errReached ends the reading of a round that comes to where other projections stand.
-	errReached = errors.New("reached the other projections")
-	// errEnd: all projections are where they were to be brought.
-	errEnd = errors.New("at the end")
-)
+// errReached ends the reading of a round that comes to where other projections stand.
+var errReached = errors.New("reached the other projections")
 
 // round runs the projections that are furthest behind: up to where the next ones stand, or, when all stand together,
 // to end or until something fails. It reports whether anything was applied.

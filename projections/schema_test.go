@@ -13,10 +13,10 @@ import (
 
 var update = flag.Bool("update", false, "rewrite schema.sql")
 
-// schemaText writes the schema "read" as the catalog of Postgres has it.
+// schemaText writes the schemas "archive" and "read" as the catalog of Postgres has them.
 const schemaText = `
 	SELECT string_agg(
-		'CREATE TABLE read.' || c.relname || E' (\n    ' || concat_ws(E',\n    ',
+		'CREATE TABLE ' || c.oid::regclass || E' (\n    ' || concat_ws(E',\n    ',
 			(SELECT string_agg(quote_ident(a.attname) || ' ' || format_type(a.atttypid, a.atttypmod) || CASE WHEN a.attnotnull THEN ' NOT NULL' ELSE '' END,
 				E',\n    ' ORDER BY a.attnum)
 			FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
@@ -24,14 +24,15 @@ const schemaText = `
 			FROM pg_constraint k WHERE k.conrelid = c.oid))
 		|| E'\n)' || coalesce(' WITH (' || array_to_string(c.reloptions, ', ') || ')', '') || E';\n'
 		|| coalesce((SELECT string_agg(pg_get_indexdef(i.indexrelid) || E';\n', '' ORDER BY i.indexrelid::regclass::text)
-			FROM pg_index i WHERE i.indrelid = c.oid AND NOT i.indisprimary), ''),
-		E'\n' ORDER BY c.relname)
-	FROM pg_class c WHERE c.relnamespace = 'read'::regnamespace AND c.relkind = 'r'`
+			FROM pg_index i WHERE i.indrelid = c.oid AND NOT i.indisprimary), '')
+		|| coalesce((SELECT string_agg(pg_get_triggerdef(g.oid) || E';\n', '' ORDER BY g.tgname) FROM pg_trigger g WHERE g.tgrelid = c.oid), ''),
+		E'\n' ORDER BY c.oid::regclass::text)
+	FROM pg_class c WHERE c.relnamespace IN ('archive'::regnamespace, 'read'::regnamespace) AND c.relkind = 'r'`
 
 func TestSchemaIsWhatSchemaSQLSays(t *testing.T) {
 	t.Parallel()
 	f := fixture{db: projectionstest.New(t)}
-	got := "-- What the migrations add up to. Written by: go test ./projections -run TestSchema -update\n\nCREATE SCHEMA read;\n\n" +
+	got := "-- What the migrations add up to. Written by: go test ./projections -run TestSchema -update\n\nCREATE SCHEMA archive;\nCREATE SCHEMA read;\n\n" +
 		f.value(t, schemaText)
 	if *update {
 		if err := os.WriteFile("schema.sql", []byte(got), 0o644); err != nil {

@@ -28,12 +28,15 @@ const seatCountsUpdate = `
 		read.licenses l
 	WHERE s.tenant_id = c.tenant_id AND s.license_id = c.license_id AND l.tenant_id = c.tenant_id AND l.license_id = c.license_id`
 
+// seatOf is whose seat a lease e of the license l has part in.
+const seatOf = `CASE l.seat_per WHEN 'user' THEN e."user" WHEN 'machine' THEN e.machine ELSE e.lease_id END`
+
 // The rows of licenses and leases are those after the batch already, or later ones of a projection that is ahead; then the
 // batches that this one still has to apply count again.
 const seatCountsRecount = `
 	UPDATE read.seat_counts s
 	SET in_use = (
-		SELECT count(DISTINCT CASE l.seat_per WHEN 'user' THEN e."user" WHEN 'machine' THEN e.machine ELSE e.lease_id END)
+		SELECT count(DISTINCT ` + seatOf + `)
 		FROM read.leases e WHERE e.tenant_id = l.tenant_id AND e.license_id = l.license_id AND e.state = 'active')
 	FROM unnest($1::text[], $2::text[], $3::bool[]) AS c (tenant_id, license_id, recount), read.licenses l
 	WHERE s.tenant_id = c.tenant_id AND s.license_id = c.license_id AND l.tenant_id = c.tenant_id AND l.license_id = c.license_id

@@ -23,6 +23,7 @@ import (
 	"github.com/coditect-ai/license-ledger/internal/embedded"
 	"github.com/coditect-ai/license-ledger/internal/identity"
 	"github.com/coditect-ai/license-ledger/internal/process"
+	"github.com/coditect-ai/license-ledger/internal/progress"
 	"github.com/coditect-ai/license-ledger/internal/queryapi"
 	"github.com/coditect-ai/license-ledger/projections"
 )
@@ -132,7 +133,7 @@ func (c *upCommand) Run(ctx context.Context, t terminal) (err error) {
 	frame.Health.Require("postgres", db.Ping)
 	commandapi.New(writers, secret, operator, frame.Registry).Routes(frame.Router)
 	queryapi.New(queryapi.Options{
-		DB: db, Ledger: store.Info(), Tokens: eventstore.NewTokens(secret), Operator: operator, NATS: nc, Log: frame.Log, Registerer: frame.Registry,
+		DB: db, Ledger: store.Info(), Journal: store.Journal, Tokens: eventstore.NewTokens(secret), Operator: operator, NATS: nc, Log: frame.Log, Registerer: frame.Registry,
 	}).Routes(frame.Router)
 	api.Routes(frame.Router)
 	frame.Page()
@@ -143,6 +144,7 @@ func (c *upCommand) Run(ctx context.Context, t terminal) (err error) {
 	g, serving := errgroup.WithContext(ctx)
 	g.Go(func() error { return writers.Run(working) })
 	g.Go(func() error { return runner.Run(working) })
+	g.Go(func() error { return projections.NewArchiver(db, store, frame.Log, frame.Registry).Run(working) })
 	g.Go(func() error {
 		defer finish()
 		return frame.Serve(serving, listener)
@@ -200,7 +202,7 @@ func (c *upCommand) url(listener net.Listener) string {
 // greet says what a newcomer does next. The key itself is shown on a terminal only: elsewhere it would end in a log.
 func (c *upCommand) greet(out io.Writer, listener net.Listener, operator string) {
 	page := c.url(listener) + "/"
-	if isTerminal(out) {
+	if progress.IsTerminal(out) {
 		page += "#key=" + operator
 	}
 	keyFile := c.operatorKeyFile()
@@ -232,13 +234,4 @@ In a second terminal: a tenant, a license, and a program with a seat:
 Ctrl-C stops.
 
 `, page, keyFile, c.url(listener), os.Args[0], server+data, server)
-}
-
-func isTerminal(out io.Writer) bool {
-	file, ok := out.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := file.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }

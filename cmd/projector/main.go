@@ -1,4 +1,4 @@
-// Command projector keeps the read models of the ledger: it reads the journal and writes rows. It is configured by its
+// Command projector keeps the read models and the archive of the ledger: it reads the journal and writes rows. It is configured by its
 // environment; --help lists it.
 package main
 
@@ -58,6 +58,7 @@ func run(ctx context.Context, args []string, logs io.Writer) error {
 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return runner.Run(ctx) })
+	g.Go(func() error { return projections.NewArchiver(db, store, frame.Log, frame.Registry).Run(ctx) })
 	g.Go(func() error { return frame.Serve(ctx, listener) })
 	return g.Wait()
 }

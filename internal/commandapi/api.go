@@ -95,6 +95,9 @@ type call struct {
 	urgent bool
 	// dryRun asks what the command would do.
 	dryRun bool
+	// waits says that an acquire may wait for a seat, until a time; that may have passed.
+	waits bool
+	until time.Time
 }
 
 // execute has the command done and sets Ledger-Position. The error is the one to return from the handler.
@@ -103,18 +106,21 @@ func (a *API) execute(w http.ResponseWriter, c call, prepare func(eventstore.Sco
 	if err != nil {
 		return eventstore.Result{}, err
 	}
-	ctx, cancel := context.WithTimeout(c.Context(), executeFor)
+	wait, ctx, cancel := c.patience()
 	defer cancel()
 	result, err := a.ledger.Execute(ctx, eventstore.Request{
 		Tenant: c.tenant, Actor: c.actor, Traceparent: traceparentOf(c.Request), Idempotency: idempotency, Urgent: c.urgent,
-		DryRun: c.dryRun, Prepare: prepare,
+		DryRun: c.dryRun, Wait: wait, Prepare: prepare,
 	})
 	if result.Position.Seq > 0 {
 		w.Header().Set("Ledger-Position", a.tokens.Token(result.Position))
 	}
 	// To the process that handed a request on, an owner that stops is one that did nothing.
 	if errors.Is(err, eventstore.ErrElsewhere) || (errors.Is(err, eventstore.ErrStopping) && c.Context().Value(oneHop{}) != nil) {
-		return eventstore.Result{}, &elsewhere{c.tenant, c.body}
+		return eventstore.Result{}, &elsewhere{c}
+	}
+	if errors.Is(err, eventstore.ErrWaiting) {
+		return eventstore.Result{}, err
 	}
 	if err != nil {
 		problem := problemOf(err)

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -52,7 +53,7 @@ func startTraced(t testing.TB, store *eventstoretest.Store, tracer trace.Tracer)
 	}
 	done := make(chan error, 1)
 	go func() { done <- writers.Run(ctx) }()
-	stop := func() { cancel(); <-done }
+	stop := sync.OnceFunc(func() { cancel(); <-done })
 	t.Cleanup(cancel)
 	operator, err := identity.ParseOperatorKey(operatorKey)
 	if err != nil {

@@ -15,7 +15,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/propagation"
 
-	"github.com/coditect-ai/license-ledger/domain"
 	"github.com/coditect-ai/license-ledger/eventstore"
 	"github.com/coditect-ai/license-ledger/internal/serve"
 )
@@ -34,8 +33,9 @@ type Peers struct {
 	handler  http.Handler // answers what others hand on
 	outcomes *prometheus.CounterVec
 
-	waiting chan struct{} // has room for waitingMax
-	running chan struct{} // has room for runningMax
+	waiting, waitingLong chan struct{} // have room for waitingMax; long is for seats
+	running, runningLong chan struct{} // have room for runningMax
+	hangUps              hangUps
 }
 
 // How much is handed on.
@@ -59,10 +59,11 @@ func (a *API) Connect(nc *nats.Conn, process string, log *slog.Logger, registry 
 		api: a, nc: nc, process: process, log: log, handler: router,
 		outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "ledger_forwarded_commands_total",
-			Help: "Requests handed on to the owner of their partition: answered; not_done or repeated, to be asked again; unknown; no_owner, overloaded or too_large, given up.",
+			Help: "Requests handed on to the owner of their partition: answered; not_done, repeated or waiting, to be asked again; unknown; no_owner, overloaded or too_large, given up.",
 		}, []string{"outcome"}),
-		waiting: make(chan struct{}, waitingMax),
-		running: make(chan struct{}, runningMax),
+		waiting: make(chan struct{}, waitingMax), waitingLong: make(chan struct{}, waitingMax),
+		running: make(chan struct{}, runningMax), runningLong: make(chan struct{}, runningMax),
+		hangUps: hangUps{of: map[string]context.CancelFunc{}},
 	}
 	registry.MustRegister(p.outcomes)
 	a.peers = p
@@ -78,6 +79,9 @@ const (
 	headerPath    = "Ledger-Path"
 	headerStatus  = "Ledger-Status"
 	headerNotDone = "Ledger-Not-Done" // nothing was done: another process may be asked
+	headerWait    = "Ledger-Wait"     // how long the client still waits for a seat, in milliseconds
+	headerWaiting = "Ledger-Waiting"  // it waits: ask again at once
+	headerHungUp  = "Ledger-Hung-Up"  // the client of this request has gone
 )
 
 // handedOn are the headers of a request that go with it.
@@ -85,10 +89,7 @@ var handedOn = []string{"Authorization", "Content-Type", "Idempotency-Key", "Tra
 
 // elsewhere is the error of a handler whose partition another process owns. Nothing was done, or, where a request is
 // done in parts, nothing that is not the same when it is done again.
-type elsewhere struct {
-	tenant domain.TenantID
-	body   []byte // of the request, which is read by now
-}
+type elsewhere struct{ call }
 
 func (*elsewhere) Error() string { return eventstore.ErrElsewhere.Error() }
 
@@ -99,11 +100,16 @@ func (*elsewhere) Unwrap() error { return eventstore.ErrElsewhere }
 func (a *API) owned(h serve.Handler) serve.Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		err := h(w, r)
+		if errors.Is(err, eventstore.ErrWaiting) {
+			w.Header().Set(headerWaiting, "true")
+			w.WriteHeader(http.StatusNoContent)
+			return nil
+		}
 		var e *elsewhere
 		if !errors.As(err, &e) {
 			return err
 		}
-		if a.peers == nil || r.Context().Value(oneHop{}) != nil {
+		if a.peers == nil || handedOver(r) {
 			w.Header().Set(headerNotDone, "true")
 			return problemOf(eventstore.ErrElsewhere)
 		}
@@ -114,16 +120,25 @@ func (a *API) owned(h serve.Handler) serve.Handler {
 // oneHop marks the context of a request that was handed on once.
 type oneHop struct{}
 
+func handedOver(r *http.Request) bool { return r.Context().Value(oneHop{}) != nil }
+
 // handOn asks the owner of the partition, whoever that is by then, until there is an answer or time is up.
 func (p *Peers) handOn(w http.ResponseWriter, r *http.Request, h serve.Handler, e *elsewhere) error {
+	room := p.waiting
+	if e.waits {
+		room = p.waitingLong
+	}
 	select {
-	case p.waiting <- struct{}{}:
-		defer func() { <-p.waiting }()
+	case room <- struct{}{}:
+		defer func() { <-room }()
 	default:
 		return p.refuse("overloaded", eventstore.ErrOverloaded)
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), executeFor)
+	_, ctx, cancel := e.patience()
 	defer cancel()
+	if e.waits {
+		r = r.WithContext(context.WithValue(r.Context(), waitUntil{}, e.until)) // also when it is decided here after all
+	}
 	gap := time.NewTimer(gapMax)
 	defer gap.Stop()
 	for {
@@ -134,9 +149,14 @@ func (p *Peers) handOn(w http.ResponseWriter, r *http.Request, h serve.Handler, 
 			if err := h(w, r); !errors.Is(err, eventstore.ErrElsewhere) {
 				return err
 			}
+			gap.Reset(gapMax) // it may have waited for long
 		case now.Owner != "" && now.Owner != p.process:
-			reply, err := p.ask(ctx, now.Owner, e.tenant, r, e.body)
+			reply, err := p.ask(ctx, now.Owner, r, e)
 			switch {
+			case err == nil && reply.Header.Get(headerWaiting) != "":
+				p.outcomes.WithLabelValues("waiting").Inc()
+				gap.Reset(gapMax)
+				continue
 			case err == nil:
 				p.outcomes.WithLabelValues("answered").Inc()
 				return relay(w, reply)
@@ -148,6 +168,8 @@ func (p *Peers) handOn(w http.ResponseWriter, r *http.Request, h serve.Handler, 
 			case errors.Is(err, nats.ErrMaxPayload):
 				p.outcomes.WithLabelValues("too_large").Inc()
 				return serve.NewProblem(http.StatusRequestEntityTooLarge, "body_too_large", "The body is too large", "Nothing was done.")
+			case errors.Is(context.Cause(ctx), eventstore.ErrStopping):
+				return p.refuse("not_done", eventstore.ErrStopping)
 			default:
 				return p.refuse("unknown", eventstore.ErrUnknown)
 			}
@@ -190,9 +212,9 @@ var (
 )
 
 // ask hands a request on and returns the answer.
-func (p *Peers) ask(ctx context.Context, owner string, tenant domain.TenantID, r *http.Request, body []byte) (*nats.Msg, error) {
+func (p *Peers) ask(ctx context.Context, owner string, r *http.Request, e *elsewhere) (*nats.Msg, error) {
 	msg := nats.NewMsg(subjectOf(owner))
-	msg.Data = body
+	msg.Data = e.body
 	for _, name := range handedOn {
 		if values := r.Header.Values(name); len(values) > 0 {
 			msg.Header[name] = values
@@ -204,12 +226,15 @@ func (p *Peers) ask(ctx context.Context, owner string, tenant domain.TenantID, r
 	msg.Header.Set(headerMethod, r.Method)
 	msg.Header.Set(headerPath, r.URL.RequestURI())
 	msg.Header.Set("X-Request-Id", serve.RequestID(r.Context()))
+	if e.waits {
+		msg.Header.Set(headerWait, strconv.FormatInt(max(0, time.Until(e.until).Milliseconds()), 10))
+	}
 
 	asking, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go func() {
 		for {
-			now, changed := p.api.ledger.Ownership(tenant)
+			now, changed := p.api.ledger.Ownership(e.tenant)
 			if now.Owner != "" && now.Owner != owner {
 				cancel(errOwnerChanged)
 				return
@@ -229,6 +254,10 @@ func (p *Peers) ask(ctx context.Context, owner string, tenant domain.TenantID, r
 		return nil, errNotDone // it was not sent, or there was nobody to get it
 	case err != nil && errors.Is(context.Cause(asking), errOwnerChanged):
 		return nil, errOwnerChanged
+	case err != nil && e.waits && context.Cause(ctx) == context.Canceled:
+		hangUp := nats.NewMsg(subjectOf(owner))
+		hangUp.Header.Set(headerHungUp, serve.RequestID(r.Context()))
+		p.nc.PublishMsg(hangUp) // when it gets lost the owner finds out by itself
 	}
 	return reply, err
 }
@@ -254,18 +283,26 @@ func relay(w http.ResponseWriter, reply *nats.Msg) error {
 func (p *Peers) Run(ctx context.Context, gone <-chan struct{}) error {
 	var handlers sync.WaitGroup
 	sub, err := p.nc.Subscribe(subjectOf(p.process), func(msg *nats.Msg) {
+		if id := msg.Header.Get(headerHungUp); id != "" {
+			p.hangUps.hungUp(id)
+			return
+		}
 		if ctx.Err() != nil {
 			p.answer(msg, retired)
 			return
 		}
+		room := p.running
+		if msg.Header.Get(headerWait) != "" {
+			room = p.runningLong
+		}
 		select {
-		case p.running <- struct{}{}:
+		case room <- struct{}{}:
 		default:
 			p.answer(msg, overloaded)
 			return
 		}
 		handlers.Go(func() {
-			defer func() { <-p.running }()
+			defer func() { <-room }()
 			p.answer(msg, p.handler)
 		})
 	})
@@ -296,6 +333,12 @@ var (
 func (p *Peers) answer(msg *nats.Msg, h http.Handler) {
 	ctx := propagation.TraceContext{}.Extract(context.Background(), propagation.HeaderCarrier(msg.Header))
 	ctx = context.WithValue(ctx, oneHop{}, true)
+	if wait, err := strconv.ParseInt(msg.Header.Get(headerWait), 10, 64); err == nil {
+		ctx = context.WithValue(ctx, waitUntil{}, time.Now().Add(time.Duration(wait)*time.Millisecond))
+		var done context.CancelFunc
+		ctx, done = p.hangUps.listen(ctx, msg.Header.Get("X-Request-Id"))
+		defer done()
+	}
 	r, err := http.NewRequestWithContext(ctx, msg.Header.Get(headerMethod), msg.Header.Get(headerPath), bytes.NewReader(msg.Data))
 	if err != nil {
 		p.log.Error("a request that was handed on cannot be read", "error", err)

@@ -106,6 +106,7 @@ func problemOfRejection(r *domain.Rejection) *serve.Problem {
 	p := serve.NewProblem(status, string(r.Code), titles[r.Code], r.Detail)
 	if r.Code == domain.NoSeatAvailable {
 		p.Seats, p.InUse, p.RetryAfterSeconds = &r.Seats, &r.InUse, r.RetryAfterSeconds
+		p.Waiting, p.Position, p.EstimateSeconds = &r.Waiting, r.Position, r.EstimateSeconds
 	}
 	return p
 }

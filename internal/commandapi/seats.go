@@ -43,6 +43,12 @@ func (a *API) acquireSeat(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
+	if req.WaitSeconds != nil {
+		if err := checkNumber("wait_seconds", *req.WaitSeconds, 1, waitSecondsMax); err != nil {
+			return err
+		}
+		c.wait(w, time.Duration(*req.WaitSeconds)*time.Second)
+	}
 	var now time.Time
 	result, err := a.execute(w, c, func(s eventstore.Scope) (domain.Command, error) {
 		l, err := opened(key, s)

@@ -219,14 +219,17 @@ func traces(t *testing.T, data string, texts ...string) (files, columns []string
 		t.Fatal(err)
 	}
 	defer db.Close()
-	rows, err := db.Query(ctx, `SELECT table_schema, table_name, column_name FROM information_schema.columns
-		WHERE table_schema NOT IN ('pg_catalog', 'information_schema') AND data_type <> 'bytea'`)
+	if err := projections.NewArchiver(db, store, log, nil).CatchUp(ctx); err != nil {
+		t.Fatal(err)
+	}
+	rows, err := db.Query(ctx, `SELECT table_schema, table_name, column_name, data_type FROM information_schema.columns
+		WHERE table_schema NOT IN ('pg_catalog', 'information_schema')`)
 	if err != nil {
 		t.Fatal(err)
 	}
-	type column struct{ schema, table, name string }
+	type column struct{ schema, table, name, kind string }
 	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (c column, err error) {
-		return c, row.Scan(&c.schema, &c.table, &c.name)
+		return c, row.Scan(&c.schema, &c.table, &c.name, &c.kind)
 	})
 	if err != nil || len(all) < 20 {
 		t.Fatalf("%d columns, %v", len(all), err)
@@ -234,8 +237,12 @@ func traces(t *testing.T, data string, texts ...string) (files, columns []string
 	for _, c := range all {
 		for _, text := range texts {
 			var found bool
-			sql := fmt.Sprintf(`SELECT EXISTS (SELECT FROM %s WHERE position(lower($1) in lower(%s::text)) > 0)`,
-				pgx.Identifier{c.schema, c.table}.Sanitize(), pgx.Identifier{c.name}.Sanitize())
+			name := pgx.Identifier{c.name}.Sanitize()
+			readable := fmt.Sprintf(`lower(%s::text)`, name)
+			if c.kind == "bytea" {
+				readable = fmt.Sprintf(`lower(encode(%s, 'escape'))`, name)
+			}
+			sql := fmt.Sprintf(`SELECT EXISTS (SELECT FROM %s WHERE position(lower($1) in %s) > 0)`, pgx.Identifier{c.schema, c.table}.Sanitize(), readable)
 			if err := db.QueryRow(ctx, sql, text).Scan(&found); err != nil {
 				t.Fatalf("%s: %v", sql, err)
 			}

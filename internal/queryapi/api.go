@@ -21,8 +21,10 @@ import (
 // Options is what an API needs.
 type Options struct {
 	// DB has the schema that projections.Migrate makes.
-	DB       *pgxpool.Pool
-	Ledger   eventstore.LedgerInfo
+	DB     *pgxpool.Pool
+	Ledger eventstore.LedgerInfo
+	// Journal is asked where partitions end: how old an answer is depends on it.
+	Journal  func(eventstore.Partition) eventstore.Log
 	Tokens   *eventstore.Tokens
 	Operator identity.OperatorKey
 	// NATS is where the projector publishes changes.
@@ -42,6 +44,8 @@ type API struct {
 	tokens   *eventstore.Tokens
 	operator identity.OperatorKey
 	waiting  waiting
+	heads    heads
+	exports  exports
 	hub      *hub
 	ping     time.Duration
 	log      *slog.Logger
@@ -71,6 +75,10 @@ func New(o Options) *API {
 		},
 	}
 	a.waiting.look = a.stands
+	a.heads.journal = o.Journal
+	if o.DB != nil {
+		a.exports = make(exports, max(1, o.DB.Config().MaxConns/2))
+	}
 	if a.ping == 0 {
 		a.ping = pingDefault
 	}

@@ -3,6 +3,7 @@ package queryapi
 import (
 	"context"
 	"net/http"
+	"strings"
 
 	"github.com/gorilla/mux"
 	"github.com/jackc/pgx/v5"
@@ -13,36 +14,85 @@ import (
 	"github.com/coditect-ai/license-ledger/projections"
 )
 
-const licensesSelect = `
-	SELECT ` + projections.LicenseColumns + ` FROM ` + projections.LicenseTables + `
-	WHERE l.tenant_id = $1 AND l.license_id > $2
-	ORDER BY l.license_id LIMIT $3`
+var licensesList = list[api.License]{
+	name:    "licenses",
+	columns: projections.LicenseColumns,
+	tables:  projections.LicenseTables,
+	scan:    projections.ScanLicense,
+	orders: []order{
+		{"id", []key{{"l.license_id", "text"}}},
+		{"product", []key{{`l.product COLLATE "C"`, "text"}, {"l.license_id", "text"}}},
+		{"issued_at", []key{{"l.issued_at", "timestamptz"}, {"l.license_id", "text"}}},
+		{"expires_at", []key{{licenseExpiresAt, "timestamptz"}, {"l.license_id", "text"}}},
+	},
+	sort: "id",
+	fields: []field[api.License]{
+		{"id", func(l api.License) any { return l.Id }},
+		{"tenant", func(l api.License) any { return l.Tenant }},
+		{"product", func(l api.License) any { return l.Product }},
+		{"status", func(l api.License) any { return l.Status }},
+		{"seats", func(l api.License) any { return l.Seats }},
+		{"in_use", func(l api.License) any { return l.InUse }},
+		{"trial", func(l api.License) any { return l.Trial }},
+		{"issued_at", func(l api.License) any { return l.IssuedAt }},
+		{"starts_at", func(l api.License) any { return l.StartsAt }},
+		{"expires_at", func(l api.License) any { return l.ExpiresAt }},
+		{"grace_days", func(l api.License) any { return l.GraceDays }},
+		{"lease_seconds", func(l api.License) any { return l.LeaseSeconds }},
+		{"heartbeat_seconds", func(l api.License) any { return l.HeartbeatSeconds }},
+		{"revive_seconds", func(l api.License) any { return l.ReviveSeconds }},
+		{"seat_per", func(l api.License) any { return l.SeatPer }},
+		{"overage", func(l api.License) any { return l.Overage }},
+		{"overage_percent", func(l api.License) any { return l.OveragePercent }},
+		{"max_per_user", func(l api.License) any { return l.MaxPerUser }},
+		{"max_per_machine", func(l api.License) any { return l.MaxPerMachine }},
+		{"borrow_days", func(l api.License) any { return l.BorrowDays }},
+		{"borrow_max", func(l api.License) any { return l.BorrowMax }},
+		{"borrow_low_water", func(l api.License) any { return l.BorrowLowWater }},
+		{"on_shrink", func(l api.License) any { return l.OnShrink }},
+		{"features", func(l api.License) any { return strings.Join(l.Features, " ") }},
+	},
+}
 
-// selectLicenses returns at most limit licenses after an id, by id; nil means all.
-func selectLicenses(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, after string, limit *int) ([]api.License, error) {
-	rows, err := tx.Query(ctx, licensesSelect, tenant, after, limit)
+// licenseExpiresAt is infinity when a license has no end.
+const licenseExpiresAt = `read.license_expires_at(l.policy)`
+
+func (a *API) listLicenses(w http.ResponseWriter, r *http.Request) error {
+	tenant, err := tenantOf(r)
+	if err != nil {
+		return err
+	}
+	p := paramsOf(r)
+	var where conditions
+	where.and(`l.tenant_id = ?`, tenant)
+	if status := p.oneOf("status", "active", "suspended", "revoked"); status != "" {
+		where.and(`l.status = ?`, status)
+	}
+	if product := p.text("product"); product != "" {
+		where.and(`l.product COLLATE "C" = ?`, product)
+	}
+	if trial := p.flag("trial"); trial != nil {
+		where.and(`coalesce((l.policy ->> 'trial')::boolean, false) = ?`, *trial)
+	}
+	if before := p.instant("expires_before"); !before.IsZero() {
+		where.and(licenseExpiresAt+` < ?`, before)
+	}
+	return serveList(a, w, r, licensesList, p, listing[api.License]{read: a.ofTenant(w, r), where: where})
+}
+
+const licensesSelect = `
+	SELECT ` + projections.LicenseColumns + ` FROM ` + projections.LicenseTables + ` WHERE l.tenant_id = $1 ORDER BY l.license_id`
+
+// selectLicenses returns all licenses of a tenant, by id.
+func selectLicenses(ctx context.Context, tx pgx.Tx, tenant domain.TenantID) ([]api.License, error) {
+	rows, err := tx.Query(ctx, licensesSelect, tenant)
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, projections.ScanLicense)
+	return pgx.CollectRows(rows, scanLicense)
 }
 
-func (a *API) listLicenses(w http.ResponseWriter, r *http.Request) error {
-	p, err := pageOf(r, func(at place) bool { return at.License != "" })
-	if err != nil {
-		return err
-	}
-	var reply api.LicenseList
-	reply.Position, err = a.readTenant(w, r, func(ctx context.Context, tx pgx.Tx, tenant domain.TenantID) (err error) {
-		reply.Items, err = selectLicenses(ctx, tx, tenant, p.after.License, new(p.limit+1))
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	reply.Items, reply.Next = cut(p, reply.Items, func(l api.License) place { return place{License: l.Id} })
-	return serve.Reply(w, http.StatusOK, reply)
-}
+func scanLicense(row pgx.CollectableRow) (api.License, error) { return projections.ScanLicense(row) }
 
 const licenseSelect = `
 	SELECT ` + projections.LicenseColumns + ` FROM ` + projections.LicenseTables + `
@@ -59,7 +109,7 @@ func (a *API) getLicense(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		all, err := pgx.CollectRows(rows, projections.ScanLicense)
+		all, err := pgx.CollectRows(rows, scanLicense)
 		if err != nil {
 			return err
 		}

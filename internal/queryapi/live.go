@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"math"
 	"net/http"
 
 	"time"
@@ -207,8 +206,9 @@ const commitTimeSelect = `
 func (a *API) snapshot(ctx context.Context, tenant domain.TenantID) (*liveSnapshot, error) {
 	s := &liveSnapshot{}
 	partition := a.ledger.PartitionOf(tenant)
-	positions, err := a.readOnce(ctx, reading{
+	err := a.readOnce(ctx, reading{
 		partitions: []eventstore.Partition{partition},
+		reflects:   func(now reflects) { s.Position = now.Position },
 		rows: func(ctx context.Context, tx pgx.Tx) error {
 			if err := readSnapshot(ctx, tx, tenant, s); err != nil {
 				return err
@@ -227,7 +227,7 @@ func (a *API) snapshot(ctx context.Context, tenant domain.TenantID) (*liveSnapsh
 	if err != nil {
 		return nil, err
 	}
-	s.Position, s.Time = a.tokens.Token(positions...), s.Time.UTC()
+	s.Time = s.Time.UTC()
 	return s, nil
 }
 
@@ -235,21 +235,18 @@ func readSnapshot(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, s *liv
 	if s.Tenant, s.version, err = selectTenant(ctx, tx, tenant); err != nil {
 		return err
 	}
-	if s.Licenses, err = selectLicenses(ctx, tx, tenant, "", nil); err != nil {
+	if s.Licenses, err = selectLicenses(ctx, tx, tenant); err != nil {
 		return err
 	}
-	s.Leases, err = selectLeases(ctx, tx, tenant, leaseFilter{state: api.LeaseStateActive}, snapshotLeasesMax+1)
-	if err != nil {
+	if s.Leases, err = selectActiveLeases(ctx, tx, tenant, snapshotLeasesMax+1); err != nil {
 		return err
 	}
 	if len(s.Leases) > snapshotLeasesMax {
 		s.Leases, s.LeasesMore = s.Leases[:snapshotLeasesMax], true
 	}
-	entries, err := selectTimeline(ctx, tx, tenant, math.MaxInt64, snapshotEventsMax)
-	if err != nil {
+	if s.Events, err = selectLatest(ctx, tx, tenant, snapshotEventsMax); err != nil {
 		return err
 	}
-	s.Events = eventsOf(entries)
 	s.Names, s.Forgotten, err = selectNames(ctx, tx, tenant, s.Events)
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -19,6 +20,7 @@ import (
 type reading struct {
 	partitions []eventstore.Partition
 	least      []eventstore.Position // what the rows must reflect at least
+	reflects   func(reflects)        // told what they reflect, before they are asked for
 	rows       func(ctx context.Context, tx pgx.Tx) error
 }
 
@@ -28,12 +30,20 @@ var snapshotOnly = pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.R
 // waitMax is how long a query waits for Ledger-Min-Position.
 const waitMax = 2 * time.Second
 
-// readTenant reads rows of one tenant, after it was made sure that the tenant exists, and sets Ledger-Position. It returns
-// the position's token. Errors: 400 Ledger-Min-Position, 404 tenant_not_found, 503 projection_behind, those of rows.
-func (a *API) readTenant(w http.ResponseWriter, r *http.Request, rows func(ctx context.Context, tx pgx.Tx, tenant domain.TenantID) error) (string, error) {
+// reflects says what an answer reflects. The headers Ledger-Position and Ledger-Age say it of every answer; a list repeats
+// it in its body.
+type reflects struct {
+	Position string `json:"position"` // token of the last commits that the rows reflect
+	// AgeSeconds is for how long at most something may have been stored that the rows do not reflect yet.
+	AgeSeconds float64 `json:"age_seconds"`
+}
+
+// readTenant reads rows of one tenant, after it was made sure that the tenant exists. Errors: those of read, 404
+// tenant_not_found.
+func (a *API) readTenant(w http.ResponseWriter, r *http.Request, rows func(ctx context.Context, tx pgx.Tx, tenant domain.TenantID) error) (reflects, error) {
 	tenant, err := tenantOf(r)
 	if err != nil {
-		return "", err
+		return reflects{}, err
 	}
 	return a.read(w, r, reading{
 		partitions: []eventstore.Partition{a.ledger.PartitionOf(tenant)},
@@ -46,6 +56,22 @@ func (a *API) readTenant(w http.ResponseWriter, r *http.Request, rows func(ctx c
 	})
 }
 
+// ofTenant returns how a list reads rows of the tenant of the path.
+func (a *API) ofTenant(w http.ResponseWriter, r *http.Request) func(rows func(ctx context.Context, tx pgx.Tx) error) (reflects, error) {
+	return func(rows func(ctx context.Context, tx pgx.Tx) error) (reflects, error) {
+		return a.readTenant(w, r, func(ctx context.Context, tx pgx.Tx, _ domain.TenantID) error { return rows(ctx, tx) })
+	}
+}
+
+// ofAll returns how a list reads rows of all tenants.
+func (a *API) ofAll(w http.ResponseWriter, r *http.Request) func(rows func(ctx context.Context, tx pgx.Tx) error) (reflects, error) {
+	return func(rows func(ctx context.Context, tx pgx.Tx) error) (reflects, error) {
+		q := reading{rows: rows}
+		_ = a.ledger.All(func(p eventstore.Partition) error { q.partitions = append(q.partitions, p); return nil })
+		return a.read(w, r, q)
+	}
+}
+
 func mustExist(ctx context.Context, tx pgx.Tx, tenant domain.TenantID) error {
 	var exists bool
 	err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM read.tenants WHERE tenant_id = $1)`, tenant).Scan(&exists)
@@ -55,11 +81,14 @@ func mustExist(ctx context.Context, tx pgx.Tx, tenant domain.TenantID) error {
 	return err
 }
 
-// read does a reading at or after the request's Ledger-Min-Position.
-func (a *API) read(w http.ResponseWriter, r *http.Request, q reading) (string, error) {
+// read does a reading at or after the request's Ledger-Min-Position. Before it asks for rows it sets Ledger-Position and
+// Ledger-Age, so that rows may already be sent while they are read.
+//
+// Errors: 400 Ledger-Min-Position, 503 projection_behind, those of rows.
+func (a *API) read(w http.ResponseWriter, r *http.Request, q reading) (reflects, error) {
 	least, err := a.leastOf(r)
 	if err != nil {
-		return "", err
+		return reflects{}, err
 	}
 	for _, position := range least {
 		for _, p := range q.partitions {
@@ -68,25 +97,27 @@ func (a *API) read(w http.ResponseWriter, r *http.Request, q reading) (string, e
 			}
 		}
 	}
+	var reflected reflects
+	q.reflects = func(now reflects) {
+		reflected = now
+		w.Header().Set("Ledger-Position", now.Position)
+		w.Header().Set("Ledger-Age", strconv.FormatFloat(now.AgeSeconds, 'f', -1, 64))
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), waitMax)
 	defer cancel()
 	for {
 		// Most often the rows are there already: reading them also tells.
-		positions, err := a.readOnce(r.Context(), q)
+		err := a.readOnce(r.Context(), q)
 		var behind *behindError
 		if !errors.As(err, &behind) {
-			token := a.tokens.Token(positions...)
-			if err == nil {
-				w.Header().Set("Ledger-Position", token)
-			}
-			return token, err
+			return reflected, err
 		}
 		if a.waiting.until(ctx, behind.least) != nil {
 			if r.Context().Err() != nil {
-				return "", r.Context().Err()
+				return reflects{}, r.Context().Err()
 			}
 			a.metrics.behind.Inc()
-			return "", behind.problem()
+			return reflects{}, behind.problem()
 		}
 	}
 }
@@ -125,32 +156,57 @@ func (e *behindError) problem() *serve.Problem {
 }
 
 // readOnce does a reading as the rows are now. Errors: *behindError.
-func (a *API) readOnce(ctx context.Context, q reading) (positions []eventstore.Position, err error) {
-	err = pgx.BeginTxFunc(ctx, a.db, snapshotOnly, func(tx pgx.Tx) error {
+func (a *API) readOnce(ctx context.Context, q reading) error {
+	a.heads.look(ctx, q.partitions)
+	return pgx.BeginTxFunc(ctx, a.db, snapshotOnly, func(tx pgx.Tx) error {
 		stands, err := a.standsIn(ctx, tx)
 		if err != nil {
 			return err
 		}
-		for _, p := range q.partitions {
-			positions = append(positions, eventstore.Position{Partition: p, Seq: stands[p]})
-		}
 		for _, least := range q.least {
-			if at := stands[least.Partition]; at < least.Seq {
+			if at := stands[least.Partition].seq; at < least.Seq {
 				return &behindError{least: least, lag: least.Seq - at}
 			}
 		}
+		q.reflects(a.reflectsOf(stands, q.partitions))
 		return q.rows(ctx, tx)
 	})
-	return positions, err
+}
+
+// reflectsOf returns what rows of some partitions reflect: of several the age is that of the oldest.
+func (a *API) reflectsOf(stands map[eventstore.Partition]stand, partitions []eventstore.Partition) reflects {
+	positions := make([]eventstore.Position, len(partitions))
+	now := time.Now()
+	upTo := now
+	for i, p := range partitions {
+		positions[i] = eventstore.Position{Partition: p, Seq: stands[p].seq}
+		committed := stands[p].time
+		if committed.IsZero() {
+			committed = a.ledger.CreatedAt
+		}
+		if t := a.heads.upTo(p, stands[p].seq, committed); t.Before(upTo) {
+			upTo = t
+		}
+	}
+	return reflects{Position: a.tokens.Token(positions...), AgeSeconds: now.Sub(upTo).Round(time.Millisecond).Seconds()}
+}
+
+// stand is the last commit that all read models of a partition reflect, and its time; zero before the first.
+type stand struct {
+	seq  uint64
+	time time.Time
 }
 
 // A read model that this program knows but the projector does not yet has no checkpoint: then nothing is reached.
 const standsSelect = `
-	SELECT partition, CASE WHEN count(*) < $2 THEN 0 ELSE min(seq) END
-	FROM read.checkpoints WHERE ledger_id = $1 GROUP BY partition`
+	SELECT partition, CASE WHEN reached THEN seq ELSE 0 END, CASE WHEN reached THEN time END
+	FROM (
+		SELECT partition, min(seq) AS seq, min(commit_time) AS time, count(*) >= $2 AND min(seq) > 0 AS reached
+		FROM read.checkpoints WHERE ledger_id = $1 GROUP BY partition
+	) AS c`
 
 // stands returns the last commit that all read models reflect, by partition.
-func (a *API) stands(ctx context.Context) (map[eventstore.Partition]uint64, error) {
+func (a *API) stands(ctx context.Context) (map[eventstore.Partition]stand, error) {
 	return a.standsIn(ctx, a.db)
 }
 
@@ -158,14 +214,22 @@ type querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
-func (a *API) standsIn(ctx context.Context, db querier) (map[eventstore.Partition]uint64, error) {
+func (a *API) standsIn(ctx context.Context, db querier) (map[eventstore.Partition]stand, error) {
 	rows, err := db.Query(ctx, standsSelect, a.ledger.ID, len(projections.All()))
 	if err != nil {
 		return nil, err
 	}
-	stands := map[eventstore.Partition]uint64{}
+	stands := map[eventstore.Partition]stand{}
 	var p eventstore.Partition
 	var seq uint64
-	_, err = pgx.ForEachRow(rows, []any{&p, &seq}, func() error { stands[p] = seq; return nil })
+	var at *time.Time
+	_, err = pgx.ForEachRow(rows, []any{&p, &seq, &at}, func() error {
+		s := stand{seq: seq}
+		if at != nil {
+			s.time = *at
+		}
+		stands[p] = s
+		return nil
+	})
 	return stands, err
 }

@@ -53,7 +53,7 @@ func setupWith(t *testing.T, partitions int, adjust func(*Options)) *fixture {
 		t.Fatal(err)
 	}
 	o := Options{
-		DB: f.db, Ledger: store.Info(), Tokens: f.tokens, Operator: operator, NATS: f.nats,
+		DB: f.db, Ledger: store.Info(), Journal: store.Journal, Tokens: f.tokens, Operator: operator, NATS: f.nats,
 		Log: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(),
 	}
 	adjust(&o)

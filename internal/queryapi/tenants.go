@@ -8,44 +8,55 @@ import (
 
 	"github.com/coditect-ai/license-ledger/api"
 	"github.com/coditect-ai/license-ledger/domain"
-	"github.com/coditect-ai/license-ledger/eventstore"
 	"github.com/coditect-ai/license-ledger/internal/serve"
 	"github.com/coditect-ai/license-ledger/projections"
 )
 
-const tenantsSelect = `
-	SELECT ` + projections.TenantColumns + `, c.licenses, c.seats, c.in_use
-	FROM read.tenants t, LATERAL (
+var tenantsList = list[api.TenantSummary]{
+	name:    "tenants",
+	columns: projections.TenantColumns + `, c.licenses, c.seats, c.in_use`,
+	tables: `read.tenants t, LATERAL (
 		SELECT count(*) AS licenses, coalesce(sum(s.seats) FILTER (WHERE l.status <> 'revoked'), 0) AS seats, coalesce(sum(s.in_use), 0) AS in_use
-		FROM read.seat_counts s JOIN read.licenses l USING (tenant_id, license_id) WHERE s.tenant_id = t.tenant_id) AS c
-	WHERE t.tenant_id > $1
-	ORDER BY t.tenant_id LIMIT $2`
+		FROM read.seat_counts s JOIN read.licenses l USING (tenant_id, license_id) WHERE s.tenant_id = t.tenant_id) AS c`,
+	scan: func(row pgx.CollectableRow, more ...any) (api.TenantSummary, error) {
+		var s api.TenantSummary
+		t, err := projections.ScanTenant(row, append([]any{&s.Licenses, &s.Seats, &s.InUse}, more...)...)
+		s.Id, s.Name, s.Status, s.CreatedAt = t.Id, t.Name, t.Status, t.CreatedAt
+		return s, err
+	},
+	orders: []order{
+		{"id", []key{{"t.tenant_id", "text"}}},
+		{"name", []key{{tenantName, "text"}, {"t.tenant_id", "text"}}},
+		{"created_at", []key{{"t.created_at", "timestamptz"}, {"t.tenant_id", "text"}}},
+	},
+	sort: "id",
+	fields: []field[api.TenantSummary]{
+		{"id", func(t api.TenantSummary) any { return t.Id }},
+		{"name", func(t api.TenantSummary) any { return t.Name }},
+		{"status", func(t api.TenantSummary) any { return t.Status }},
+		{"created_at", func(t api.TenantSummary) any { return t.CreatedAt }},
+		{"licenses", func(t api.TenantSummary) any { return t.Licenses }},
+		{"seats", func(t api.TenantSummary) any { return t.Seats }},
+		{"in_use", func(t api.TenantSummary) any { return t.InUse }},
+	},
+}
+
+// tenantName is what tenants are sorted by and found by: in one order on every server, whatever its locale.
+const tenantName = `lower(t.name) COLLATE "C"`
 
 func (a *API) listTenants(w http.ResponseWriter, r *http.Request) error {
-	p, err := pageOf(r, func(at place) bool { return at.Tenant != "" })
-	if err != nil {
-		return err
+	p := paramsOf(r)
+	var where conditions
+	if status := p.oneOf("status", "active", "suspended"); status != "" {
+		where.and(`t.status = ?`, status)
 	}
-	var reply api.TenantList
-	q := reading{rows: func(ctx context.Context, tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, tenantsSelect, p.after.Tenant, p.limit+1)
-		if err != nil {
-			return err
-		}
-		reply.Items, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (api.TenantSummary, error) {
-			var s api.TenantSummary
-			t, err := projections.ScanTenant(row, &s.Licenses, &s.Seats, &s.InUse)
-			s.Id, s.Name, s.Status, s.CreatedAt = t.Id, t.Name, t.Status, t.CreatedAt
-			return s, err
-		})
-		return err
-	}}
-	_ = a.ledger.All(func(p eventstore.Partition) error { q.partitions = append(q.partitions, p); return nil })
-	if reply.Position, err = a.read(w, r, q); err != nil {
-		return err
+	if name := p.text("name"); name != "" {
+		where.and(tenantName+` >= lower(?::text) AND `+tenantName+` < lower(?::text) || U&'\+10FFFF'`, name, name)
 	}
-	reply.Items, reply.Next = cut(p, reply.Items, func(t api.TenantSummary) place { return place{Tenant: t.Id} })
-	return serve.Reply(w, http.StatusOK, reply)
+	if q := p.text("q"); q != "" {
+		where.and(`(strpos(t.tenant_id, lower(?::text)) > 0 OR strpos(lower(t.name), lower(?::text)) > 0)`, q, q)
+	}
+	return serveList(a, w, r, tenantsList, p, listing[api.TenantSummary]{read: a.ofAll(w, r), where: where})
 }
 
 const tenantSelect = `SELECT ` + projections.TenantColumns + `, t.version FROM read.tenants t WHERE t.tenant_id = $1`

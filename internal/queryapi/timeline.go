@@ -2,50 +2,30 @@ package queryapi
 
 import (
 	"context"
-	"math"
 	"net/http"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/coditect-ai/license-ledger/domain"
-	"github.com/coditect-ai/license-ledger/internal/serve"
 	"github.com/coditect-ai/license-ledger/projections"
 )
 
-// timeline is api.Timeline with the events as stored.
-type timeline struct {
-	Items     []jsontext.Value  `json:"items"`
-	Next      string            `json:"next"`
-	Names     map[string]string `json:"names"`
-	Forgotten []string          `json:"forgotten"`
-	Position  string            `json:"position"`
-}
+const latestSelect = `SELECT event FROM read.audit_entries WHERE tenant_id = $1 ORDER BY version DESC LIMIT $2`
 
-// entry is an event and its place in the list.
-type entry struct {
-	version int64
-	event   jsontext.Value
-}
-
-const timelineSelect = `
-	SELECT version, event FROM read.audit_entries
-	WHERE tenant_id = $1 AND version < $2
-	ORDER BY version DESC LIMIT $3`
-
-// selectTimeline returns at most limit events with a version below before, newest first.
-func selectTimeline(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, before int64, limit int) ([]entry, error) {
-	rows, err := tx.Query(ctx, timelineSelect, tenant, before, limit)
+// selectLatest returns at most limit events, as stored, newest first.
+func selectLatest(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, limit int) ([]jsontext.Value, error) {
+	rows, err := tx.Query(ctx, latestSelect, tenant, limit)
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (entry, error) {
-		var e entry
-		var text string
-		err := row.Scan(&e.version, &text)
-		e.event = jsontext.Value(text)
-		return e, err
-	})
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (jsontext.Value, error) { return scanEvent(row) })
+}
+
+func scanEvent(row pgx.CollectableRow, more ...any) (jsontext.Value, error) {
+	var text string
+	err := row.Scan(append([]any{&text}, more...)...)
+	return jsontext.Value(text), err
 }
 
 const namesSelect = `SELECT pseudonym, text FROM read.directory WHERE tenant_id = $1 AND pseudonym = ANY($2)`
@@ -71,36 +51,38 @@ func selectNames(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, events 
 	return names, forgotten, err
 }
 
-func eventsOf(entries []entry) []jsontext.Value {
-	events := make([]jsontext.Value, len(entries))
-	for i, e := range entries {
-		events[i] = e.event
-	}
-	return events
+var timelineList = list[jsontext.Value]{
+	name:    "timeline",
+	columns: `e.event`,
+	tables:  `read.audit_entries e`,
+	scan:    scanEvent,
+	orders:  []order{{"time", []key{{"e.version", "bigint"}}}},
+	sort:    "-time",
+}
+
+// timelinePage is api.Timeline.
+type timelinePage struct {
+	page[jsontext.Value] `json:",inline"`
+	Names                map[string]string `json:"names"`
+	Forgotten            []string          `json:"forgotten"`
 }
 
 func (a *API) listTimeline(w http.ResponseWriter, r *http.Request) error {
-	p, err := pageOf(r, func(at place) bool { return at.Version > 0 })
+	tenant, err := tenantOf(r)
 	if err != nil {
 		return err
 	}
-	before := int64(math.MaxInt64)
-	if p.after.Version > 0 {
-		before = p.after.Version
-	}
-	var reply timeline
-	reply.Position, err = a.readTenant(w, r, func(ctx context.Context, tx pgx.Tx, tenant domain.TenantID) error {
-		entries, err := selectTimeline(ctx, tx, tenant, before, p.limit+1)
-		if err != nil {
+	p := paramsOf(r)
+	var where conditions
+	where.and(`e.tenant_id = ?`, tenant)
+	var reply timelinePage
+	return serveList(a, w, r, timelineList, p, listing[jsontext.Value]{
+		read:  a.ofTenant(w, r),
+		where: where,
+		after: func(ctx context.Context, tx pgx.Tx, items []jsontext.Value) (err error) {
+			reply.Names, reply.Forgotten, err = selectNames(ctx, tx, tenant, items)
 			return err
-		}
-		entries, reply.Next = cut(p, entries, func(e entry) place { return place{Version: e.version} })
-		reply.Items = eventsOf(entries)
-		reply.Names, reply.Forgotten, err = selectNames(ctx, tx, tenant, reply.Items)
-		return err
+		},
+		reply: func(p page[jsontext.Value]) any { reply.page = p; return reply },
 	})
-	if err != nil {
-		return err
-	}
-	return serve.Reply(w, http.StatusOK, reply)
 }

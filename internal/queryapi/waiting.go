@@ -11,7 +11,7 @@ import (
 // waiting lets queries wait for a position. However many wait, one goroutine looks where the rows stand; none does while
 // nobody waits.
 type waiting struct {
-	look func(context.Context) (map[eventstore.Partition]uint64, error)
+	look func(context.Context) (map[eventstore.Partition]stand, error)
 
 	mu      sync.Mutex
 	waiters map[*waiter]struct{}
@@ -63,11 +63,11 @@ func (w *waiting) watch() {
 }
 
 // wake lets those go on whose position is reached and returns how many go on waiting.
-func (w *waiting) wake(stands map[eventstore.Partition]uint64) int {
+func (w *waiting) wake(stands map[eventstore.Partition]stand) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for waiter := range w.waiters {
-		if stands[waiter.least.Partition] >= waiter.least.Seq {
+		if stands[waiter.least.Partition].seq >= waiter.least.Seq {
 			close(waiter.reached)
 			delete(w.waiters, waiter)
 		}

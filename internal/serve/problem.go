@@ -22,6 +22,9 @@ type Problem struct {
 	RequestID         string `json:"request_id,omitzero"`
 	Seats             *int   `json:"seats,omitzero"`
 	InUse             *int   `json:"in_use,omitzero"`
+	Waiting           *int   `json:"waiting,omitzero"`
+	Position          int    `json:"position,omitzero"`
+	EstimateSeconds   int    `json:"estimate_seconds,omitzero"`
 	RetryAfterSeconds int    `json:"retry_after_seconds,omitzero"` // also sent as Retry-After
 	LagEvents         uint64 `json:"lag_events,omitzero"`
 }

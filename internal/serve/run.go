@@ -128,6 +128,14 @@ func Run(ctx context.Context, listener net.Listener, handler http.Handler, log *
 	return nil
 }
 
+// Patiently lets the answer to a request take so much longer than answers may, and its client be silent for as long. For one
+// that did not come over a connection of this process it does nothing.
+func Patiently(w http.ResponseWriter, longer time.Duration) {
+	control := http.NewResponseController(w)
+	control.SetReadDeadline(time.Now().Add(longer + requestFor))
+	control.SetWriteDeadline(time.Now().Add(longer + answerFor))
+}
+
 type stoppingKey struct{}
 
 // Stopping returns a channel that is closed when the server of the request begins to stop: a handler that streams has to

@@ -122,3 +122,35 @@ func TestAnswerThatIsNotRead(t *testing.T) {
 		}
 	})
 }
+
+// An answer that takes its time by agreement is sent, and its client is heard of when it hangs up.
+func TestAnswerThatTakesLong(t *testing.T) {
+	var gone chan error
+	h := func(w http.ResponseWriter, r *http.Request) error {
+		if _, err := serve.ReadBody(r); err != nil {
+			return err
+		}
+		serve.Patiently(w, 5*time.Minute)
+		select {
+		case <-time.After(5 * time.Minute):
+		case <-r.Context().Done():
+			gone <- r.Context().Err()
+		}
+		return serve.Reply(w, http.StatusOK, "at last")
+	}
+	const request = "POST /x/1 HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
+	serving(t, h, func(t *testing.T, dial func() net.Conn) {
+		gone = make(chan error, 2) // of the bubble
+		patient, hasty := dial(), dial()
+		io.WriteString(patient, request)
+		io.WriteString(hasty, request)
+		time.Sleep(2 * time.Minute)
+		hasty.Close()
+		if err := <-gone; !errors.Is(err, context.Canceled) {
+			t.Errorf("the handler of who hung up saw %v", err)
+		}
+		if took, text := until(patient); took != 3*time.Minute || !strings.HasPrefix(text, "HTTP/1.1 200") || len(gone) > 0 {
+			t.Errorf("answered after %v with %q, want 200 after 3 more minutes", took, text)
+		}
+	})
+}

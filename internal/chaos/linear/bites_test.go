@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -42,14 +43,14 @@ func TestBites(t *testing.T) {
 			ctx, stop := context.WithCancel(t.Context())
 			l := &load{
 				t: t, tenant: "fake", seats: f.seats, lease: fakeLease, perHist: 1 << 30,
-				issue:   func(int) string { f.reset(); return "key" },
+				issue:   func(int) (string, string) { f.reset(); return "license", "key" },
 				targets: func() []string { return []string{server.URL} },
 				rank: func(position string) int64 {
 					n, err := strconv.ParseInt(position, 10, 64)
 					if err != nil {
 						t.Error(err)
 					}
-					return n
+					return 2*n + 1
 				},
 			}
 			l.current()
@@ -119,7 +120,7 @@ func (f *fake) reset() {
 	defer f.mu.Unlock()
 	f.now = &book{map[string]string{}, map[string]string{}, map[string]reply{}}
 	f.stored = f.now.copy()
-	f.order = Order{map[string]int64{}, map[string]int64{}, map[string][]int64{}}
+	f.order = Order{Acquired: map[string]int64{}, Released: map[string]int64{}}
 }
 
 // close ends what is done late, and returns the order of all that was done.
@@ -221,8 +222,24 @@ func (f *fake) do(call, holder, id, key string) reply {
 	}
 	answer := f.decide(b, is, call, holder, id)
 	answer.step = f.steps
+	f.noteFull(len(b.holders) >= f.seats)
 	b.keys[key] = answer
 	return answer
+}
+
+// rank is that of what this step does.
+func (f *fake) rank() int64 { return int64(2 * f.steps) }
+
+// noteFull notes whether the license is full after this step.
+func (f *fake) noteFull(full bool) {
+	n := len(f.order.Full)
+	was := n > 0 && f.order.Full[n-1].To == math.MaxInt64
+	switch {
+	case full && !was:
+		f.order.Full = append(f.order.Full, Span{From: f.rank() + 1, To: math.MaxInt64})
+	case was && !full:
+		f.order.Full[n-1].To = f.rank() - 1
+	}
 }
 
 func (f *fake) decide(b *book, is func(string, int) bool, call, holder, id string) reply {
@@ -245,12 +262,11 @@ func (f *fake) decide(b *book, is func(string, int) bool, call, holder, id strin
 		case held != "" && f.flaw != "gives a holder two leases":
 			return lease(http.StatusOK, held)
 		case len(b.holders) >= seats, is("denies while a seat is free", 50):
-			f.order.Denied[holder] = append(f.order.Denied[holder], int64(f.steps))
 			return problem(http.StatusConflict, "no_seat_available")
 		}
 		id := fmt.Sprintf("lse_%05d", f.steps)
 		b.holders[holder], b.leases[id] = id, "active"
-		f.order.Acquired[id] = int64(f.steps)
+		f.order.Acquired[id] = f.rank()
 		return lease(http.StatusCreated, id)
 	case state == "":
 		return problem(http.StatusNotFound, "lease_not_found")
@@ -268,7 +284,7 @@ func (f *fake) decide(b *book, is func(string, int) bool, call, holder, id strin
 	for holder, held := range b.holders {
 		if held == id {
 			delete(b.holders, holder)
-			f.order.Released[id] = int64(f.steps)
+			f.order.Released[id] = f.rank()
 		}
 	}
 	b.leases[id] = "released"

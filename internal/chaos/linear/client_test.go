@@ -1,6 +1,7 @@
 package linear
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,16 +27,16 @@ type load struct {
 	lease   time.Duration // of each license
 	perHist int           // operations until the next license; some more are under way then
 	lasting bool          // no lease can run out
-	dawdle  time.Duration // how long clients keep some leases without a heartbeat, at most; 0: they do not
-	// issue makes a license and returns its key.
-	issue func(n int) string
+	dawdle  time.Duration // how long clients keep some leases without a heartbeat, at most, and leave others for good; 0: they do not
+	// issue makes a license and returns its id and its key.
+	issue func(n int) (id, key string)
 	// targets are the addresses where the API is, or was.
 	targets func() []string
 	// rank reads a Ledger-Position as Answer.Position.
 	rank func(position string) int64
 	// forced says that a process takes partitions by force. The one before then trusts for up to 2 s that it still owns them,
-	// and may give answers that leave no events, and are behind: clients ask again for a lease that it does not know, and
-	// use no holder twice.
+	// and may give answers that leave no events, and are behind: clients ask again for a lease that it does not know, use no
+	// holder twice, and do not believe that a holder is refused who may have been refused before.
 	forced bool
 
 	acked                   ledgertest.Acknowledged
@@ -47,7 +48,7 @@ type load struct {
 
 // sold is a license that clients use.
 type sold struct {
-	key     string
+	id, key string
 	history *History
 	lost    atomic.Int64 // how often a client gave up
 }
@@ -58,8 +59,9 @@ func (l *load) current() *sold {
 	defer l.mu.Unlock()
 	n := len(l.sold)
 	if n == 0 || l.sold[n-1].history.Len() >= l.perHist {
+		id, key := l.issue(n)
 		l.sold = append(l.sold, &sold{
-			key: l.issue(n),
+			id: id, key: key,
 			// domain.endedMin
 			history: NewHistory(fmt.Sprintf("%s/%s/license-%d", l.t.Name(), l.tenant, n), License{Seats: l.seats, Remembers: max(256, l.seats), Lasting: l.lasting}),
 		})
@@ -76,11 +78,11 @@ func (l *load) operations() (n int) {
 	return n
 }
 
-// check reports every history that is not linearizable.
-func (l *load) check(o Order) {
+// check reports every history that is not linearizable. order is what the server says of a license.
+func (l *load) check(order func(license string) Order) {
 	l.t.Helper()
 	for _, s := range l.sold {
-		if err := s.history.Check(o, 20*time.Second); err != nil {
+		if err := s.history.Check(order(s.id), 20*time.Second); err != nil {
 			l.t.Error(err)
 		}
 	}
@@ -98,6 +100,7 @@ type client struct {
 	holder string
 	names  int
 	ghost  int64 // see Call.Ghost
+	unsure bool  // the holder may have been refused, and the client did not hear of it
 }
 
 // run starts n clients, which begin no session any more when ctx ends, and returns a function that waits for their last answers.
@@ -152,6 +155,10 @@ func (c *client) session() {
 			return
 		}
 	}
+	if c.dawdle > 0 && c.chance(0.1) { // as a program that dies
+		c.rename()
+		return
+	}
 	if !c.release(id, true) {
 		return
 	}
@@ -168,7 +175,7 @@ func (c *client) chance(p float64) bool { return c.random.Float64() < p }
 // rename makes the client another holder, whom no earlier call named.
 func (c *client) rename() {
 	c.names++
-	c.holder, c.ghost = fmt.Sprintf("c%d-%d", c.number, c.names), 0
+	c.holder, c.ghost, c.unsure = fmt.Sprintf("c%d-%d", c.number, c.names), 0, false
 }
 
 // givesUp says whether the client leaves it at an unknown outcome. Some do, but not more than a license can bear: what was
@@ -178,8 +185,8 @@ func (c *client) givesUp() bool {
 }
 
 // acquire asks until it is answered, and returns the lease; empty when the answer was no, or the client gave up. With an
-// Idempotency-Key it is done once, however often it is sent. Without one it is the holder that is the same, whose attempts
-// may all be done.
+// Idempotency-Key it takes a seat once, however often it is sent; but a refusal that left no event is not remembered by
+// another process. Without a key it is the holder that is the same, whose attempts may all be done.
 func (c *client) acquire(key string) string {
 	var unknown time.Time // when the first attempt was sent whose outcome is not known
 	for {
@@ -194,6 +201,7 @@ func (c *client) acquire(key string) string {
 			if unknown.IsZero() {
 				unknown = sent
 			}
+			c.unsure = true
 			if key == "" && c.ghost == 0 {
 				c.ghost = sent.Add(c.lease).UnixMilli()
 			}
@@ -214,17 +222,24 @@ func (c *client) acquire(key string) string {
 		case a.Code() == "no_seat_available":
 			c.denied.Add(1)
 			answer = Answer{Outcome: Denied, By: answer.By, Position: c.rank(a.Position)}
+			if call.Ghost == 0 && !unknown.IsZero() { // another process may still do what was sent before
+				call.Ghost = unknown.Add(c.lease).UnixMilli()
+			}
+			if c.forced && c.unsure {
+				call.Kind, call.Ghost = LostAcquire, cmp.Or(call.Ghost, sent.Add(c.lease).UnixMilli())
+				answer = Answer{Outcome: None}
+			}
 		default:
 			c.t.Errorf("acquire: %d %v", a.Status, a.Body)
 			return ""
 		}
-		if !unknown.IsZero() && (key != "" || answer.Outcome == Held) {
+		if !unknown.IsZero() && (key != "" || answer.Outcome == Held || answer.Outcome == None) {
 			sent = unknown // the answer may be to the first attempt
 		}
 		c.sold.history.Add(c.number, sent, call, answer)
-		if answer.Outcome == Denied {
+		if answer.Lease == "" {
 			c.pause()
-			if c.ghost != 0 {
+			if call.Ghost != 0 {
 				c.rename()
 			}
 			return ""

@@ -49,15 +49,21 @@ func (h *History) Len() int {
 	return len(h.ops)
 }
 
-// Order is when a server says that things happened: the ranks, from 1 up, of acquires and releases by lease, and of denials by
-// holder. It is a hint for the search and nothing more: an order that explains every answer is an explanation, whoever
-// found it, and a history without one is refused, whatever the server says.
+// Order is when a server says that things happened: the ranks, even and from 2 up, of acquires and releases by lease, and
+// between which of them the license was full, because not every denial leaves an event. It is a hint for the search and
+// nothing more: an order that explains every answer is an explanation, whoever found it, and a history without one is
+// refused, whatever the server says.
 type Order struct {
 	Acquired, Released map[string]int64
-	Denied             map[string][]int64 // ascending
+	Full               []Span // ascending
 }
 
-// rank returns when an operation happened; 0 when the order does not say.
+// Span is from just after one rank, until just before another: both are odd.
+type Span struct{ From, To int64 }
+
+// rank returns when an operation happened; 0 when the order does not say. Of a denial it is the last moment that its answer
+// can speak of at which the license was full: what came before that was decided before the answer was given, and what comes
+// after it was answered later than the denial was asked for.
 func (o Order) rank(c Call, a Answer) int64 {
 	switch a.Outcome {
 	case Granted, Held:
@@ -65,12 +71,10 @@ func (o Order) rank(c Call, a Answer) int64 {
 	case Released:
 		return o.Released[c.Lease]
 	case Denied:
-		i, exact := slices.BinarySearch(o.Denied[c.Holder], a.Position)
-		if !exact {
-			i--
-		}
-		if i >= 0 {
-			return o.Denied[c.Holder][i]
+		for _, full := range slices.Backward(o.Full) {
+			if full.From <= a.Position {
+				return min(full.To, a.Position)
+			}
 		}
 	}
 	return 0
@@ -137,8 +141,10 @@ func follow(ops []porcupine.Operation, o Order) ([]porcupine.Operation, error) {
 			order = append(order, ranked{rank, &told[i]})
 		}
 	}
-	slices.SortStableFunc(order, func(a, b ranked) int { return cmp.Compare(a.rank, b.rank) })
-	order = slices.CompactFunc(order, func(a, b ranked) bool { return a.rank == b.rank }) // without repetitions of what is done
+	slices.SortStableFunc(order, func(a, b ranked) int {
+		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.op.Return, b.op.Return)) // several denials may have one rank
+	})
+	order = slices.CompactFunc(order, func(a, b ranked) bool { return a.rank == b.rank && a.rank%2 == 0 }) // without repetitions of what is done
 	now := int64(math.MaxInt64)
 	var earliest *porcupine.Operation // of those so far the one that was answered first
 	for _, r := range slices.Backward(order) {

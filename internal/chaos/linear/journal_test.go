@@ -2,6 +2,7 @@ package linear
 
 import (
 	"context"
+	"math"
 	"testing"
 	"time"
 
@@ -11,32 +12,57 @@ import (
 
 // journal is what a partition holds, in order.
 type journal struct {
-	Order
-	last    eventstore.Checkpoint
-	epochs  int
-	expired int
-	active  map[domain.LeaseID]bool
+	acquired, released map[string]int64 // ranks, by lease
+	last               eventstore.Checkpoint
+	epochs             int
+	expired            int
+	active             map[domain.LeaseID]domain.LicenseID
+	seats              int // of each license
+	inUse              map[domain.LicenseID]int
+	full               map[domain.LicenseID][]Span
 }
 
-// A rank is the sequence of a commit and the index of an event in it.
-func rankOf(seq uint64, index int) int64 { return int64(seq)<<20 | int64(index) }
+// order is what the journal says of one license.
+func (j *journal) order(license string) Order {
+	return Order{Acquired: j.acquired, Released: j.released, Full: j.full[domain.LicenseID(license)]}
+}
+
+// take notes that a lease began.
+func (j *journal) take(license domain.LicenseID, lease domain.LeaseID, rank int64) {
+	j.active[lease] = license
+	if j.inUse[license]++; j.inUse[license] == j.seats {
+		j.full[license] = append(j.full[license], Span{From: rank + 1, To: math.MaxInt64})
+	}
+}
+
+// free notes that a lease ended.
+func (j *journal) free(lease domain.LeaseID, rank int64) {
+	license := j.active[lease]
+	delete(j.active, lease)
+	if spans := j.full[license]; j.inUse[license] == j.seats {
+		spans[len(spans)-1].To = rank - 1
+	}
+	j.inUse[license]--
+}
+
+// A rank is the sequence of a commit and the index of an event in it, from 1 up.
+func rankOf(seq uint64, index int) int64 { return (int64(seq)<<20 | int64(index)) * 2 }
+
+// rankAt is just after everything up to a commit.
+func rankAt(seq uint64) int64 { return rankOf(seq+1, 0) + 1 }
 
 // readJournal reads a partition, and checks what no answer tells: that no lease ends before its last acknowledged time by
 // the ledger's own clock, nor before a heartbeat interval has passed since the last take-over, and that time never runs
 // backwards.
-func readJournal(ctx context.Context, t testing.TB, store eventstore.Store, p eventstore.Partition, lease time.Duration) *journal {
+func readJournal(ctx context.Context, t testing.TB, store eventstore.Store, p eventstore.Partition, seats int, lease time.Duration) *journal {
 	t.Helper()
 	last, err := store.Journal(p).Last(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	directory := eventstore.NewDirectory(store.Directory(p))
-	if err := directory.Load(ctx); err != nil {
-		t.Fatal(err)
-	}
 	j := &journal{
-		Order:  Order{Acquired: map[string]int64{}, Released: map[string]int64{}, Denied: map[string][]int64{}},
-		active: map[domain.LeaseID]bool{},
+		acquired: map[string]int64{}, released: map[string]int64{}, active: map[domain.LeaseID]domain.LicenseID{},
+		seats: seats, inUse: map[domain.LicenseID]int{}, full: map[domain.LicenseID][]Span{},
 	}
 	until := map[domain.LeaseID]time.Time{}
 	var epoch, now time.Time
@@ -60,24 +86,22 @@ func readJournal(ctx context.Context, t testing.TB, store eventstore.Store, p ev
 					epoch = e.Time
 					j.epochs++
 				case *domain.SeatAcquired:
-					j.Acquired[string(d.Lease)] = rank
-					until[d.Lease], j.active[d.Lease] = d.ExpiresAt, true
+					j.acquired[string(d.Lease)] = rank
+					until[d.Lease] = d.ExpiresAt
+					j.take(d.License, d.Lease, rank)
 				case *domain.SeatHeartbeat:
 					for _, id := range d.Leases {
 						until[id] = d.ExpiresAt
 					}
-				case *domain.SeatDenied:
-					holder := directory.Text(s.Tenant, d.User)
-					j.Denied[holder] = append(j.Denied[holder], rank)
 				case *domain.SeatReleased:
-					j.Released[string(d.Lease)] = rank
-					delete(j.active, d.Lease)
+					j.released[string(d.Lease)] = rank
+					j.free(d.Lease, rank)
 				case *domain.SeatExpired:
 					if e.Time.Before(until[d.Lease]) || e.Time.Before(epoch.Add(lease/3)) {
 						t.Errorf("commit %d: %s ended at %v; it ran until %v, and a writer took over at %v", at.Seq, d.Lease, e.Time, until[d.Lease], epoch)
 					}
 					j.expired++
-					delete(j.active, d.Lease)
+					j.free(d.Lease, rank)
 				}
 			}
 		}

@@ -91,10 +91,11 @@ func (r run) round(t *testing.T) {
 		loads = append(loads, &load{
 			t: t, tenant: tenant, seats: r.seats, lease: r.lease, lasting: r.lasting, dawdle: dawdle, perHist: 4000, forced: r.force,
 			targets: c.targets,
-			issue: func(n int) string {
-				return c.insist("/"+tenant+"/licenses", map[string]any{
+			issue: func(n int) (string, string) {
+				a := c.insist("/"+tenant+"/licenses", map[string]any{
 					"product": fmt.Sprint("product-", n), "seats": r.seats, "lease_seconds": int(r.lease.Seconds()),
-				}).At("key")
+				})
+				return a.At("license.id"), a.At("key")
 			},
 			rank: func(position string) int64 {
 				at, err := tokens.Parse(position)
@@ -102,7 +103,7 @@ func (r run) round(t *testing.T) {
 					t.Errorf("position %q: %v", position, err)
 					return 0
 				}
-				return rankOf(at[0].Seq+1, 0)
+				return rankAt(at[0].Seq)
 			},
 		})
 	}
@@ -141,12 +142,12 @@ func (r run) verify(c *cluster, loads []*load, n *nemesis) {
 		p := eventstore.Partition(i)
 		if !r.lasting { // nobody keeps a seat for ever
 			c.services[0].process.Await("rid of all leases", func() bool {
-				return len(readJournal(ctx, t, store, p, r.lease).active) == 0
+				return len(readJournal(ctx, t, store, p, r.seats, r.lease).active) == 0
 			}, func() string { return "some last" })
 		}
-		j := readJournal(ctx, t, store, p, r.lease)
+		j := readJournal(ctx, t, store, p, r.seats, r.lease)
 		ledgertest.VerifyJournal(ctx, t, store, p, &l.acked, r.seats*len(l.sold))
-		l.check(j.Order)
+		l.check(j.order)
 		a, _ := l.acked.Counts()
 		operations, licenses, acquired = operations+l.operations(), licenses+len(l.sold), acquired+a
 		unknown, undone, denied = unknown+int(l.unknown.Load()), undone+int(l.undone.Load()), denied+int(l.denied.Load())

@@ -57,7 +57,7 @@ type Answer struct {
 	At      int64  // of the same: when the lease began, by the ledger's clock
 	Expires int64  // of the same, and of Renewed: until when the lease runs, by the ledger's clock
 	By      int64  // the latest that the ledger's clock can have said when this was decided
-	// Position is a rank of Order up to which what was done is done.
+	// Position is a rank of Order: what is done up to it was done when this was decided, or is stored with it.
 	Position int64
 
 	// What the rest of the history tells of the lease.

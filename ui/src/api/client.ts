@@ -4,7 +4,7 @@ import type { paths } from './schema.gen'
 import { session } from './session'
 import type { Problem } from './types'
 
-export const client = createClient<paths>({
+export const client = createClient<paths, 'application/json' | 'application/problem+json'>({
   baseUrl: location.origin,
   // Looked up at each call, so that tests can stand in for the network.
   fetch: (request) => globalThis.fetch(request),

@@ -22,6 +22,11 @@ export interface paths {
          *     `feature_not_entitled`; and, for who has no lease yet or wants to borrow it, `license_not_started`, `license_expired`,
          *     `borrow_not_allowed`, `borrow_too_long`, `borrow_limit_reached`; and, for who has no lease yet, `user_limit_reached`,
          *     `machine_limit_reached`, `no_seat_available`. Refusals are recorded as `seat.denied` events, one a minute for each holder, with how many it stands for.
+         *
+         *     **Waiting.** With `wait_seconds` the last of these is not answered at once: the holder is put in the license's queue, first come
+         *     first served among those of one priority, and the answer comes when it has its seat, or when it can have none, or when the
+         *     time is over. Then it is 409 `no_seat_available` with `position`, `waiting` and `estimate_seconds`; the place is kept for 10 s, for
+         *     whoever asks again. Who hangs up leaves the queue. A newcomer overtakes nobody, with or without `wait_seconds`.
          */
         post: operations["acquireSeat"];
         delete?: never;
@@ -81,7 +86,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** All tenants, by id */
+        /** All tenants */
         get: operations["listTenants"];
         put?: never;
         /** Create a tenant */
@@ -430,7 +435,7 @@ export interface paths {
         };
         /**
          * Leases, and seats in use against the limit
-         * @description `seats` and `in_use` count all licenses of the tenant, or the one asked for; revoked ones have no seats. Items are newest first.
+         * @description `seats` and `in_use` count all licenses of the tenant, or the one asked for; revoked ones have no seats. Items are newest first unless `sort` says otherwise.
          */
         get: operations["listSeats"];
         put?: never;
@@ -638,6 +643,8 @@ export interface components {
             process?: string;
             /** @description What the license must entitle to, else 403 `feature_not_entitled`. */
             features?: string[];
+            /** @description Wait so long for a seat when there is none. Not given: do not wait. */
+            wait_seconds?: number;
             /**
              * Format: date-time
              * @description Hold the seat offline until then, without heartbeats. Who has a seat may borrow it, or borrow it for longer; releasing it returns it early.
@@ -838,6 +845,11 @@ export interface components {
             /** @description Cursor of the next page; empty on the last. */
             next: string;
             position: string;
+            /**
+             * Format: double
+             * @description As in `Ledger-Age`.
+             */
+            age_seconds: number;
         };
         TenantSummary: {
             id: components["schemas"]["TenantId"];
@@ -853,6 +865,11 @@ export interface components {
             items: components["schemas"]["License"][];
             next: string;
             position: string;
+            /**
+             * Format: double
+             * @description As in `Ledger-Age`.
+             */
+            age_seconds: number;
         };
         SeatList: {
             items: components["schemas"]["Lease"][];
@@ -860,6 +877,11 @@ export interface components {
             seats: number;
             in_use: number;
             position: string;
+            /**
+             * Format: double
+             * @description As in `Ledger-Age`.
+             */
+            age_seconds: number;
         };
         /** @description A CloudEvents 1.0 object as stored. */
         Event: {
@@ -895,6 +917,11 @@ export interface components {
             /** @description Pseudonyms in `items` that were forgotten. */
             forgotten: string[];
             position: string;
+            /**
+             * Format: double
+             * @description As in `Ledger-Age`.
+             */
+            age_seconds: number;
         };
         LiveSnapshot: {
             tenant: components["schemas"]["Tenant"];
@@ -946,6 +973,13 @@ export interface components {
             request_id?: string;
             seats?: number;
             in_use?: number;
+            /** @description Of `no_seat_available`: how many wait for a seat. */
+            waiting?: number;
+            /** @description Of `no_seat_available`: the holder's place in the queue, 1 is next; not there when it does not wait. Kept for 10 s. */
+            position?: number;
+            /** @description Of `no_seat_available`: when the holder gets a seat, or would if it waited, at the pace at which seats were given back last; not there when nobody knows. */
+            estimate_seconds?: number;
+            /** @description When it is worth asking again. */
             retry_after_seconds?: number;
             lag_events?: number;
         };
@@ -977,9 +1011,9 @@ export interface components {
         IdempotencyKey: string;
         /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
         MinPosition: string;
-        /** @description `next` of the page before. */
+        /** @description `next` of the page before. It is good for the same list with the same filters and the same sort only. */
         Cursor: string;
-        /** @description Items per page. */
+        /** @description Items per page. A file has all rows unless this is given. */
         Limit: number;
     };
     requestBodies: {
@@ -992,6 +1026,10 @@ export interface components {
     headers: {
         /** @description Opaque token of the position that this answer reflects. Hand it to a query in `Ledger-Min-Position`. */
         LedgerPosition: string;
+        /** @description For how many seconds, at most, something may have been stored that this answer does not reflect yet. */
+        LedgerAge: number;
+        /** @description Of a file; suggests a name for it. */
+        ContentDisposition: string;
     };
     pathItems: never;
 }
@@ -1042,7 +1080,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `no_seat_available`: all seats are in use; `seats`, `in_use` and `retry_after_seconds` say more. `user_limit_reached`, `machine_limit_reached`: this user, or this machine, has as many leases as it may. `borrow_limit_reached`: as many as may are held offline. */
+            /** @description `no_seat_available`: all seats are in use, or kept for who waits; `seats`, `in_use`, `waiting`, `position`, `estimate_seconds` and `retry_after_seconds` say more. `user_limit_reached`, `machine_limit_reached`: this user, or this machine, has as many leases as it may. `borrow_limit_reached`: as many as may are held offline. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -1151,10 +1189,16 @@ export interface operations {
     listTenants: {
         parameters: {
             query?: {
-                /** @description `next` of the page before. */
+                /** @description `next` of the page before. It is good for the same list with the same filters and the same sort only. */
                 cursor?: components["parameters"]["Cursor"];
-                /** @description Items per page. */
+                /** @description Items per page. A file has all rows unless this is given. */
                 limit?: components["parameters"]["Limit"];
+                sort?: "id" | "-id" | "name" | "-name" | "created_at" | "-created_at";
+                status?: components["schemas"]["TenantStatus"];
+                /** @description Only names that begin so, in upper or lower case. */
+                name?: string;
+                /** @description Only tenants with this in their id or name, in upper or lower case. */
+                q?: string;
             };
             header?: {
                 /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
@@ -1165,14 +1209,19 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description One page. */
+            /** @description One page, or a file with all rows. */
             200: {
                 headers: {
                     "Ledger-Position": components["headers"]["LedgerPosition"];
+                    "Ledger-Age": components["headers"]["LedgerAge"];
+                    "Content-Disposition": components["headers"]["ContentDisposition"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["TenantList"];
+                    "text/csv": string;
+                    "application/jsonl": string;
+                    "application/x-ndjson": string;
                 };
             };
             default: components["responses"]["Refused"];
@@ -1237,6 +1286,7 @@ export interface operations {
             200: {
                 headers: {
                     "Ledger-Position": components["headers"]["LedgerPosition"];
+                    "Ledger-Age": components["headers"]["LedgerAge"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1343,10 +1393,18 @@ export interface operations {
     listLicenses: {
         parameters: {
             query?: {
-                /** @description `next` of the page before. */
+                /** @description `next` of the page before. It is good for the same list with the same filters and the same sort only. */
                 cursor?: components["parameters"]["Cursor"];
-                /** @description Items per page. */
+                /** @description Items per page. A file has all rows unless this is given. */
                 limit?: components["parameters"]["Limit"];
+                /** @description By `expires_at`, licenses without an end are the last. */
+                sort?: "id" | "-id" | "product" | "-product" | "issued_at" | "-issued_at" | "expires_at" | "-expires_at";
+                status?: components["schemas"]["LicenseStatus"];
+                /** @description Only licenses of this product. */
+                product?: string;
+                trial?: boolean;
+                /** @description Only licenses that end before. */
+                expires_before?: string;
             };
             header?: {
                 /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
@@ -1359,14 +1417,19 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description One page. */
+            /** @description One page, or a file with all rows. */
             200: {
                 headers: {
                     "Ledger-Position": components["headers"]["LedgerPosition"];
+                    "Ledger-Age": components["headers"]["LedgerAge"];
+                    "Content-Disposition": components["headers"]["ContentDisposition"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["LicenseList"];
+                    "text/csv": string;
+                    "application/jsonl": string;
+                    "application/x-ndjson": string;
                 };
             };
             default: components["responses"]["Refused"];
@@ -1426,6 +1489,7 @@ export interface operations {
             200: {
                 headers: {
                     "Ledger-Position": components["headers"]["LedgerPosition"];
+                    "Ledger-Age": components["headers"]["LedgerAge"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1785,14 +1849,25 @@ export interface operations {
     listSeats: {
         parameters: {
             query?: {
-                /** @description `next` of the page before. */
+                /** @description `next` of the page before. It is good for the same list with the same filters and the same sort only. */
                 cursor?: components["parameters"]["Cursor"];
-                /** @description Items per page. */
+                /** @description Items per page. A file has all rows unless this is given. */
                 limit?: components["parameters"]["Limit"];
+                sort?: "acquired_at" | "-acquired_at";
                 /** @description Only leases in this state. Default all. */
                 state?: components["schemas"]["LeaseState"];
                 /** @description Only leases of this license. */
                 license?: string;
+                /** @description Only leases of this user, by name or pseudonym. */
+                user?: string;
+                /** @description Only leases of this machine, by name or pseudonym. */
+                machine?: string;
+                borrowed?: boolean;
+                overage?: boolean;
+                /** @description Only leases that had not ended by then. */
+                from?: string;
+                /** @description Only leases that were acquired before. With `from`: those that held a seat at some time between. */
+                to?: string;
             };
             header?: {
                 /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
@@ -1805,14 +1880,19 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description One page. */
+            /** @description One page, or a file with all rows. */
             200: {
                 headers: {
                     "Ledger-Position": components["headers"]["LedgerPosition"];
+                    "Ledger-Age": components["headers"]["LedgerAge"];
+                    "Content-Disposition": components["headers"]["ContentDisposition"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["SeatList"];
+                    "text/csv": string;
+                    "application/jsonl": string;
+                    "application/x-ndjson": string;
                 };
             };
             default: components["responses"]["Refused"];
@@ -1821,9 +1901,9 @@ export interface operations {
     listTimeline: {
         parameters: {
             query?: {
-                /** @description `next` of the page before. */
+                /** @description `next` of the page before. It is good for the same list with the same filters and the same sort only. */
                 cursor?: components["parameters"]["Cursor"];
-                /** @description Items per page. */
+                /** @description Items per page. A file has all rows unless this is given. */
                 limit?: components["parameters"]["Limit"];
             };
             header?: {
@@ -1837,14 +1917,19 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description One page. */
+            /** @description One page, or a file with all rows. */
             200: {
                 headers: {
                     "Ledger-Position": components["headers"]["LedgerPosition"];
+                    "Ledger-Age": components["headers"]["LedgerAge"];
+                    "Content-Disposition": components["headers"]["ContentDisposition"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["Timeline"];
+                    "text/csv": string;
+                    "application/jsonl": string;
+                    "application/x-ndjson": string;
                 };
             };
             default: components["responses"]["Refused"];

@@ -25,6 +25,12 @@ const reasons: Record<string, string> = {
   borrow_limit_reached: 'as many seats as may are borrowed',
 }
 
+/** Why a holder left the queue without a seat; a refusal has a reason of its own. */
+const departures: Record<string, string> = {
+  left: ': hung up',
+  absent: ': did not ask again',
+}
+
 /**
  * Describes an event. Names come from the directory and licenses from the page; what is not known any more is shown as
  * the id that the event holds.
@@ -83,6 +89,10 @@ export function describe(event: Event, names: Record<string, string>, licenses: 
       return { verb: 'Seat denied', about: `${holder()}, ${product}: ${reasons[text('reason')] ?? text('reason')}${typeof data.count === 'number' && data.count > 1 ? `, ${data.count} times` : ''}`, tone: 'danger', sign: '▲' }
     case 'ai.coditect.person.forgotten.v1':
       return { verb: 'Forgotten', about: `a ${text('kind')}, known as ${text('pseudonym')}${because}`, tone: 'plain', sign: '⌫' }
+    case 'ai.coditect.seat.queued.v1':
+      return { verb: 'Waits for a seat', about: `${holder()}, ${product}, number ${text('position')}`, tone: 'plain', sign: '…' }
+    case 'ai.coditect.seat.dequeued.v1':
+      return { verb: 'Left the queue', about: `${holder()}, ${product}${departures[text('cause')] ?? `: ${reasons[text('reason')] ?? text('reason')}`}`, tone: 'warn', sign: '…' }
     default:
       return { verb: event.type, about: event.subject ?? '', tone: 'plain', sign: '·' }
   }

@@ -1,0 +1,236 @@
+package projections
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/coditect-ai/license-ledger/api"
+	"github.com/coditect-ai/license-ledger/domain"
+	"github.com/coditect-ai/license-ledger/eventstore"
+)
+
+// What was true at a version of a tenant is read with the select lists and the scans of what is true now: only the tables are
+// others. They are as of the version that AsOf set.
+var (
+	// TenantTablesAt are tables for TenantColumns.
+	TenantTablesAt = at(tenantTablesAt, versionSet)
+	// LicenseTablesAt are tables for LicenseColumns.
+	LicenseTablesAt = at(licenseTablesAt, versionSet)
+	// LeaseTablesAt are tables for LeaseColumns: leases in every state. ActiveLeaseTablesAt has the active ones only, and costs as much as
+	// there are of them. What heartbeats change is to be put right by RenewalsAt.
+	LeaseTablesAt       = at(leaseTablesAt, versionSet)
+	ActiveLeaseTablesAt = at(activeLeaseTablesAt, versionSet)
+)
+
+// versionSet is the version that AsOf set, looked up once per statement.
+const versionSet = `(SELECT current_setting('read.version')::bigint)`
+
+// AsOf sets the version of a tenant that the tables At of this transaction are as of.
+func AsOf(ctx context.Context, tx pgx.Tx, version uint64) error {
+	_, err := tx.Exec(ctx, `SELECT set_config('read.version', $1, true)`, strconv.FormatUint(version, 10))
+	return err
+}
+
+func at(tables, version string) string { return strings.ReplaceAll(tables, "{at}", version) }
+
+const tenantTablesAt = `(
+		SELECT n.tenant_id, h.state ->> 'name' AS name, h.state ->> 'status' AS status, n.created_at, {at} AS version
+		FROM read.tenants n JOIN read.history h ON h.tenant_id = n.tenant_id AND h.kind = 'tenant' AND ` + trueAt + `) AS t`
+
+const licenseTablesAt = `(
+		SELECT h.tenant_id, h.id AS license_id, n.product, n.issued_at, h.state ->> 'status' AS status, jsonb_strip_nulls(h.state) AS policy,
+			h.state ->> 'seat_per' AS seat_per, (h.state ->> 'seats')::int AS seats
+		FROM read.history h JOIN read.licenses n ON n.tenant_id = h.tenant_id AND n.license_id = h.id
+		WHERE h.kind = 'license' AND ` + trueAt + `) AS l
+	CROSS JOIN LATERAL (SELECT l.seats, (SELECT count(DISTINCT ` + seatOf + `) FROM ` + heldAt + ` AS e) AS in_use) AS s`
+
+// A lease that was revived had run out before.
+const leaseTablesAt = `(
+		SELECT e.tenant_id, e.lease_id, e.license_id, e.fence, e."user", e.machine, e.process, e.overage, e.borrowed, e.acquired_at, e.expires_at,
+			CASE WHEN e.held @> {at} THEN 'active' WHEN upper(e.held) <= {at} THEN e.state ELSE 'expired' END AS state,
+			CASE WHEN e.held @> {at} THEN NULL WHEN upper(e.held) <= {at} THEN e.ended_at ELSE (
+				SELECT a.time FROM read.audit_entries a
+				WHERE a.tenant_id = e.tenant_id AND a.version = upper(e.held * int8multirange(int8range(NULL, {at})))) END AS ended_at
+		FROM read.leases e WHERE e.fence <= {at}) AS l` + leaseNames
+
+const activeLeaseTablesAt = `(
+		SELECT e.* FROM read.licenses l CROSS JOIN LATERAL ` + heldAt + ` AS e) AS l` + leaseNames
+
+// trueAt is a condition on read.history h.
+const trueAt = `h.version <= {at} AND (h.until_version IS NULL OR h.until_version > {at})`
+
+// heldAt is the leases of the license l that were held. They are looked for by how long they were: see read.leases.
+const heldAt = `(
+		SELECT e.tenant_id, e.lease_id, e.license_id, e.fence, e."user", e.machine, e.process, e.overage, e.borrowed, e.acquired_at, e.expires_at,
+			'active' AS state, NULL::timestamptz AS ended_at
+		FROM generate_series(0, 62) AS bits, read.leases e
+		WHERE e.tenant_id = l.tenant_id AND e.license_id = l.license_id AND e.span = bits
+			AND e.fence <= {at} AND e.fence > {at} - (1::bigint << bits) AND e.held @> {at})`
+
+// placeSelect finds where a partition stood at a time: its last commit by then. It halves the commits of the archive until there is one
+// left, because times grow with sequences; it needs no index for that.
+const placeSelect = `
+	WITH RECURSIVE search (low, high) AS ( -- the commit low is in time, the commit high is not
+		SELECT 0::bigint, coalesce(max(seq), 0) + 1 FROM archive.commits WHERE partition = $1
+		UNION ALL
+		SELECT CASE WHEN c.time <= $2 THEN c.seq ELSE s.low END, CASE WHEN c.time <= $2 THEN s.high ELSE c.seq END
+		FROM search s JOIN archive.commits c ON c.partition = $1 AND c.seq = (s.low + s.high) / 2
+		WHERE s.low + 1 < s.high
+	)
+	SELECT max(low), (SELECT coalesce(max(seq), 0) FROM archive.commits WHERE partition = $1) FROM search`
+
+// PlaceAt returns the sequence of the last commit of a partition at or before a time; 0 when there is none. archived is where the
+// archive ends: when the rows are further, a later commit may be in time as well.
+func PlaceAt(ctx context.Context, tx pgx.Tx, p eventstore.Partition, at time.Time) (seq, archived uint64, err error) {
+	err = tx.QueryRow(ctx, placeSelect, p, at).Scan(&seq, &archived)
+	return seq, archived, err
+}
+
+// versionSelect finds the version of a tenant after a commit, in the same way. After {seq} there may be none: 0.
+const versionSelect = `
+	WITH RECURSIVE search (low, high) AS ( -- the version low is stored by then, the version high is not
+		SELECT 0::bigint, coalesce(max(last), 0) + 1 FROM (SELECT last FROM archive.slices WHERE tenant_id = {tenant} ORDER BY first DESC LIMIT 1) AS newest
+		UNION ALL
+		SELECT CASE WHEN c.seq <= {seq} THEN c.last ELSE s.low END, CASE WHEN c.seq <= {seq} THEN s.high ELSE c.first END
+		FROM search s CROSS JOIN LATERAL (
+			SELECT first, last, seq FROM archive.slices WHERE tenant_id = {tenant} AND first <= (s.low + s.high) / 2 ORDER BY first DESC LIMIT 1) AS c
+		WHERE s.low + 1 < s.high
+	)
+	SELECT max(low) FROM search`
+
+// VersionAt returns the version that a tenant had after a commit of its partition; 0 when it had none. The archive has to reach as far.
+func VersionAt(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, seq uint64) (version uint64, err error) {
+	sql := strings.NewReplacer("{tenant}", "$1", "{seq}", "$2").Replace(versionSelect)
+	err = tx.QueryRow(ctx, sql, tenant, seq).Scan(&version)
+	return version, err
+}
+
+// renewal is what a heartbeat, or what began or prolonged a lease, says of it.
+type renewal struct {
+	version   uint64
+	expiresAt time.Time
+	borrowed  bool
+}
+
+// renewedSelect finds the leases whose row tells of a later renewal, and what began or borrowed them last before: unless a heartbeat came
+// after that, it is what counts.
+const renewedSelect = `
+	SELECT e.lease_id, b.version, (b.event::json #>> '{data,expires_at}')::timestamptz,
+		b.type = 'ai.coditect.seat.borrowed.v1' OR coalesce((b.event::json #>> '{data,borrowed}')::boolean, false)
+	FROM unnest($2::text[]) AS u (lease_id)
+	JOIN read.leases e ON e.tenant_id = $1 AND e.lease_id = u.lease_id AND e.renewed > $3
+	JOIN read.audit_entries b ON b.tenant_id = $1 AND b.version = greatest(
+		(SELECT max(lower(span)) FROM unnest(e.held) AS span WHERE lower(span) <= $3),
+		(SELECT max(a.version) FROM read.audit_entries a
+		WHERE a.tenant_id = $1 AND a.subject = e.lease_id AND a.type = 'ai.coditect.seat.borrowed.v1' AND a.version <= $3))`
+
+const longestLeaseSelect = `
+	SELECT coalesce(max((state ->> 'lease_seconds')::int), 0) FROM read.history WHERE tenant_id = $1 AND kind = 'license'`
+
+const slicesBackSelect = `
+	SELECT s.first, c.time, substr(c.body, s.start + 1, s.length)
+	FROM archive.slices s JOIN archive.commits c USING (partition, seq)
+	WHERE s.tenant_id = $1 AND s.first < $2
+	ORDER BY s.first DESC LIMIT $3`
+
+// How many slices of a tenant one statement reads: more each time.
+const (
+	slicesMin = 16
+	slicesMax = 512
+)
+
+// RenewalsAt puts right, in leases as of a version of a tenant, what later heartbeats changed: expires_at and borrowed. Heartbeats are
+// in no rows; it reads them back from that version on until each lease is found, which is as far as the longest of them ran.
+func RenewalsAt(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, version uint64, leases []api.Lease) error {
+	ids := make([]string, len(leases))
+	for i, l := range leases {
+		ids[i] = l.Id
+	}
+	rows, err := tx.Query(ctx, renewedSelect, tenant, ids, version)
+	if err != nil {
+		return err
+	}
+	found, open := map[string]*renewal{}, map[string]*renewal{}
+	var id string
+	var r renewal
+	_, err = pgx.ForEachRow(rows, []any{&id, &r.version, &r.expiresAt, &r.borrowed}, func() error {
+		found[id] = new(r)
+		open[id] = found[id]
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if len(open) > 0 {
+		if err := readBack(ctx, tx, tenant, version, open); err != nil {
+			return err
+		}
+	}
+	for i := range leases {
+		if r := found[leases[i].Id]; r != nil {
+			leases[i].ExpiresAt, leases[i].Borrowed = r.expiresAt.UTC(), nil
+			if r.borrowed {
+				leases[i].Borrowed = new(true)
+			}
+		}
+	}
+	return nil
+}
+
+// readBack looks for the last heartbeat of each open lease up to a version.
+func readBack(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, version uint64, open map[string]*renewal) error {
+	var seconds int
+	if err := tx.QueryRow(ctx, longestLeaseSelect, tenant).Scan(&seconds); err != nil {
+		return err
+	}
+	longest := time.Duration(seconds) * time.Second
+	before := version + 1
+	for limit := slicesMin; len(open) > 0; limit = min(2*limit, slicesMax) {
+		rows, err := tx.Query(ctx, slicesBackSelect, tenant, before, limit)
+		if err != nil {
+			return err
+		}
+		var time time.Time
+		var stored []byte
+		read, err := pgx.ForEachRow(rows, []any{&before, &time, &stored}, func() error { return heartbeatsIn(stored, version, open) })
+		if err != nil {
+			return err
+		}
+		if read.RowsAffected() == 0 {
+			return nil
+		}
+		for id, r := range open {
+			// A heartbeat of a borrowed lease counts only when it moves its end.
+			if r.version >= before || r.borrowed && time.Add(longest).Before(r.expiresAt) {
+				delete(open, id)
+			}
+		}
+	}
+	return nil
+}
+
+// heartbeatsIn closes the leases that a slice renews, by an event up to a version.
+func heartbeatsIn(stored []byte, version uint64, open map[string]*renewal) error {
+	slice, err := TenantSlice{Stored: stored}.Decode()
+	if err != nil {
+		return err
+	}
+	for _, e := range slices.Backward(slice.Events) {
+		beat, ok := e.Data.(*domain.SeatHeartbeat)
+		if !ok || e.Version > version {
+			continue
+		}
+		for _, id := range beat.Leases {
+			if r := open[string(id)]; r != nil && r.version < e.Version {
+				*r = renewal{version: e.Version, expiresAt: beat.ExpiresAt}
+				delete(open, string(id))
+			}
+		}
+	}
+	return nil
+}
