@@ -578,6 +578,19 @@ type LicenseList struct {
 	Position   string    `json:"position"`
 }
 
+// LicenseQueue defines model for LicenseQueue.
+type LicenseQueue struct {
+	// AgeSeconds As in `Ledger-Age`.
+	AgeSeconds float64  `json:"age_seconds"`
+	InUse      int      `json:"in_use"`
+	Items      []Waiter `json:"items"`
+	Position   string   `json:"position"`
+	Seats      int      `json:"seats"`
+
+	// Waiting How many wait.
+	Waiting int `json:"waiting"`
+}
+
 // LicenseResponse defines model for LicenseResponse.
 type LicenseResponse struct {
 	// License docs/POLICIES.md has each rule with an example.
@@ -789,6 +802,22 @@ type Timeline struct {
 	Position  string            `json:"position"`
 }
 
+// Waiter defines model for Waiter.
+type Waiter struct {
+	// EstimateSeconds Until it gets a seat, at the pace at which the last 32 seats were given back; not there when none was.
+	EstimateSeconds *int   `json:"estimate_seconds,omitempty"`
+	Machine         string `json:"machine"`
+
+	// Position 1 is next.
+	Position int `json:"position"`
+
+	// Priority Of the user's reservation; those with a higher one come first.
+	Priority int       `json:"priority"`
+	Process  *string   `json:"process,omitempty"`
+	Since    time.Time `json:"since"`
+	User     string    `json:"user"`
+}
+
 // Cursor defines model for Cursor.
 type Cursor = string
 
@@ -959,6 +988,12 @@ type EvictLeaseParams struct {
 
 	// IdempotencyKey Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// GetQueueParams defines parameters for GetQueue.
+type GetQueueParams struct {
+	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
+	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
 }
 
 // ReinstateLicenseParams defines parameters for ReinstateLicense.

@@ -1138,9 +1138,12 @@ func (m *model) seat(l *modelLicense, c domain.Command, now domain.Moment, event
 			late := now.At.Sub(ended) > time.Duration(l.policy.ReviveSeconds)*time.Second
 			over, _ := l.notValid(now.At)
 			holds := slices.ContainsFunc(running, func(r *modelLease) bool { return r.Holder == lease.Holder })
-			if l.policy.ReviveSeconds > 0 && isExpired(lease) && !late && over == "" && !holds && l.turn(running, lease.Holder) == "" {
+			if off == "" && l.policy.ReviveSeconds > 0 && isExpired(lease) && !late && over == "" && !holds && l.turn(running, lease.Holder) == "" {
 				revived = append(revived, id)
 				running = append(running, lease)
+				if slices.Contains(l.queue(), lease.Holder) {
+					events = append(events, &domain.SeatDequeued{License: l.id, Holder: lease.Holder, Cause: domain.DequeuedByRevival})
+				}
 			}
 		}
 		if len(evicted) > 0 {
@@ -1239,7 +1242,6 @@ func (m *model) apply(at time.Time, event domain.Event) {
 			lease := m.lease(e.License, id)
 			lease.State, lease.ExpiresAt, lease.Ended, lease.Borrowed = domain.LeaseStateActive, e.ExpiresAt, time.Time{}, false
 			m.ended = slices.DeleteFunc(m.ended, func(l *modelLease) bool { return l == lease })
-			leave(e.License, lease.Holder)
 			m.sit(lease)
 		}
 	case *domain.SeatEvicted:

@@ -13,7 +13,7 @@ type SeatQueued struct {
 	Position int `json:"position"`          // in the queue; 1 is next
 }
 
-// SeatDequeued records that Holder waits no more and got no seat. Who gets one leaves the queue by it.
+// SeatDequeued records that Holder waits no more. Who acquires a seat leaves the queue by that, without it.
 type SeatDequeued struct {
 	License LicenseID `json:"license"`
 	Holder
@@ -24,7 +24,7 @@ type SeatDequeued struct {
 // DequeueCause says why a holder waits no more.
 type DequeueCause string
 
-// The causes of leaving the queue without a seat.
+// The causes of leaving the queue without an acquire.
 const (
 	// DequeuedByCaller: the caller hung up.
 	DequeuedByCaller DequeueCause = "left"
@@ -32,6 +32,8 @@ const (
 	DequeuedByAbsence DequeueCause = "absent"
 	// DequeuedByRefusal: there will be no seat, such as for a license that was suspended.
 	DequeuedByRefusal DequeueCause = "refused"
+	// DequeuedByRevival: a late heartbeat revives a lease that the holder had.
+	DequeuedByRevival DequeueCause = "revived"
 )
 
 func (*SeatQueued) EventType() string   { return "ai.coditect.seat.queued.v1" }

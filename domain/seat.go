@@ -155,8 +155,8 @@ func (t *Tenant) applyAcquired(at time.Time, e *SeatAcquired) {
 	if known {
 		broken("lease %s acquired again on %s", e.Lease, e.License)
 	}
-	l.mustAdmit(e.Holder)
 	t.dequeue(l, e.Holder)
+	l.mustAdmit(e.Holder)
 	l.leases.add(e.Lease, e.Holder, t.Version, at, e.ExpiresAt, e.Overage, e.Borrowed)
 	if e.Borrowed {
 		l.Borrowed++
@@ -175,7 +175,6 @@ func (t *Tenant) applyRevived(e *SeatRevived) {
 		}
 		h := l.leases.record(n).holder()
 		l.mustAdmit(h)
-		t.dequeue(l, h)
 		l.leases.revive(n, e.ExpiresAt)
 		l.leases.record(n).borrowed = false
 		l.enter(h, l.leases.record(n).fence)
@@ -188,6 +187,9 @@ func (t *Tenant) applyRevived(e *SeatRevived) {
 func (l *License) mustAdmit(h Holder) {
 	if _, holds := l.leases.heldBy(h); holds {
 		broken("second lease of a holder on %s", l.ID)
+	}
+	if l.place(h) > 0 {
+		broken("a holder has a seat of %s and waits for one", l.ID)
 	}
 	o := occupancy{license: l, inUse: l.InUse}
 	if !o.has(h) && o.inUse >= l.Limit() {
@@ -408,6 +410,9 @@ func (c HeartbeatSeats) Decide(t *Tenant, now Moment) ([]Event, error) {
 		case l.revives(r, expired, revived.Leases, &occupied, now):
 			revived.Leases = append(revived.Leases, id)
 			occupied.enter(r.holder())
+			if l.place(r.holder()) > 0 {
+				events = append(events, &SeatDequeued{License: c.License, Holder: r.holder(), Cause: DequeuedByRevival})
+			}
 		}
 	}
 	if len(evicted.Leases) > 0 {
@@ -431,7 +436,7 @@ func (l *License) evicts(r *leaseRecord, occupied *occupancy) bool {
 func (l *License) revives(r *leaseRecord, expired map[LeaseID]bool, revived []LeaseID, occupied *occupancy, now Moment) bool {
 	ended := instant(r.changesAt)
 	switch {
-	case l.ReviveSeconds == 0:
+	case l.ReviveSeconds == 0 || l.Status == LicenseOver:
 		return false
 	case expired[r.id()]:
 		ended = now.At

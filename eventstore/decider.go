@@ -310,6 +310,7 @@ const actorWriter = "writer"
 // commitBuilder collects the events of one commit, those of one tenant together.
 type commitBuilder struct {
 	source string
+	newID  func() string
 	at     time.Time
 	slices []*tenantSlice
 	of     map[domain.TenantID]*tenantSlice
@@ -323,7 +324,7 @@ type tenantSlice struct {
 }
 
 func newCommitBuilder(source string, at time.Time) *commitBuilder {
-	return &commitBuilder{source: source, at: at, of: map[domain.TenantID]*tenantSlice{}}
+	return &commitBuilder{source: source, newID: newID, at: at, of: map[domain.TenantID]*tenantSlice{}}
 }
 
 // add encodes events of t and applies them to it. On an error nothing was added or applied.
@@ -339,7 +340,7 @@ func (b *commitBuilder) add(t *tenantState, events []domain.Event, a attributes)
 	body := slice.body
 	for i, data := range events {
 		e := Event{
-			ID: newID(), Type: data.EventType(), Subject: data.EventSubject(), Time: b.at,
+			ID: b.newID(), Type: data.EventType(), Subject: data.EventSubject(), Time: b.at,
 			Tenant: t.ID, Version: t.Version + uint64(i) + 1,
 			Actor: a.actor, Command: a.command, Traceparent: a.traceparent, Data: data,
 		}
@@ -371,7 +372,7 @@ func (b *commitBuilder) add(t *tenantState, events []domain.Event, a attributes)
 
 // addSystem adds an event without tenant.
 func (b *commitBuilder) addSystem(data domain.Event) error {
-	body, err := appendEvent(nil, b.source, Event{ID: newID(), Type: data.EventType(), Time: b.at, Actor: actorWriter, Data: data})
+	body, err := appendEvent(nil, b.source, Event{ID: b.newID(), Type: data.EventType(), Time: b.at, Actor: actorWriter, Data: data})
 	if err != nil {
 		return err
 	}
@@ -396,6 +397,6 @@ func (b *commitBuilder) seal(s *State, epoch, directory uint64) (*pendingCommit,
 		}
 	}
 	body = append(body, ']')
-	c := Commit{ID: newID(), Epoch: epoch, Prev: s.Checkpoint.Hash, Directory: directory, Body: body}
+	c := Commit{ID: b.newID(), Epoch: epoch, Prev: s.Checkpoint.Hash, Directory: directory, Body: body}
 	return &pendingCommit{after: s.last, record: c.Record(), names: directory}, Checkpoint{Seq: s.last.Seq + 1, Hash: c.Hash()}
 }

@@ -36,9 +36,15 @@ type Name struct {
 
 // newPseudonym returns a random one: the first letter of the kind, and 80 bits.
 func newPseudonym(kind NameKind) domain.Pseudonym {
-	var b [10]byte
+	var b [pseudonymBytes]byte
 	rand.Read(b[:]) // never fails
-	return domain.Pseudonym(string(kind[:1]) + "_" + pseudonymEncoding.EncodeToString(b[:]))
+	return pseudonymOf(kind, b)
+}
+
+const pseudonymBytes = 10
+
+func pseudonymOf(kind NameKind, random [pseudonymBytes]byte) domain.Pseudonym {
+	return domain.Pseudonym(string(kind[:1]) + "_" + pseudonymEncoding.EncodeToString(random[:]))
 }
 
 // pseudonymEncoding is Crockford's base 32, in lower case. Pseudonyms are short because a process holds millions.

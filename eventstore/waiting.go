@@ -209,11 +209,6 @@ func (w *Writer) dequeue(t *tenantState, events []domain.Event) {
 			}
 		case *domain.SeatDequeued:
 			remove(e.License, e.Holder)
-		case *domain.SeatRevived:
-			for _, id := range e.Leases {
-				lease, _ := t.License(e.License).Lease(id)
-				remove(e.License, lease.Holder)
-			}
 		}
 	}
 }

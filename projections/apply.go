@@ -15,13 +15,19 @@ import (
 // refused they are applied one by one, so that those before the bad one go in and the error names it.
 func (r *Runner) apply(ctx context.Context, p eventstore.Partition, g *group, commits []Commit) error {
 	err := r.applyBatch(ctx, p, g, commits)
-	if err == nil || len(commits) == 1 || isAway(err) || errors.Is(err, errOvertaken) || ctx.Err() != nil {
+	if err == nil || isAway(err) || errors.Is(err, errOvertaken) || ctx.Err() != nil {
+		return err
+	}
+	if len(commits) == 1 {
+		if r.mayPark(g.projections) {
+			return r.applyApart(ctx, p, *g, commits[0], err)
+		}
 		return err
 	}
 	r.log.ErrorContext(ctx, "batch refused, applying its commits one by one", "partition", p,
 		"first", commits[0].At.Seq, "last", commits[len(commits)-1].At.Seq, "error", err)
 	for i := range commits {
-		if err := r.applyBatch(ctx, p, g, commits[i:i+1]); err != nil {
+		if err := r.apply(ctx, p, g, commits[i:i+1]); err != nil {
 			return err
 		}
 	}
@@ -44,7 +50,7 @@ func (r *Runner) applyBatch(ctx context.Context, p eventstore.Partition, g *grou
 	}
 	// Live readers are told of what they can see: not of what the lagging projections catch up on.
 	var changes *changes
-	if r.publish != nil && len(g.projections) == len(r.projections) {
+	if r.publish != nil && g.live {
 		if changes, err = changesOf(b); err != nil {
 			return err
 		}
@@ -55,7 +61,7 @@ func (r *Runner) applyBatch(ctx context.Context, p eventstore.Partition, g *grou
 		}
 		return err
 	}
-	g.at = checkpoint{last.At, directory}
+	g.at = checkpoint{Checkpoint: last.At, directory: directory, time: last.Time}
 	r.metrics.applied(p, g, b, time.Since(start))
 	if changes != nil {
 		r.publishAll(ctx, changes)
@@ -85,21 +91,28 @@ func (r *Runner) commitBatch(ctx context.Context, g *group, b *Batch, directory 
 		if err := r.advance(ctx, tx, *g, b, directory); err != nil {
 			return err
 		}
-		if err := tx.SendBatch(ctx, &q).Close(); err != nil {
-			return err
-		}
-		for {
-			var step pgx.Batch
-			if more, err := b.takeNext(&step); err != nil || !more {
-				return err
-			}
-			if err := tx.SendBatch(ctx, &step).Close(); err != nil {
-				return err
-			}
-		}
+		return r.send(ctx, tx, b, &q)
 	})
 	if errors.Is(err, errOvertaken) {
 		return err
 	}
 	return dbError(err, conn.Conn().IsClosed())
+}
+
+// send sends what is queued, and then the steps that follow from it.
+func (r *Runner) send(ctx context.Context, tx pgx.Tx, b *Batch, q *pgx.Batch) error {
+	for more := true; more; {
+		for _, queued := range q.QueuedQueries {
+			queued.SQL = r.tables.sql(queued.SQL)
+		}
+		if err := tx.SendBatch(ctx, q).Close(); err != nil {
+			return err
+		}
+		var err error
+		q = &pgx.Batch{}
+		if more, err = b.takeNext(q); err != nil {
+			return err
+		}
+	}
+	return nil
 }

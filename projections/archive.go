@@ -114,6 +114,17 @@ func (a *Archive) ReadTenant(ctx context.Context, tenant domain.TenantID, after 
 	return nil
 }
 
+const archiveTenantCommits = `
+	SELECT coalesce((SELECT max(seq) FROM archive.commits WHERE partition = $2), 0),
+		ARRAY(SELECT seq FROM archive.slices WHERE tenant_id = $1 ORDER BY first)`
+
+// TenantCommits returns which commits of its partition hold events of a tenant, in order, and up to which commit that is known. A commit whose
+// events cannot be read is not among them.
+func (a *Archive) TenantCommits(ctx context.Context, tenant domain.TenantID) (commits []uint64, upTo uint64, err error) {
+	err = a.db.QueryRow(ctx, archiveTenantCommits, tenant, a.info.PartitionOf(tenant)).Scan(&upTo, &commits)
+	return commits, upTo, err
+}
+
 // archivePage is how many rows one statement reads: none is open for long.
 const archivePage = 1000
 

@@ -106,6 +106,7 @@ func TestTheArchiveIsTheJournal(t *testing.T) {
 		var got []byte
 		var head eventstore.Hash
 		var version uint64
+		var commits []uint64
 		if err := archive.ReadTenant(deadline(t), tenant, 0, func(s projections.TenantSlice) error {
 			decoded, err := s.Decode()
 			if err != nil {
@@ -116,12 +117,21 @@ func TestTheArchiveIsTheJournal(t *testing.T) {
 				t.Errorf("slice of %s at %d: %v", tenant, s.Commit, decoded)
 			}
 			got, head, version = append(got, s.Stored...), decoded.Head(), s.Last
+			commits = append(commits, s.Commit)
 			return nil
 		}); err != nil {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(got, want) {
 			t.Errorf("%s has %d bytes of events in the archive, %d in the journal", tenant, len(got), len(want))
+		}
+		p := store.Info().PartitionOf(tenant)
+		last, err := store.Journal(p).Last(deadline(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if known, upTo, err := archive.TenantCommits(deadline(t), tenant); err != nil || upTo != last || !reflect.DeepEqual(known, commits) {
+			t.Errorf("%s is in %v up to %d of %d, not in %v; %v", tenant, known, upTo, last, commits, err)
 		}
 		// From the middle of it.
 		var rest int

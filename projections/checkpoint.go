@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -14,7 +15,9 @@ import (
 // checkpoint is where a projection stands in one partition.
 type checkpoint struct {
 	eventstore.Checkpoint
-	directory uint64 // the names up to here belong to the commits up to Seq
+	directory uint64    // the names up to here belong to the commits up to Seq
+	time      time.Time // of the commit; zero before the first
+	parked    bool      // it stays here until a person says otherwise
 }
 
 const checkpointsInsert = `
@@ -23,7 +26,8 @@ const checkpointsInsert = `
 	ON CONFLICT DO NOTHING`
 
 const checkpointsSelect = `
-	SELECT projection, ledger_id, seq, hash, directory_seq FROM read.checkpoints WHERE partition = $2 AND projection = ANY($1)`
+	SELECT projection, ledger_id, seq, hash, directory_seq, coalesce(commit_time, '0001-01-01Z'), parked_at IS NOT NULL
+	FROM read.checkpoints WHERE partition = $2 AND projection = ANY($1)`
 
 // checkpointsAdvance claims the commits after ($4, $5) up to ($6, $7) for the projections $1. When it changes fewer rows
 // than there are projections, another projector got there first: roll back. The rows are locked in one order, so that two
@@ -31,7 +35,7 @@ const checkpointsSelect = `
 const checkpointsAdvance = `
 	WITH mine AS (
 		SELECT projection FROM read.checkpoints
-		WHERE partition = $2 AND projection = ANY($1) AND ledger_id = $3 AND seq = $4 AND hash = $5
+		WHERE partition = $2 AND projection = ANY($1) AND ledger_id = $3 AND seq = $4 AND hash = $5 AND parked_at IS NULL
 		ORDER BY projection FOR UPDATE
 	)
 	UPDATE read.checkpoints c
@@ -93,7 +97,7 @@ func KnownLedger(ctx context.Context, db *pgxpool.Pool) (id string, err error) {
 func (r *Runner) loadCheckpoints(ctx context.Context, p eventstore.Partition) (map[string]checkpoint, error) {
 	names := group{projections: r.projections}.names()
 	var none eventstore.Hash
-	if _, err := r.db.Exec(ctx, checkpointsInsert, names, p, r.store.Info().ID, none[:]); err != nil {
+	if _, err := r.db.Exec(ctx, r.tables.sql(checkpointsInsert), names, p, r.store.Info().ID, none[:]); err != nil {
 		return nil, err
 	}
 	return r.readCheckpoints(ctx, p)
@@ -102,7 +106,7 @@ func (r *Runner) loadCheckpoints(ctx context.Context, p eventstore.Partition) (m
 // readCheckpoints returns where each projection stands that ever did, by name. Errors: ErrChainBroken when it is in another ledger.
 func (r *Runner) readCheckpoints(ctx context.Context, p eventstore.Partition) (map[string]checkpoint, error) {
 	ledger, names := r.store.Info().ID, group{projections: r.projections}.names()
-	rows, err := r.db.Query(ctx, checkpointsSelect, names, p)
+	rows, err := r.db.Query(ctx, r.tables.sql(checkpointsSelect), names, p)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +114,7 @@ func (r *Runner) readCheckpoints(ctx context.Context, p eventstore.Partition) (m
 	var name, rowLedger string
 	var hash []byte
 	var c checkpoint
-	_, err = pgx.ForEachRow(rows, []any{&name, &rowLedger, &c.Seq, &hash, &c.directory}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&name, &rowLedger, &c.Seq, &hash, &c.directory, &c.time, &c.parked}, func() error {
 		if rowLedger != ledger {
 			return fmt.Errorf("%w: the read models are of the ledger %s, the journal is of %s: "+
 				"connect the right database, or, if the journal is the right one, drop the schema %q and table %s and start again",
@@ -126,7 +130,7 @@ func (r *Runner) readCheckpoints(ctx context.Context, p eventstore.Partition) (m
 // advance is the first statement of a batch's transaction. Errors: errOvertaken.
 func (r *Runner) advance(ctx context.Context, tx pgx.Tx, g group, b *Batch, directory uint64) error {
 	last := b.Last()
-	tag, err := tx.Exec(ctx, checkpointsAdvance, g.names(), b.Partition, r.store.Info().ID, b.From.Seq, b.From.Hash[:],
+	tag, err := tx.Exec(ctx, r.tables.sql(checkpointsAdvance), g.names(), b.Partition, r.store.Info().ID, b.From.Seq, b.From.Hash[:],
 		last.At.Seq, last.At.Hash[:], directory, last.Time)
 	if err == nil && tag.RowsAffected() != int64(len(g.projections)) {
 		err = errOvertaken
@@ -138,8 +142,10 @@ func (r *Runner) advance(ctx context.Context, tx pgx.Tx, g group, b *Batch, dire
 type group struct {
 	projections []Projection
 	at          checkpoint
-	// until is where the next projections stand, who are waiting for these; forever when there are none.
+	// until is where the next projections stand, who are waiting for these, or where these end; forever when neither is so.
 	until uint64
+	// live says that these are all that are not parked.
+	live bool
 }
 
 func (g group) names() []string {

@@ -23,7 +23,7 @@ type Difference struct {
 }
 
 // Compare folds the journal from its first commit to where the read models stand and compares the result with all rows of
-// tenants, licenses, seat_counts, leases, audit_entries, history and usage_…. It reads the rows in one snapshot, so that a projector may
+// tenants, licenses, seat_counts, leases, audit_entries, history, queue, seat_ends and usage_…. It reads the rows in one snapshot, so that a projector may
 // run meanwhile, and holds everything in memory.
 //
 // Errors: eventstore.ErrChainBroken; when the projections of a partition stand at different places; when the journal
@@ -202,6 +202,9 @@ func readRows(ctx context.Context, tx pgx.Tx) (map[string]string, error) {
 			return nil, err
 		}
 	}
+	if err := readQueueRows(ctx, tx, found); err != nil {
+		return nil, err
+	}
 	return found, readUsageRows(ctx, tx, found)
 }
 
@@ -226,6 +229,7 @@ func foldRows(ctx context.Context, journal eventstore.Log, at eventstore.Checkpo
 	all := map[leaseKey]*foldedLease{}
 	past := pastFold{folded: folded, tenants: map[domain.TenantID]*domain.Tenant{}, present: map[pastKey]presentState{}}
 	usage := newUsageHistory()
+	queue := newQueueFold()
 	var undecoded error
 	err = state.FoldUpTo(ctx, journal, at.Seq, func(at eventstore.Checkpoint, c eventstore.Commit) {
 		commit, err := decode(at, c)
@@ -237,6 +241,7 @@ func foldRows(ctx context.Context, journal eventstore.Log, at eventstore.Checkpo
 			foldLease(all, e)
 			past.fold(e)
 			usage.add(e)
+			queue.add(e)
 			if _, ok := e.Data.(*domain.SeatHeartbeat); !ok {
 				folded[fmt.Sprintf("audit entry %s/%d", e.Tenant, e.Version)] = auditText(place, string(e.Raw))
 			}
@@ -252,8 +257,10 @@ func foldRows(ctx context.Context, journal eventstore.Log, at eventstore.Checkpo
 	}
 	usage.rows(folded)
 	usage.leaseRows(folded)
+	queue.endRows(folded)
 	state.Tenants(func(t *domain.Tenant) {
 		folded["tenant "+string(t.ID)] = tenantText(clean(t.Name), string(t.Status), t.CreatedAt, t.Version)
+		queue.rows(t, folded)
 		t.Licenses(func(l *domain.License) {
 			name := string(t.ID) + "/" + string(l.ID)
 			folded["license "+name] = licenseText(clean(l.Product), string(l.Status), l.Policy, l.LeaseSeconds, string(l.SeatPer), l.IssuedAt)

@@ -19,6 +19,8 @@ type metrics struct {
 	halted       prometheus.Counter
 	unpublished  prometheus.Counter
 
+	parked *prometheus.GaugeVec
+
 	lagCommits, lagSeconds *prometheus.Desc
 
 	mu       sync.Mutex
@@ -48,6 +50,9 @@ func newMetrics(registerer prometheus.Registerer, projections []Projection, part
 		halted: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "ledger_projection_halted_total", Help: "Partitions stopped by a commit that can not be applied, or by a broken chain.",
 		}),
+		parked: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "ledger_projection_parked", Help: "1 while the projection is parked: it stands still, its rows are old.",
+		}, []string{"projection", "partition"}),
 		unpublished: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "ledger_projection_unpublished_total", Help: "Live changes that could not be published; readers find the gap and reload.",
 		}),
@@ -64,7 +69,7 @@ func newMetrics(registerer prometheus.Registerer, projections []Projection, part
 		}
 	}
 	if registerer != nil {
-		registerer.MustRegister(m.batchEvents, m.applySeconds, m.commits, m.halted, m.unpublished, m)
+		registerer.MustRegister(m.batchEvents, m.applySeconds, m.commits, m.halted, m.parked, m.unpublished, m)
 	}
 	return m
 }
@@ -100,6 +105,17 @@ func (m *metrics) standing(p eventstore.Partition, at map[string]checkpoint) {
 	m.progress[p].oldest = time.Time{}
 	for name, c := range at {
 		m.progress[p].at[name] = c.Seq
+	}
+}
+
+// setParked notes which projections are parked.
+func (m *metrics) setParked(p eventstore.Partition, at map[string]checkpoint) {
+	for name, c := range at {
+		parked := 0.0
+		if c.parked {
+			parked = 1
+		}
+		m.parked.WithLabelValues(name, strconv.Itoa(int(p))).Set(parked)
 	}
 }
 

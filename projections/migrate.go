@@ -37,7 +37,8 @@ func Migrate(ctx context.Context, db *pgxpool.Pool) error {
 	conns := stdlib.OpenDBFromPool(db)
 	defer conns.Close() // of the adapter; the pool stays open
 	provider, err := goose.NewProvider("", conns, files,
-		goose.WithStore(store), goose.WithSessionLocker(locker), goose.WithDisableGlobalRegistry(true))
+		goose.WithStore(store), goose.WithSessionLocker(locker), goose.WithDisableGlobalRegistry(true),
+		goose.WithAllowOutofOrder(true)) // each stands for itself: their numbers tell read models apart, not when they came
 	if err != nil {
 		return fmt.Errorf("read migrations: %w", err)
 	}

@@ -27,6 +27,9 @@ type Options struct {
 	// BatchMax is how many events one transaction applies, give or take a commit. A larger batch catches up faster and
 	// holds row locks longer. 0 means 500.
 	BatchMax int
+	// Park names projections that a commit they cannot apply sets aside, while the others go on. For every other projection such a
+	// commit stops the Runner.
+	Park []string
 	// Publish tells live readers what a batch changed; nil tells nobody.
 	Publish Publisher
 	// Log; nil means slog.Default.
@@ -41,13 +44,23 @@ type Runner struct {
 	store       eventstore.Store
 	projections []Projection
 	batchMax    int
+	park        []string
 	publish     Publisher
 	log         *slog.Logger
 	metrics     *metrics
 	directories []*directoryReader // by partition
+	// tables says where the rows are; nil: in the schema "read".
+	tables *tables
 
-	mu   sync.Mutex
-	away map[part]error // what a partition waits for; nil once it is there
+	mu     sync.Mutex
+	away   map[part]error // what a partition waits for; nil once it is there
+	rounds map[eventstore.Partition]roundOf
+}
+
+// roundOf is a round that is running: which projections are parked, and how to end it when that changes.
+type roundOf struct {
+	parked []string
+	stop   func()
 }
 
 const batchMaxDefault = 500
@@ -55,8 +68,8 @@ const batchMaxDefault = 500
 // NewRunner returns a Runner that does nothing until Run.
 func NewRunner(o Options) *Runner {
 	r := &Runner{
-		db: o.DB, store: o.Store, projections: o.Projections, batchMax: o.BatchMax, publish: o.Publish, log: o.Log,
-		away: map[part]error{},
+		db: o.DB, store: o.Store, projections: o.Projections, batchMax: o.BatchMax, park: o.Park, publish: o.Publish, log: o.Log,
+		away: map[part]error{}, rounds: map[eventstore.Partition]roundOf{},
 	}
 	if r.projections == nil {
 		r.projections = All()
@@ -83,7 +96,7 @@ func NewRunner(o Options) *Runner {
 func (r *Runner) Run(ctx context.Context) error {
 	all, running := errgroup.WithContext(ctx)
 	for p := range r.store.Info().Partitions {
-		all.Go(func() error { return r.follow(running, eventstore.Partition(p), forever) })
+		all.Go(func() error { return r.follow(running, eventstore.Partition(p), always) })
 		all.Go(func() error { r.watchHead(running, eventstore.Partition(p)); return nil })
 	}
 	if err := all.Wait(); err != nil && ctx.Err() == nil {
@@ -101,7 +114,7 @@ func (r *Runner) CatchUp(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			return r.follow(running, eventstore.Partition(p), head)
+			return r.follow(running, eventstore.Partition(p), func(string) uint64 { return head })
 		})
 	}
 	return all.Wait()
@@ -148,6 +161,7 @@ func (r *Runner) watchHead(ctx context.Context, p eventstore.Partition) {
 		head, err := remoteLog{r.store.Journal(p), "the journal"}.Last(ctx)
 		r.setAway(p, theJournal, err)
 		r.metrics.received(p, head)
+		r.watchParked(ctx, p)
 		select {
 		case <-ctx.Done():
 		case <-ticks.C:
@@ -158,8 +172,13 @@ func (r *Runner) watchHead(ctx context.Context, p eventstore.Partition) {
 // forever is an end that is never reached.
 const forever = math.MaxUint64
 
-// follow applies the commits of one partition up to sequence end, until ctx ends or one can not be applied.
-func (r *Runner) follow(ctx context.Context, p eventstore.Partition, end uint64) error {
+// ends says up to which commit a projection, by its name, is to be brought.
+type ends func(projection string) uint64
+
+func always(string) uint64 { return forever }
+
+// follow applies the commits of one partition up to their ends, until ctx ends or one can not be applied.
+func (r *Runner) follow(ctx context.Context, p eventstore.Partition, end ends) error {
 	err := insist(ctx,
 		func() (bool, error) { return r.round(ctx, p, end) },
 		func(wait time.Duration, err error) {
@@ -175,35 +194,67 @@ func (r *Runner) follow(ctx context.Context, p eventstore.Partition, end uint64)
 	return fmt.Errorf("project partition %d: %w", p, err)
 }
 
-// The reader is at most this far ahead of the transaction that is at work.
+// The reader is at most this far ahead of the transaction that is at work; in commits, or as many as a batch may take.
 const (
 	aheadCommits = 512
 	aheadBytes   = 8 << 20
 )
 
-// errReached ends the reading of a round that comes to where other projections stand.
-var errReached = errors.New("reached the other projections")
+var (
+	// errReached ends the reading of a round that comes to where other projections stand, or to an end.
+	errReached = errors.New("reached the other projections")
+	// errParked ends a round whose projections are not the same any more.
+	errParked = errors.New("projections were parked, or go on")
+)
 
 // round runs the projections that are furthest behind: up to where the next ones stand, or, when all stand together,
-// to end or until something fails. It reports whether anything was applied.
-func (r *Runner) round(ctx context.Context, p eventstore.Partition, end uint64) (applied bool, err error) {
+// to their end or until something fails. It reports whether anything was applied.
+func (r *Runner) round(ctx context.Context, p eventstore.Partition, end ends) (applied bool, err error) {
 	at, err := r.loadCheckpoints(ctx, p)
 	if err != nil {
 		// Nothing but the checkpoints was asked for: unless the database refuses that, it is away.
 		return false, dbError(err, !errors.Is(err, eventstore.ErrChainBroken))
 	}
-	g, err := lagging(r.projections, at)
+	r.metrics.standing(p, at)
+	var parked []string
+	var running, behind []Projection
+	for _, projection := range r.projections {
+		c := at[projection.Name()]
+		if c.parked {
+			parked = append(parked, projection.Name())
+			continue
+		}
+		running = append(running, projection)
+		if c.Seq < end(projection.Name()) {
+			behind = append(behind, projection)
+		}
+	}
+	if len(running) == 0 {
+		return false, away("every projection", errors.New("parked; see: ledger projection list"))
+	}
+	r.setAway(p, theRows, nil)
+	if len(behind) == 0 {
+		return false, errEnd
+	}
+	g, err := lagging(behind, at)
 	if err != nil {
 		return false, err
 	}
-	r.metrics.standing(p, at)
-	r.setAway(p, theRows, nil)
-	if g.at.Seq >= end {
-		return false, errEnd
+	g.live = len(g.projections) == len(running)
+	for _, name := range g.names() {
+		g.until = min(g.until, end(name))
 	}
 
-	ctx, stop := context.WithCancel(ctx)
-	queue := make(chan Commit, aheadCommits)
+	ctx, stopWith := context.WithCancelCause(ctx)
+	stop := func() { stopWith(nil) }
+	r.setRound(p, roundOf{parked, func() { stopWith(errParked) }})
+	defer func() {
+		r.setRound(p, roundOf{})
+		if err != nil && errors.Is(context.Cause(ctx), errParked) {
+			err = nil // the next round finds out
+		}
+	}()
+	queue := make(chan Commit, max(aheadCommits, r.batchMax/2))
 	room := semaphore.NewWeighted(aheadBytes)
 	var readErr error
 	go func() {
@@ -212,14 +263,14 @@ func (r *Runner) round(ctx context.Context, p eventstore.Partition, end uint64) 
 		readErr = eventstore.ReadCommits(ctx, journal, g.at.Checkpoint, func(at eventstore.Checkpoint, c eventstore.Commit) error {
 			commit, err := decode(at, c)
 			if err != nil {
-				return err
+				return &undecodableError{err}
 			}
 			if err := room.Acquire(ctx, commit.size); err != nil {
 				return err
 			}
 			queue <- commit
 			r.metrics.received(p, at.Seq)
-			if at.Seq == min(g.until, end) {
+			if at.Seq == g.until {
 				return errReached
 			}
 			return nil
@@ -235,8 +286,12 @@ func (r *Runner) round(ctx context.Context, p eventstore.Partition, end uint64) 
 		commits := take(queue, r.batchMax)
 		if len(commits) == 0 {
 			// Whatever ended the reading, all that came before it is applied.
-			if errors.Is(readErr, errReached) {
+			var undecodable *undecodableError
+			switch {
+			case errors.Is(readErr, errReached):
 				return applied, nil
+			case errors.As(readErr, &undecodable) && r.mayPark(g.projections):
+				return applied, r.parkAll(ctx, p, g, readErr)
 			}
 			return applied, readErr
 		}
@@ -248,6 +303,12 @@ func (r *Runner) round(ctx context.Context, p eventstore.Partition, end uint64) 
 			room.Release(c.size)
 		}
 	}
+}
+
+func (r *Runner) setRound(p eventstore.Partition, round roundOf) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rounds[p] = round
 }
 
 // take waits for one commit and adds what else is there, up to about limit events. It never waits to fill a batch. It

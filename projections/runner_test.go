@@ -39,7 +39,14 @@ func step(h *projectionstest.History, draw func(n int) int) {
 	}
 	var held []domain.LeaseID
 	h.Tenant(tenant).License(license).Leases(func(l domain.Lease) { held = append(held, l.ID) })
-	switch draw(25) {
+	switch draw(28) {
+	case 24, 25:
+		h.Wait(tenant, license, fmt.Sprintf("%d@m_%d", draw(6), draw(3)))
+	case 26:
+		waiters := h.Tenant(tenant).Waiters()
+		for _, w := range waiters[:min(len(waiters), 1)] {
+			h.Do(tenant, domain.LeaveQueue{License: w.License, Holder: w.Holder, Cause: domain.DequeuedByCaller})
+		}
 	case 0, 1, 2, 3, 4, 14, 15:
 		h.Acquire(tenant, license, fmt.Sprintf("%d@m_%d", draw(6), draw(3)))
 	case 5, 6:
@@ -85,7 +92,7 @@ func step(h *projectionstest.History, draw func(n int) int) {
 		if len(held) > 0 {
 			h.Do(tenant, domain.EvictLease{License: license, Lease: held[0]})
 		}
-	case 24:
+	case 27:
 		user := fmt.Sprint("u_", draw(6))
 		h.Do(tenant, domain.ForgetPerson{Pseudonym: domain.Pseudonym(user), Kind: "user"})
 	case 22, 23:
@@ -109,6 +116,7 @@ func step(h *projectionstest.History, draw func(n int) int) {
 
 const emptyAll = `DELETE FROM read.checkpoints; DELETE FROM read.tenants; DELETE FROM read.licenses; DELETE FROM read.seat_counts;
 	DELETE FROM read.leases; DELETE FROM read.audit_entries; DELETE FROM read.directory; DELETE FROM read.history;
+	DELETE FROM read.queue; DELETE FROM read.seat_ends;
 
 	DELETE FROM read.usage_licenses; DELETE FROM read.usage_leases; DELETE FROM read.usage_minutes; DELETE FROM read.usage_hours;
 	DELETE FROM read.usage_days; DELETE FROM read.usage_holders`
@@ -165,7 +173,7 @@ func TestReplayFromZeroGivesTheSameRows(t *testing.T) {
 	}
 	rows := func() string {
 		var all []string
-		for _, table := range []string{"tenants", "licenses", "seat_counts", "leases", "audit_entries", "directory", "history"} {
+		for _, table := range []string{"tenants", "licenses", "seat_counts", "leases", "audit_entries", "directory", "history", "queue", "seat_ends"} {
 			all = append(all, f.value(t, `SELECT string_agg(r::text, E'\n' ORDER BY r::text) FROM read.`+table+` r`))
 		}
 		return strings.Join(all, "\n\n")
@@ -399,13 +407,15 @@ func TestCompareFindsWhatIsWrong(t *testing.T) {
 		`UPDATE read.leases SET held = held + '{[9000,)}' WHERE lease_id = 'lse_2'`,
 		`UPDATE read.history SET until_version = until_version + 1 WHERE (tenant_id, kind, version) = (
 			SELECT tenant_id, kind, min(version) FROM read.history WHERE kind = 'license' AND until_version IS NOT NULL GROUP BY 1, 2 LIMIT 1)`,
+		`DELETE FROM read.queue WHERE (tenant_id, version) = (SELECT tenant_id, max(version) FROM read.queue GROUP BY 1 LIMIT 1)`,
+		`UPDATE read.seat_ends SET ended = ended[2:] WHERE tenant_id = 'tenant0' AND license_id = 'lic_0'`,
 	} {
 		if _, err := f.db.Exec(deadline(t), spoil); err != nil {
 			t.Fatal(err)
 		}
 	}
 	differences, err := projections.Compare(deadline(t), f.db, f.store)
-	if err != nil || len(differences) != 7 {
+	if err != nil || len(differences) != 9 {
 		t.Errorf("%v, %v", differences, err)
 	}
 	f.store.Journal(0).(*eventstoretest.Log).Truncate(1)

@@ -83,6 +83,8 @@ CREATE TABLE read.checkpoints (
     directory_seq bigint NOT NULL,
     commit_time timestamp with time zone,
     updated_at timestamp with time zone NOT NULL,
+    parked_at timestamp with time zone,
+    parked_because text,
     CONSTRAINT checkpoints_pkey PRIMARY KEY (projection, partition)
 ) WITH (fillfactor=50);
 
@@ -154,6 +156,18 @@ CREATE INDEX licenses_by_expires_at ON read.licenses USING btree (tenant_id, rea
 CREATE INDEX licenses_by_issued_at ON read.licenses USING btree (tenant_id, issued_at, license_id);
 CREATE INDEX licenses_by_product ON read.licenses USING btree (tenant_id, product COLLATE "C", license_id);
 
+CREATE TABLE read.queue (
+    tenant_id text NOT NULL,
+    license_id text NOT NULL,
+    "user" text NOT NULL,
+    machine text NOT NULL,
+    process text NOT NULL,
+    priority integer NOT NULL,
+    version bigint NOT NULL,
+    since timestamp with time zone NOT NULL,
+    CONSTRAINT queue_pkey PRIMARY KEY (tenant_id, license_id, "user", machine, process)
+);
+
 CREATE TABLE read.seat_counts (
     tenant_id text NOT NULL,
     license_id text NOT NULL,
@@ -162,6 +176,13 @@ CREATE TABLE read.seat_counts (
     CONSTRAINT seat_counts_in_use_check CHECK ((in_use >= 0)),
     CONSTRAINT seat_counts_pkey PRIMARY KEY (tenant_id, license_id)
 ) WITH (fillfactor=50);
+
+CREATE TABLE read.seat_ends (
+    tenant_id text NOT NULL,
+    license_id text NOT NULL,
+    ended timestamp with time zone[] NOT NULL,
+    CONSTRAINT seat_ends_pkey PRIMARY KEY (tenant_id, license_id)
+) WITH (fillfactor=70);
 
 CREATE TABLE read.tenants (
     tenant_id text NOT NULL,

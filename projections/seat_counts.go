@@ -17,13 +17,14 @@ const seatCountsInsert = `
 	SELECT * FROM unnest($1::text[], $2::text[], $3::int[], $4::int[])`
 
 // Seats null means unchanged. A revoked license has nobody left, however many there were. Where leases share seats, or did,
-// they are counted below.
+// they are counted below. When read.licenses is ahead and says that they do not share seats any more, more leases may end here
+// than there are seats; the change of the policy, which is still to come, counts them.
 const seatCountsUpdate = `
 	UPDATE read.seat_counts s
 	SET seats = coalesce(c.seats, s.seats), in_use = CASE
 		WHEN c.revoked THEN 0
 		WHEN c.recount OR l.seat_per <> '' THEN s.in_use
-		ELSE s.in_use + c.delta END
+		ELSE greatest(0, s.in_use + c.delta) END
 	FROM unnest($1::text[], $2::text[], $3::int[], $4::int[], $5::bool[], $6::bool[]) AS c (tenant_id, license_id, seats, delta, revoked, recount),
 		read.licenses l
 	WHERE s.tenant_id = c.tenant_id AND s.license_id = c.license_id AND l.tenant_id = c.tenant_id AND l.license_id = c.license_id`

@@ -29,6 +29,7 @@ Flags can be given in the environment, too; each help text names the variable. T
 
 type commands struct {
 	Up        upCommand        `cmd:"" group:"Serve" help:"Start the whole ledger in one process: journal, read models, API and page."`
+	Demo      demoCommand      `cmd:"" group:"Serve" help:"Make a new ledger with a made-up past, to look around in."`
 	Run       runCommand       `cmd:"" group:"Use a seat (license key)" help:"Run a program with a seat."`
 	Acquire   acquireCommand   `cmd:"" group:"Use a seat (license key)" help:"Take a seat, for a script that keeps it itself."`
 	Heartbeat heartbeatCommand `cmd:"" group:"Use a seat (license key)" help:"Keep a seat."`
@@ -37,6 +38,8 @@ type commands struct {
 	Tenant    tenantCommands   `cmd:"" group:"Manage (operator key)" help:"Make and manage tenants."`
 	License   licenseCommands  `cmd:"" group:"Manage (operator key)" help:"Issue and manage licenses."`
 	Forget    forgetCommand    `cmd:"" group:"Manage (operator key)" help:"Delete the name of a person for good."`
+
+	Projection projectionCommands `cmd:"" group:"Look after the ledger (its database)" help:"Read models: where they stand, and those that are set aside."`
 
 	Completion kongplete.InstallCompletions `cmd:"" group:"Shell" help:"Print what makes your shell complete ledger commands; put its output into your shell's start file."`
 }

@@ -29,9 +29,10 @@ import (
 )
 
 type upCommand struct {
-	Addr          string     `env:"LEDGER_ADDR" default:"127.0.0.1:8080" help:"Address of the page and the API."`
-	Data          string     `env:"LEDGER_DATA" default:"./data" type:"path" help:"Folder for all data; made on first use."`
-	Demo          bool       `env:"LEDGER_DEMO" help:"Make a tenant with two licenses and simulated programs that acquire, heartbeat, release, crash and are denied."`
+	Addr          string `env:"LEDGER_ADDR" default:"127.0.0.1:8080" help:"Address of the page and the API."`
+	Data          string `env:"LEDGER_DATA" default:"./data" type:"path" help:"Folder for all data; made on first use."`
+	Demo          bool   `env:"LEDGER_DEMO" help:"Make a tenant with two licenses and simulated programs that acquire, heartbeat, release, crash and are denied."`
+	historyFlags  `group:"A made-up past (for --demo)"`
 	NATSAddr      string     `name:"nats-addr" env:"LEDGER_NATS_ADDR" help:"Also let other programs reach the journal on this address, without any password: for looking at it with the nats command line. Default: no port."`
 	Partitions    int        `env:"LEDGER_PARTITIONS" default:"1" help:"Partitions of a new ledger, 1 to 100; an existing one keeps its own."`
 	SnapshotEvery int64      `env:"LEDGER_SNAPSHOT_EVERY" default:"33554432" help:"How much is added to the journal between two snapshots, in bytes."`
@@ -79,6 +80,11 @@ func (c *upCommand) Run(ctx context.Context, t terminal) (err error) {
 		return err
 	}
 
+	if c.History > 0 {
+		if err := c.historyFlags.make(ctx, c.Data, c.Partitions, secret, t.out); err != nil {
+			return fmt.Errorf("nothing was started: %w", err)
+		}
+	}
 	server, err := embedded.StartNATS(embedded.NATSOptions{Dir: filepath.Join(c.Data, "nats"), Listen: c.NATSAddr, Log: frame.Log})
 	if err != nil {
 		return err

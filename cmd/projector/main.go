@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 
 	"golang.org/x/sync/errgroup"
@@ -17,7 +18,8 @@ type config struct {
 	process.Service
 	process.NATS
 	process.Postgres
-	BatchMax int `env:"PROJECTOR_BATCH_MAX" default:"500" help:"How many events one transaction applies. More catches up faster and holds row locks longer."`
+	BatchMax int      `env:"PROJECTOR_BATCH_MAX" default:"500" help:"How many events one transaction applies. More catches up faster and holds row locks longer."`
+	Park     []string `env:"PROJECTOR_PARK" help:"Read models, with commas between them, that are set aside by a commit that they cannot apply, while the others go on. Default: none; such a commit stops the projector."`
 }
 
 func main() { process.Main("projector", run) }
@@ -26,6 +28,9 @@ func run(ctx context.Context, args []string, logs io.Writer) error {
 	var cfg config
 	if err := process.Parse(&cfg, "projector", "Reads the journal, writes the read models.", args, logs); err != nil {
 		return err
+	}
+	if err := projections.CheckNames(cfg.Park); err != nil {
+		return fmt.Errorf("PROJECTOR_PARK: %w", err)
 	}
 	frame := cfg.Start(logs)
 	listener, err := process.Listen(cfg.Addr)
@@ -52,7 +57,7 @@ func run(ctx context.Context, args []string, logs io.Writer) error {
 		return err
 	}
 	runner := projections.NewRunner(projections.Options{
-		DB: db, Store: store, BatchMax: cfg.BatchMax, Publish: projections.NATSPublisher(nc), Log: frame.Log, Registerer: frame.Registry,
+		DB: db, Store: store, BatchMax: cfg.BatchMax, Park: cfg.Park, Publish: projections.NATSPublisher(nc), Log: frame.Log, Registerer: frame.Registry,
 	})
 	frame.Health.Require("projections", func(context.Context) error { return runner.Ready() })
 

@@ -237,9 +237,25 @@ func (p *Postgres) watch(c cluster) {
 }
 
 // URL is the address of the database "ledger", for pgx and for psql, as a superuser.
-func (p *Postgres) URL() string {
+func (p *Postgres) URL() string { return urlOf(p.sockets) }
+
+func urlOf(sockets string) string {
 	// PathEscape, because neither pgx nor psql reads a plus sign as a space.
-	return "postgres://" + database + "@/" + database + "?host=" + url.PathEscape(p.sockets) + "&port=" + port + "&sslmode=disable"
+	return "postgres://" + database + "@/" + database + "?host=" + url.PathEscape(sockets) + "&port=" + port + "&sslmode=disable"
+}
+
+// RunningPostgresURL is the URL of the Postgres that another process runs on dir, if one does. Its socket is for the user that runs it, and for
+// root.
+func RunningPostgresURL(dir string) (string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	sockets := runDir(dir)
+	if !fits(sockets) {
+		sockets = shortDir(dir)
+	}
+	return urlOf(sockets), nil
 }
 
 // Done is closed when Postgres has ended, whether by Stop or on its own.

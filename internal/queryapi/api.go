@@ -98,6 +98,7 @@ func (a *API) Routes(router *mux.Router) {
 	route("/tenants/{tenant}", access.TenantRead, a.getTenant)
 	route("/tenants/{tenant}/licenses", access.LicenseRead, a.listLicenses)
 	route("/tenants/{tenant}/licenses/{license}", access.LicenseRead, a.getLicense)
+	route("/tenants/{tenant}/licenses/{license}/queue", access.LicenseRead, a.getQueue)
 	route("/tenants/{tenant}/seats", access.SeatRead, a.listSeats)
 	route("/tenants/{tenant}/timeline", access.TimelineRead, a.listTimeline)
 	route("/tenants/{tenant}/live", access.TimelineRead, a.streamLive)

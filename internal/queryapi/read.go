@@ -197,11 +197,14 @@ type stand struct {
 	time time.Time
 }
 
-// A read model that this program knows but the projector does not yet has no checkpoint: then nothing is reached.
+// A read model that this program knows but the projector does not yet has no checkpoint: then nothing is reached. One that is
+// parked is left behind by the others, and waited for no longer: a person was told.
 const standsSelect = `
 	SELECT partition, CASE WHEN reached THEN seq ELSE 0 END, CASE WHEN reached THEN time END
 	FROM (
-		SELECT partition, min(seq) AS seq, min(commit_time) AS time, count(*) >= $2 AND min(seq) > 0 AS reached
+		SELECT partition, coalesce(min(seq) FILTER (WHERE parked_at IS NULL), min(seq)) AS seq,
+			coalesce(min(commit_time) FILTER (WHERE parked_at IS NULL), min(commit_time)) AS time,
+			count(*) >= $2 AND min(seq) > 0 AS reached
 		FROM read.checkpoints WHERE ledger_id = $1 GROUP BY partition
 	) AS c`
 

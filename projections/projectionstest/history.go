@@ -97,14 +97,25 @@ func (h *History) Issue(id domain.TenantID, license domain.LicenseID, seats int)
 // returns the lease: "lse_" and a number.
 func (h *History) Acquire(id domain.TenantID, license domain.LicenseID, user string) domain.LeaseID {
 	h.t.Helper()
+	return h.acquire(id, license, user, false)
+}
+
+func (h *History) acquire(id domain.TenantID, license domain.LicenseID, user string, wait bool) domain.LeaseID {
+	h.t.Helper()
 	h.ids++
 	lease := domain.LeaseID(fmt.Sprintf("lse_%d", h.ids))
 	user, machine, elsewhere := strings.Cut(user, "@")
 	if !elsewhere {
 		machine = "m_1"
 	}
-	h.Do(id, domain.AcquireSeat{License: license, Lease: lease, Holder: domain.Holder{User: domain.Pseudonym("u_" + user), Machine: domain.Pseudonym(machine)}})
+	h.Do(id, domain.AcquireSeat{License: license, Lease: lease, Queue: wait, Holder: domain.Holder{User: domain.Pseudonym("u_" + user), Machine: domain.Pseudonym(machine)}})
 	return lease
+}
+
+// Wait is Acquire for a user who waits for a seat.
+func (h *History) Wait(id domain.TenantID, license domain.LicenseID, user string) domain.LeaseID {
+	h.t.Helper()
+	return h.acquire(id, license, user, true)
 }
 
 // Name adds an entry to the directory; the commits from now on need it.

@@ -209,6 +209,30 @@ export interface paths {
         patch: operations["changeLicense"];
         trace?: never;
     };
+    "/api/v1/tenants/{tenant}/licenses/{license}/queue": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+                /** @example lic_4tq8v2m6x1c9k3pz */
+                license: components["parameters"]["LicensePath"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Who waits for a seat of a license
+         * @description In the order in which they get seats; at most 1,000, so all of them.
+         */
+        get: operations["getQueue"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/tenants/{tenant}/licenses/{license}/suspend": {
         parameters: {
             query?: never;
@@ -883,6 +907,32 @@ export interface components {
              */
             age_seconds: number;
         };
+        LicenseQueue: {
+            items: components["schemas"]["Waiter"][];
+            /** @description How many wait. */
+            waiting: number;
+            seats: number;
+            in_use: number;
+            position: string;
+            /**
+             * Format: double
+             * @description As in `Ledger-Age`.
+             */
+            age_seconds: number;
+        };
+        Waiter: {
+            /** @description 1 is next. */
+            position: number;
+            user: string;
+            machine: string;
+            process?: string;
+            /** @description Of the user's reservation; those with a higher one come first. */
+            priority: number;
+            /** Format: date-time */
+            since: string;
+            /** @description Until it gets a seat, at the pace at which the last 32 seats were given back; not there when none was. */
+            estimate_seconds?: number;
+        };
         /** @description A CloudEvents 1.0 object as stored. */
         Event: {
             /** @constant */
@@ -1530,6 +1580,35 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["LicenseResponse"];
+                };
+            };
+            default: components["responses"]["Refused"];
+        };
+    };
+    getQueue: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
+                "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
+            };
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+                /** @example lic_4tq8v2m6x1c9k3pz */
+                license: components["parameters"]["LicensePath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The queue. */
+            200: {
+                headers: {
+                    "Ledger-Position": components["headers"]["LedgerPosition"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LicenseQueue"];
                 };
             };
             default: components["responses"]["Refused"];

@@ -29,6 +29,7 @@ const reasons: Record<string, string> = {
 const departures: Record<string, string> = {
   left: ': hung up',
   absent: ': did not ask again',
+  revived: ': has its old lease again',
 }
 
 /**

@@ -1,0 +1,32 @@
+package projections
+
+import (
+	"regexp"
+	"strings"
+	"sync"
+)
+
+// tables says in which schema the rows of a version of the read models are, while it is not the running one. The SQL of
+// projections names the running one's.
+type tables struct {
+	schema string
+	names  *regexp.Regexp // read.x, of every x in schema
+	known  sync.Map       // by the statement: what it becomes
+}
+
+func tablesIn(schema string, names []string) *tables {
+	return &tables{schema: schema, names: regexp.MustCompile(`\bread\.(` + strings.Join(names, "|") + `)\b`)}
+}
+
+// sql returns a statement on these tables. Of nil it is the same.
+func (t *tables) sql(statement string) string {
+	if t == nil {
+		return statement
+	}
+	if known, ok := t.known.Load(statement); ok {
+		return known.(string)
+	}
+	becomes := t.names.ReplaceAllString(statement, t.schema+".$1")
+	t.known.Store(statement, becomes)
+	return becomes
+}
