@@ -913,6 +913,15 @@ type RenameTenantParams struct {
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
+// ExportTenantParams defines parameters for ExportTenant.
+type ExportTenantParams struct {
+	// Names Add what the pseudonyms in the events stand for today, as far as they are known. Such a file holds personal data.
+	Names *bool `form:"names,omitempty" json:"names,omitempty"`
+
+	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
+	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
+}
+
 // ForgetPersonParams defines parameters for ForgetPerson.
 type ForgetPersonParams struct {
 	// DryRun Only say what would happen: 200 with a `DryRunResponse`, or the refusal.

@@ -140,12 +140,12 @@ func serveRedis(ctx context.Context, dir string, fills serverConfig) error {
 	frame.Router.Handle("/api/v1/licenses/acquire", serve.Handler(c.acquire)).Methods(http.MethodPost)
 	frame.Router.Handle("/api/v1/licenses/heartbeat", serve.Handler(c.heartbeat)).Methods(http.MethodPost)
 	frame.Router.Handle("/api/v1/licenses/release", serve.Handler(c.release)).Methods(http.MethodPost)
-	listener, err := process.Listen("127.0.0.1:0")
+	listener, err := frame.Listen("127.0.0.1:0")
 	if err != nil {
 		return err
 	}
 	fmt.Printf("%s\n0s\n", listener.Addr())
-	return frame.Serve(ctx, listener)
+	return frame.Serve(ctx)
 }
 
 const leaseLength = time.Hour

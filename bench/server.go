@@ -90,8 +90,29 @@ func startServer(ctx context.Context, kind, dir string, fills serverConfig) (*se
 		fields = append(fields, lines.Text())
 	}
 	s.addr = fields[0]
-	s.started, err = time.ParseDuration(fields[1])
-	return s, err
+	if s.started, err = time.ParseDuration(fields[1]); err != nil {
+		return nil, err
+	}
+	return s, s.awaitReady(ctx)
+}
+
+// awaitReady returns when the server takes requests.
+func (s *server) awaitReady(ctx context.Context) error {
+	for {
+		response, err := http.Get("http://" + s.addr + "/readyz")
+		if err != nil {
+			return err
+		}
+		response.Body.Close()
+		if response.StatusCode == http.StatusOK {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Millisecond):
+		}
+	}
 }
 
 func (s *server) stop() {
@@ -187,10 +208,11 @@ func serveLedger(ctx context.Context, dir string, fills serverConfig) error {
 	frame.Router.Handle(echoPath, serve.Handler(echo)).Methods(http.MethodPost)
 	frame.Router.HandleFunc(residentPath, resident)
 	frame.Router.HandleFunc(profilePath, pprof.Profile)
-	listener, err := process.Listen("127.0.0.1:0")
+	listener, err := frame.Listen("127.0.0.1:0")
 	if err != nil {
 		return err
 	}
+	defer frame.Close()
 	working, finish := context.WithCancel(context.WithoutCancel(ctx))
 	g, ctx := errgroup.WithContext(ctx)
 	began := time.Now()
@@ -209,7 +231,7 @@ func serveLedger(ctx context.Context, dir string, fills serverConfig) error {
 			return err
 		}
 		fmt.Printf("%s\n%s\n", listener.Addr(), started)
-		return frame.Serve(ctx, listener)
+		return frame.Serve(ctx)
 	})
 	return g.Wait()
 }

@@ -18,7 +18,7 @@ func (s *NATSStore) openOwners(ctx context.Context) error {
 	js := s.journals[0].js
 	bucket, err := js.KeyValue(ctx, ownerBucket)
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		bucket, err = js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
+		bucket, err = createBucket(ctx, js, jetstream.KeyValueConfig{
 			Bucket: ownerBucket, Description: "Who owns which partition.", Replicas: s.journals[0].stream.CachedInfo().Config.Replicas,
 		})
 	}

@@ -114,6 +114,29 @@ func (a *Archive) ReadTenant(ctx context.Context, tenant domain.TenantID, after 
 	return nil
 }
 
+const slicesRead = `
+	SELECT seq, index, first, last, archive.stored(first) FROM archive.slices
+	WHERE tenant_id = $1 AND first > $2 ORDER BY first LIMIT $3`
+
+// ReadSlices returns at most limit slices of a tenant's events after a version, in order, without id and time of their commits. The
+// transaction's app.tenant has to name the tenant: so a role may call it that may not read the commits.
+func ReadSlices(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, after uint64, limit int) ([]TenantSlice, error) {
+	rows, err := tx.Query(ctx, slicesRead, tenant, after, limit)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (s TenantSlice, err error) {
+		err = row.Scan(&s.Commit, &s.Index, &s.First, &s.Last, &s.Stored)
+		return s, err
+	})
+}
+
+// ArchivedTo returns the version up to which a tenant's events are archived; 0: none is.
+func ArchivedTo(ctx context.Context, tx pgx.Tx, tenant domain.TenantID) (version uint64, err error) {
+	err = tx.QueryRow(ctx, `SELECT coalesce((SELECT last FROM archive.slices WHERE tenant_id = $1 ORDER BY first DESC LIMIT 1), 0)`, tenant).Scan(&version)
+	return version, err
+}
+
 const archiveTenantCommits = `
 	SELECT coalesce((SELECT max(seq) FROM archive.commits WHERE partition = $2), 0),
 		ARRAY(SELECT seq FROM archive.slices WHERE tenant_id = $1 ORDER BY first)`

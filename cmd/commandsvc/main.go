@@ -37,16 +37,16 @@ func run(ctx context.Context, args []string, logs io.Writer) error {
 		return err
 	}
 	frame := cfg.Start(logs)
-	listener, err := process.Listen(cfg.Addr)
-	if err != nil {
+	if _, err := frame.Listen(cfg.Addr); err != nil {
 		return err
 	}
+	defer frame.Close()
 	nc, err := cfg.NATS.Connect("commandsvc", frame.Log)
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
-	store, err := cfg.Witness.AwaitLedger(ctx, frame.Log, func(ctx context.Context, known bool) (*eventstore.NATSStore, error) {
+	store, err := cfg.Witness.AwaitLedger(ctx, frame, func(ctx context.Context, known bool) (*eventstore.NATSStore, error) {
 		if cfg.Create && !known {
 			return eventstore.CreateNATS(ctx, nc, cfg.Partitions, cfg.Replicas)
 		}
@@ -78,7 +78,7 @@ func run(ctx context.Context, args []string, logs io.Writer) error {
 	})
 	g.Go(func() error {
 		defer finish()
-		return frame.Serve(ctx, listener)
+		return frame.Serve(ctx)
 	})
 	return g.Wait()
 }

@@ -65,12 +65,12 @@ func (c *upCommand) Run(ctx context.Context, t terminal) (err error) {
 		return err
 	}
 	defer lock.Unlock()
-	listener, err := process.Listen(c.Addr)
+	frame := process.NewFrame(c.LogLevel, t.logs)
+	listener, err := frame.Listen(c.Addr)
 	if err != nil {
 		return err
 	}
-	defer listener.Close()
-	frame := process.NewFrame(c.LogLevel, t.logs)
+	defer frame.Close()
 	secret, err := identity.LoadOrCreateSecret(filepath.Join(c.Data, "ledger.secret"))
 	if err != nil {
 		return err
@@ -153,7 +153,7 @@ func (c *upCommand) Run(ctx context.Context, t terminal) (err error) {
 	g.Go(func() error { return projections.NewArchiver(db, store, frame.Log, frame.Registry).Run(working) })
 	g.Go(func() error {
 		defer finish()
-		return frame.Serve(serving, listener)
+		return frame.Serve(serving)
 	})
 	g.Go(func() error {
 		select {

@@ -33,10 +33,10 @@ func run(ctx context.Context, args []string, logs io.Writer) error {
 		return fmt.Errorf("PROJECTOR_PARK: %w", err)
 	}
 	frame := cfg.Start(logs)
-	listener, err := process.Listen(cfg.Addr)
-	if err != nil {
+	if _, err := frame.Listen(cfg.Addr); err != nil {
 		return err
 	}
+	defer frame.Close()
 	db, err := cfg.Postgres.Connect(ctx)
 	if err != nil {
 		return err
@@ -47,13 +47,13 @@ func run(ctx context.Context, args []string, logs io.Writer) error {
 		return err
 	}
 	defer nc.Close()
-	store, err := process.AwaitLedger(ctx, frame.Log, func(ctx context.Context) (*eventstore.NATSStore, error) {
+	store, err := frame.AwaitLedger(ctx, func(ctx context.Context) (*eventstore.NATSStore, error) {
 		return eventstore.OpenNATS(ctx, nc)
 	})
 	if err != nil {
 		return err
 	}
-	if err := process.Migrate(ctx, frame.Log, db); err != nil {
+	if err := frame.Migrate(ctx, db); err != nil {
 		return err
 	}
 	runner := projections.NewRunner(projections.Options{
@@ -64,6 +64,6 @@ func run(ctx context.Context, args []string, logs io.Writer) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return runner.Run(ctx) })
 	g.Go(func() error { return projections.NewArchiver(db, store, frame.Log, frame.Registry).Run(ctx) })
-	g.Go(func() error { return frame.Serve(ctx, listener) })
+	g.Go(func() error { return frame.Serve(ctx) })
 	return g.Wait()
 }

@@ -31,10 +31,10 @@ func run(ctx context.Context, args []string, logs io.Writer) error {
 		return err
 	}
 	frame := cfg.Start(logs)
-	listener, err := process.Listen(cfg.Addr)
-	if err != nil {
+	if _, err := frame.Listen(cfg.Addr); err != nil {
 		return err
 	}
+	defer frame.Close()
 	db, err := cfg.Postgres.Connect(ctx)
 	if err != nil {
 		return err
@@ -45,13 +45,13 @@ func run(ctx context.Context, args []string, logs io.Writer) error {
 		return err
 	}
 	defer nc.Close()
-	store, err := process.AwaitLedger(ctx, frame.Log, func(ctx context.Context) (*eventstore.NATSStore, error) {
+	store, err := frame.AwaitLedger(ctx, func(ctx context.Context) (*eventstore.NATSStore, error) {
 		return eventstore.OpenNATS(ctx, nc)
 	})
 	if err != nil {
 		return err
 	}
-	if err := process.Migrate(ctx, frame.Log, db); err != nil {
+	if err := frame.Migrate(ctx, db); err != nil {
 		return err
 	}
 	frame.Health.Require("postgres", db.Ping)
@@ -60,5 +60,5 @@ func run(ctx context.Context, args []string, logs io.Writer) error {
 	}).Routes(frame.Router)
 	api.Routes(frame.Router)
 	frame.Page()
-	return frame.Serve(ctx, listener)
+	return frame.Serve(ctx)
 }

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 
+	"github.com/coditect-ai/license-ledger/domain"
 	"github.com/coditect-ai/license-ledger/eventstore"
 )
 
@@ -56,7 +59,7 @@ func (x *Exporter) Add(s Slice) error {
 }
 
 // Name writes what a pseudonym stands for: after the last slice, before Close.
-func (x *Exporter) Name(n eventstore.Name) error {
+func (x *Exporter) Name(n Name) error {
 	if !x.begun {
 		return errors.New("names come after slices")
 	}
@@ -94,4 +97,16 @@ func (x *Exporter) line(open []byte) error {
 	x.buffer, x.sum = sealed(open, x.sum)
 	_, err := x.out.Write(x.buffer)
 	return err
+}
+
+// AddNames writes the names of pseudonyms that are known, in order.
+func AddNames(x *Exporter, of map[domain.Pseudonym]bool, text func(domain.Pseudonym) string) error {
+	for _, p := range slices.Sorted(maps.Keys(of)) {
+		if known := text(p); known != "" {
+			if err := x.Name(Name{p, known}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

@@ -18,7 +18,7 @@ import (
 //
 //	{"format":"ai.coditect.ledger.export.v1","ledger":…,"tenant":"acme",…,"sum":…}
 //	{"seq":7,"head":…,"events":[…],"sum":…}
-//	{"name":{"tenant":"acme","pseudonym":"u_…","kind":"user","text":"ada"},"sum":…}
+//	{"name":{"pseudonym":"u_…","text":"ada"},"sum":…}
 //	{"end":{"slices":1,"events":3,"version":3,"seq":7,"head":…},"sum":…}
 //
 // The events are the bytes that are stored and hashed. The sum of a line is SHA-256 of the sum before it and the line up to
@@ -40,6 +40,12 @@ type Header struct {
 	To         *time.Time      `json:"to,omitzero"`   // and to end here, exclusive
 	After      uint64          `json:"after"`         // the version of the event before the first one here; 0: from the beginning
 	Head       eventstore.Hash `json:"head"`          // of the chain there
+}
+
+// Name is what a pseudonym stood for when the export was made. Who was forgotten before has none.
+type Name struct {
+	Pseudonym domain.Pseudonym `json:"pseudonym"`
+	Text      string           `json:"text"`
 }
 
 // End is the last line. Everything in it follows from the lines before.

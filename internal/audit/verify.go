@@ -21,6 +21,8 @@ type Options struct {
 	// Head that the tenant's chain should have at the end, from a source that the file's maker does not control: an earlier
 	// export, a note, the ledger itself. Zero: none is known, and then a history that was written anew as a whole passes.
 	Head eventstore.Hash
+	// Begin is called with the header, before anything else; nil: nobody asks.
+	Begin func(Header)
 	// Each is called with every slice that was found right, in order; an error ends the reading. Nil: nobody asks.
 	Each func(Slice) error
 	// Read is called now and then with how many bytes were read.
@@ -36,7 +38,7 @@ type Report struct {
 	// Types counts the events by type.
 	Types map[string]int
 	// Names is what pseudonyms stood for when the file was made, of those that were exported with it.
-	Names []eventstore.Name
+	Names []Name
 	// Tenant is what the events add up to; nil when the file does not begin with the first event.
 	Tenant *domain.Tenant
 }
@@ -144,6 +146,9 @@ func (v *verifier) header(open []byte) error {
 	if h.After == 0 {
 		v.report.Tenant = domain.NewTenant(h.Tenant)
 	}
+	if v.o.Begin != nil {
+		v.o.Begin(*h)
+	}
 	return nil
 }
 
@@ -209,9 +214,9 @@ func (v *verifier) fold(s Slice) (err error) {
 }
 
 func (v *verifier) name(value []byte) error {
-	var n eventstore.Name
-	if err := json.Unmarshal(value, &n, json.RejectUnknownMembers(true)); err != nil || n.Tenant != v.report.Header.Tenant {
-		return v.bad("it is no name of the tenant %s", v.report.Header.Tenant)
+	var n Name
+	if err := json.Unmarshal(value, &n, json.RejectUnknownMembers(true)); err != nil || n.Pseudonym == "" {
+		return v.bad("it is no name")
 	}
 	v.report.Names = append(v.report.Names, n)
 	return nil

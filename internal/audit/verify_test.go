@@ -48,7 +48,7 @@ func exported(t testing.TB, store eventstore.Store, tenant domain.TenantID) ([]b
 	if err := (Source{Journal: store.Journal(0), Tenant: tenant}).Read(t.Context(), x.Add); err != nil {
 		t.Fatal(err)
 	}
-	if err := x.Name(eventstore.Name{Tenant: tenant, Pseudonym: "u_user0", Kind: eventstore.UserName, Text: "Ada <ada@example.com>"}); err != nil {
+	if err := x.Name(Name{Pseudonym: "u_user0", Text: "Ada <ada@example.com>"}); err != nil {
 		t.Fatal(err)
 	}
 	end, err := x.Close()

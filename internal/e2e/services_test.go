@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"os"
@@ -57,7 +58,17 @@ func startServices(t testing.TB) *services {
 	}
 	s.query, s.project, s.command = s.start("querysvc"), s.start("projector"), s.start("commandsvc", "DATABASE_URL=")
 	s.startNATS()
-	s.project.Await("waiting for Postgres", func() bool { return strings.Contains(s.project.Output(), "waiting for Postgres") }, func() string { return "" })
+	why := ""
+	s.project.Await("waiting for Postgres", func() bool {
+		response, err := http.Get("http://" + s.addr["projector"] + "/readyz")
+		if err != nil {
+			return false
+		}
+		defer response.Body.Close()
+		body, _ := io.ReadAll(response.Body)
+		why = string(body)
+		return response.StatusCode == http.StatusServiceUnavailable && strings.Contains(why, "starts when Postgres is there")
+	}, func() string { return why })
 	s.startPostgres()
 	s.ready()
 	return s

@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -132,7 +134,7 @@ func (k Keys) Load() (identity.Secret, identity.OperatorKey, error) {
 }
 
 // AwaitLedger opens a ledger with open, again and again until it is there: the services may start in any order.
-func AwaitLedger(ctx context.Context, log *slog.Logger, open func(context.Context) (*eventstore.NATSStore, error)) (*eventstore.NATSStore, error) {
+func (f *Frame) AwaitLedger(ctx context.Context, open func(context.Context) (*eventstore.NATSStore, error)) (*eventstore.NATSStore, error) {
 	for {
 		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
 		store, err := open(attempt)
@@ -149,7 +151,8 @@ func AwaitLedger(ctx context.Context, log *slog.Logger, open func(context.Contex
 			what = append(what, "if_it_is_new", "start one commandsvc with LEDGER_CREATE=true, once",
 				"if_there_was_one", "do not create another: restore the journal, see deploy/runbooks/journal-missing.md")
 		}
-		log.Log(ctx, level, "waiting for the ledger", what...)
+		f.Log.Log(ctx, level, "waiting for the ledger", what...)
+		f.startsWhen("the ledger is there", err)
 		if !pause(ctx) {
 			return nil, ctx.Err()
 		}
@@ -157,13 +160,14 @@ func AwaitLedger(ctx context.Context, log *slog.Logger, open func(context.Contex
 }
 
 // Migrate brings the read models' schema up to date, and waits for a Postgres that is not there yet.
-func Migrate(ctx context.Context, log *slog.Logger, db *pgxpool.Pool) error {
+func (f *Frame) Migrate(ctx context.Context, db *pgxpool.Pool) error {
 	for {
 		err := projections.Migrate(ctx, db)
 		if !isPostgresAway(err) {
 			return err
 		}
-		log.Info("waiting for Postgres", "reason", err)
+		f.Log.Info("waiting for Postgres", "reason", err)
+		f.startsWhen("Postgres is there", err)
 		if !pause(ctx) {
 			return ctx.Err()
 		}
@@ -207,8 +211,17 @@ type Frame struct {
 	// Tracer records traces; nil when none are recorded.
 	Tracer trace.Tracer
 
-	traces *sdktrace.TracerProvider
+	traces  *sdktrace.TracerProvider
+	metrics *serve.Metrics
+	handler atomic.Pointer[http.Handler] // answers requests now
+	start   atomic.Pointer[error]        // why the process still starts; nil: it does not
+	stop    func()                       // ends the server
+	ended   chan struct{}                // closed when the server has ended, with failed
+	failed  error
 }
+
+// poolRandom makes ids of requests and events, thousands a second, cheap.
+var poolRandom = sync.OnceFunc(uuid.EnableRandPool)
 
 // NewFrame returns a frame whose router has /healthz, /readyz and /metrics.
 func NewFrame(level slog.Level, logs io.Writer) *Frame {
@@ -218,9 +231,17 @@ func NewFrame(level slog.Level, logs io.Writer) *Frame {
 		Router:   serve.NewRouter(),
 		Health:   &serve.Health{},
 	}
-	uuid.EnableRandPool() // ids of requests and events: thousands a second
+	poolRandom()
 	f.Registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	serve.Operations(f.Router, f.Health, f.Registry)
+	f.metrics = serve.NewMetrics(f.Registry)
+	f.startsWhen("all its parts are there", nil)
+	f.Health.Require("start", func(context.Context) error {
+		if why := f.start.Load(); why != nil {
+			return *why
+		}
+		return nil
+	})
 	if f.traces = startTraces(f.Log); f.traces != nil {
 		f.Tracer = f.traces.Tracer("github.com/coditect-ai/license-ledger")
 	}
@@ -242,13 +263,61 @@ func Listen(addr string) (net.Listener, error) {
 	return listener, nil
 }
 
-// Serve serves the router until ctx ends and running requests are answered.
-func (f *Frame) Serve(ctx context.Context, listener net.Listener) error {
-	f.Log.Info("serving", "addr", listener.Addr().String())
-	handler := serve.Observe(f.Router, f.Log, serve.NewMetrics(f.Registry))
+// startsWhen notes what the process waits for before it serves; reason may be nil.
+func (f *Frame) startsWhen(what string, reason error) {
+	why := fmt.Errorf("starts when %s", what)
+	if reason != nil {
+		why = fmt.Errorf("%w: %w", why, reason)
+	}
+	f.start.Store(&why)
+}
+
+// Listen takes the address of the process and answers there from now on: /healthz, /readyz, which says what is waited for, and
+// /metrics. All else is 503 "starting" until Serve. Close ends it.
+func (f *Frame) Listen(addr string) (net.Listener, error) {
+	listener, err := Listen(addr)
+	if err != nil {
+		return nil, err
+	}
+	early := serve.NewRouter()
+	early.NotFoundHandler = serve.Handler(func(http.ResponseWriter, *http.Request) error {
+		p := serve.NewProblem(http.StatusServiceUnavailable, "starting", "The service is starting", "Nothing was done. Try again in a moment.")
+		p.RetryAfterSeconds = 1
+		return p
+	})
+	serve.Operations(early, f.Health, f.Registry)
+	f.answerWith(serve.Observe(early, f.Log, f.metrics))
+	running, stop := context.WithCancel(context.Background())
+	f.stop, f.ended = stop, make(chan struct{})
+	go func() {
+		defer close(f.ended)
+		f.failed = serve.Run(running, listener, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*f.handler.Load()).ServeHTTP(w, r) }), f.Log)
+	}()
+	return listener, nil
+}
+
+func (f *Frame) answerWith(h http.Handler) { f.handler.Store(&h) }
+
+// Serve serves the router, where Listen answers, until ctx ends and running requests are answered.
+func (f *Frame) Serve(ctx context.Context) error {
+	handler := serve.Observe(f.Router, f.Log, f.metrics)
 	if f.Tracer != nil {
 		handler = serve.Trace(handler, f.Tracer)
 	}
 	defer f.stopTraces()
-	return serve.Run(ctx, listener, handler, f.Log)
+	f.answerWith(handler)
+	f.start.Store(nil)
+	f.Log.Info("serving")
+	select {
+	case <-ctx.Done():
+	case <-f.ended:
+	}
+	return f.Close()
+}
+
+// Close ends what Listen began, once running requests are answered. Closing again does nothing.
+func (f *Frame) Close() error {
+	f.stop()
+	<-f.ended
+	return f.failed
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -23,24 +22,24 @@ type Witness struct {
 // about to apply its last commits.
 const settleFor = 5 * time.Second
 
-// AwaitLedger is AwaitLedger for the service that writes. open is told whether the read models know of a ledger: then none
+// AwaitLedger is that of a Frame for the service that writes. open is told whether the read models know of a ledger: then none
 // may be made. What it opens is compared with them before it is returned.
 //
 // Errors: eventstore.ErrChainBroken, when the journal is not the one that the read models were read from.
-func (w Witness) AwaitLedger(ctx context.Context, log *slog.Logger, open func(ctx context.Context, known bool) (*eventstore.NATSStore, error)) (*eventstore.NATSStore, error) {
+func (w Witness) AwaitLedger(ctx context.Context, f *Frame, open func(ctx context.Context, known bool) (*eventstore.NATSStore, error)) (*eventstore.NATSStore, error) {
 	if w.DatabaseURL == "" {
-		return AwaitLedger(ctx, log, func(ctx context.Context) (*eventstore.NATSStore, error) { return open(ctx, false) })
+		return f.AwaitLedger(ctx, func(ctx context.Context) (*eventstore.NATSStore, error) { return open(ctx, false) })
 	}
 	db, err := Postgres(w).Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer db.Close()
-	known, err := knownLedger(ctx, log, db)
+	known, err := f.knownLedger(ctx, db)
 	if err != nil {
 		return nil, fmt.Errorf("ask the read models whose they are: %w", err)
 	}
-	store, err := AwaitLedger(ctx, log, func(ctx context.Context) (*eventstore.NATSStore, error) {
+	store, err := f.AwaitLedger(ctx, func(ctx context.Context) (*eventstore.NATSStore, error) {
 		store, err := open(ctx, known != "")
 		if errors.Is(err, eventstore.ErrNoLedger) && known != "" {
 			err = fmt.Errorf("%w any more: the journal of the ledger %s is missing, from which the read models were read; none is made in its place", err, known)
@@ -50,34 +49,36 @@ func (w Witness) AwaitLedger(ctx context.Context, log *slog.Logger, open func(ct
 	if err != nil || known == "" {
 		return store, err
 	}
-	if err := checkJournal(ctx, log, db, store); err != nil {
+	if err := f.checkJournal(ctx, db, store); err != nil {
 		return nil, fmt.Errorf("no command was taken, and no commit written; see deploy/runbooks/journal-chain-broken.md: %w", err)
 	}
 	return store, nil
 }
 
-func knownLedger(ctx context.Context, log *slog.Logger, db *pgxpool.Pool) (string, error) {
+func (f *Frame) knownLedger(ctx context.Context, db *pgxpool.Pool) (string, error) {
 	for {
 		known, err := projections.KnownLedger(ctx, db)
 		if !isPostgresAway(err) {
 			return known, err
 		}
-		log.Info("waiting for Postgres, which knows what the journal held; without DATABASE_URL it is not waited for", "reason", err)
+		f.Log.Info("waiting for Postgres, which knows what the journal held; without DATABASE_URL it is not waited for", "reason", err)
+		f.startsWhen("Postgres is there, which knows what the journal held", err)
 		if !pause(ctx) {
 			return "", ctx.Err()
 		}
 	}
 }
 
-func checkJournal(ctx context.Context, log *slog.Logger, db *pgxpool.Pool, store eventstore.Store) error {
-	runner := projections.NewRunner(projections.Options{DB: db, Store: store, Log: log})
+func (f *Frame) checkJournal(ctx context.Context, db *pgxpool.Pool, store eventstore.Store) error {
+	runner := projections.NewRunner(projections.Options{DB: db, Store: store, Log: f.Log})
 	for began := time.Now(); ; {
 		err := runner.CheckJournal(ctx)
 		settling := errors.Is(err, eventstore.ErrChainBroken) && time.Since(began) < settleFor
 		if !settling && !isAway(err) && !isPostgresAway(err) {
 			return err
 		}
-		log.Info("comparing the journal with the read models again", "reason", err)
+		f.Log.Info("comparing the journal with the read models again", "reason", err)
+		f.startsWhen("the journal was compared with the read models", err)
 		if !pause(ctx) {
 			return ctx.Err()
 		}

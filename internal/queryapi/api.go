@@ -101,6 +101,7 @@ func (a *API) Routes(router *mux.Router) {
 	route("/tenants/{tenant}/licenses/{license}/queue", access.LicenseRead, a.getQueue)
 	route("/tenants/{tenant}/seats", access.SeatRead, a.listSeats)
 	route("/tenants/{tenant}/timeline", access.TimelineRead, a.listTimeline)
+	route("/tenants/{tenant}/export", access.ExportRead, a.exportTenant)
 	route("/tenants/{tenant}/live", access.TimelineRead, a.streamLive)
 }
 

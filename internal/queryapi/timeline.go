@@ -32,23 +32,35 @@ const namesSelect = `SELECT pseudonym, text FROM read.directory WHERE tenant_id 
 
 // selectNames returns the text of the pseudonyms in events, and those whose text was forgotten.
 func selectNames(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, events []jsontext.Value) (names map[string]string, forgotten []string, err error) {
-	names, forgotten = map[string]string{}, []string{}
 	pseudonyms, err := projections.Pseudonyms(events)
-	if err != nil || len(pseudonyms) == 0 {
-		return names, forgotten, err
-	}
-	rows, err := tx.Query(ctx, namesSelect, tenant, pseudonyms)
 	if err != nil {
 		return nil, nil, err
 	}
-	var pseudonym, text string
-	_, err = pgx.ForEachRow(rows, []any{&pseudonym, &text}, func() error { names[pseudonym] = text; return nil })
+	if names, err = selectTexts(ctx, tx, tenant, pseudonyms); err != nil {
+		return nil, nil, err
+	}
+	forgotten = []string{}
 	for _, p := range pseudonyms {
 		if _, known := names[string(p)]; !known {
 			forgotten = append(forgotten, string(p))
 		}
 	}
-	return names, forgotten, err
+	return names, forgotten, nil
+}
+
+// selectTexts returns what pseudonyms stand for; who was forgotten is not in it.
+func selectTexts(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, pseudonyms []domain.Pseudonym) (map[string]string, error) {
+	names := map[string]string{}
+	if len(pseudonyms) == 0 {
+		return names, nil
+	}
+	rows, err := tx.Query(ctx, namesSelect, tenant, pseudonyms)
+	if err != nil {
+		return nil, err
+	}
+	var pseudonym, text string
+	_, err = pgx.ForEachRow(rows, []any{&pseudonym, &text}, func() error { names[pseudonym] = text; return nil })
+	return names, err
 }
 
 var timelineList = list[jsontext.Value]{

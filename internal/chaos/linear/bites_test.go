@@ -97,6 +97,7 @@ type fake struct {
 	random *rand.Rand
 	now    *book
 	stored *book // what the one that answers before it stores falls back to
+	falls  int   // from which step on it does so again
 	steps  int
 	order  Order
 }
@@ -129,6 +130,16 @@ func (f *fake) close() Order {
 	defer f.mu.Unlock()
 	f.closed = true
 	return f.order
+}
+
+// beyond reports whether there is a lease that o has not.
+func (b *book) beyond(o *book) bool {
+	for id := range b.leases {
+		if o.leases[id] == "" {
+			return true
+		}
+	}
+	return false
 }
 
 func (b *book) copy() *book {
@@ -193,8 +204,8 @@ func (f *fake) do(call, holder, id, key string) reply {
 	f.steps++
 	is := func(flaw string, every int) bool { return f.flaw == flaw && f.steps%every == 0 }
 	switch {
-	case is("answers before it stores", 300):
-		f.now = f.stored.copy()
+	case f.flaw == "answers before it stores" && f.steps >= f.falls && f.now.beyond(f.stored):
+		f.now, f.falls = f.stored.copy(), f.steps+300
 	case f.flaw == "answers from a copy that is behind" && f.steps%50 < 5:
 		old := f.now
 		f.now = f.stored

@@ -38,6 +38,8 @@ type load struct {
 	// and may give answers that leave no events, and are behind: clients ask again for a lease that it does not know, use no
 	// holder twice, and do not believe that a holder is refused who may have been refused before.
 	forced bool
+	// several says that a process may not know by its Idempotency-Key what another one refused.
+	several bool
 
 	acked                   ledgertest.Acknowledged
 	unknown, undone, denied atomic.Int64
@@ -222,7 +224,7 @@ func (c *client) acquire(key string) string {
 		case a.Code() == "no_seat_available":
 			c.denied.Add(1)
 			answer = Answer{Outcome: Denied, By: answer.By, Position: c.rank(a.Position)}
-			if call.Ghost == 0 && !unknown.IsZero() { // another process may still do what was sent before
+			if call.Ghost == 0 && !unknown.IsZero() && c.several { // what was sent before may still be done
 				call.Ghost = unknown.Add(c.lease).UnixMilli()
 			}
 			if c.forced && c.unsure {
@@ -357,7 +359,7 @@ func (c *client) ask(call string, body map[string]any, key string) (ledgertest.A
 	case c.t.Context().Err() != nil || c.t.Failed():
 		return a, notAnswered
 	case a.Status == 0 && errors.Is(err, syscall.ECONNREFUSED) && key == "": // with a key net/http may have sent it before
-	case a.Status == http.StatusServiceUnavailable && (a.Code() == "no_owner" || a.Code() == "overloaded" || a.Code() == "stopping"):
+	case a.Status == http.StatusServiceUnavailable && (a.Code() == "no_owner" || a.Code() == "overloaded" || a.Code() == "starting" || a.Code() == "stopping"):
 	case a.Status != 0 && a.Status != http.StatusServiceUnavailable:
 		c.t.Errorf("%s: %v", call, err)
 		return a, notAnswered

@@ -89,7 +89,7 @@ func (r run) round(t *testing.T) {
 	}
 	for _, tenant := range c.tenants() {
 		loads = append(loads, &load{
-			t: t, tenant: tenant, seats: r.seats, lease: r.lease, lasting: r.lasting, dawdle: dawdle, perHist: 4000, forced: r.force,
+			t: t, tenant: tenant, seats: r.seats, lease: r.lease, lasting: r.lasting, dawdle: dawdle, perHist: 4000, forced: r.force, several: true,
 			targets: c.targets,
 			issue: func(n int) (string, string) {
 				a := c.insist("/"+tenant+"/licenses", map[string]any{

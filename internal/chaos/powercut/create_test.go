@@ -73,7 +73,7 @@ func (m *machine) keeps() {
 // after it was created anew, with what it acknowledged in between.
 func TestHalfMadeStreamIsMadeWhole(t *testing.T) {
 	t.Parallel()
-	for _, half := range []string{"LEDGER_00", "DIRECTORY_01", "KV_LEDGER"} {
+	for _, half := range []string{"LEDGER_00", "DIRECTORY_01", "KV_LEDGER", "KV_LEDGER_OWNERS"} {
 		t.Run(half, func(t *testing.T) {
 			t.Parallel()
 			m := newMachine(t, services, 0, syncAlways)
@@ -86,11 +86,16 @@ func TestHalfMadeStreamIsMadeWhole(t *testing.T) {
 			// As if it had not gone further than this stream.
 			m.gone()
 			m.must(os.Remove(filepath.Join(m.stream(half), "meta.sum")))
-			for _, name := range []string{"LEDGER_00", "LEDGER_01", "KV_LEDGER"} {
+			for _, name := range []string{"LEDGER_00", "LEDGER_01", "KV_LEDGER", "KV_LEDGER_OWNERS"} {
 				m.must(os.RemoveAll(filepath.Join(m.stream(name), "msgs")))
 			}
-			m.must(os.RemoveAll(m.stream("KV_LEDGER_OWNERS")))
+			if half != "KV_LEDGER_OWNERS" { // it is the last
+				m.must(os.RemoveAll(m.stream("KV_LEDGER_OWNERS")))
+			}
 			restart()
+			if _, err := os.Stat(filepath.Join(m.stream(half), "meta.sum")); err != nil {
+				t.Errorf("not made whole: %v", err)
+			}
 			cs := m.customers()
 			cs[0].work(t.Context(), m.client(), "ada")
 			restart()

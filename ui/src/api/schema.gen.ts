@@ -493,6 +493,30 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/tenants/{tenant}/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+            };
+            cookie?: never;
+        };
+        /**
+         * All events of a tenant, in a file that proves itself
+         * @description JSON Lines: a header, a line for each commit with the tenant's events as they are stored, an end. Each line has a sum, and each commit the
+         *     head of the tenant's own hash chain: `ledger verify` checks it all without the ledger. A file without its end was cut off.
+         *     The format is `ai.coditect.ledger.export.v1`.
+         */
+        get: operations["exportTenant"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/tenants/{tenant}/live": {
         parameters: {
             query?: never;
@@ -1037,7 +1061,7 @@ export interface components {
     responses: {
         /**
          * @description 400 `invalid_request` naming the `field`, 401 `unauthorized`, 404 `tenant_not_found`, `license_not_found`, 405 `method_not_allowed`,
-         *     413 `body_too_large`, 415 `unsupported_media_type`, 422 `idempotency_key_reused`, 503 `outcome_unknown`, `overloaded`, `no_owner`, `projection_behind`.
+         *     413 `body_too_large`, 415 `unsupported_media_type`, 422 `idempotency_key_reused`, 503 `starting`, `outcome_unknown`, `overloaded`, `no_owner`, `projection_behind`.
          *     After `overloaded` and `no_owner` nothing was done: ask again after `Retry-After` seconds.
          */
         Refused: {
@@ -2009,6 +2033,36 @@ export interface operations {
                     "text/csv": string;
                     "application/jsonl": string;
                     "application/x-ndjson": string;
+                };
+            };
+            default: components["responses"]["Refused"];
+        };
+    };
+    exportTenant: {
+        parameters: {
+            query?: {
+                /** @description Add what the pseudonyms in the events stand for today, as far as they are known. Such a file holds personal data. */
+                names?: boolean;
+            };
+            header?: {
+                /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
+                "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
+            };
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The file. */
+            200: {
+                headers: {
+                    "Ledger-Position": components["headers"]["LedgerPosition"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/jsonl": string;
                 };
             };
             default: components["responses"]["Refused"];

@@ -1,0 +1,263 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
+
+	"github.com/coditect-ai/license-ledger/client"
+	"github.com/coditect-ai/license-ledger/domain"
+	"github.com/coditect-ai/license-ledger/eventstore"
+	"github.com/coditect-ai/license-ledger/internal/audit"
+	"github.com/coditect-ai/license-ledger/internal/embedded"
+	"github.com/coditect-ai/license-ledger/internal/progress"
+	"github.com/coditect-ai/license-ledger/projections"
+)
+
+// historyOf is where the auditor's commands read a tenant's events.
+type historyOf struct {
+	Tenant string `required:"" placeholder:"TENANT" help:"Whose history: the id of the tenant, such as acme."`
+	manager
+	stores
+}
+
+// stores is where the services of a ledger keep what they know.
+type stores struct {
+	NATSURL         string `name:"nats-url" env:"NATS_URL" placeholder:"URL" help:"Read the journal itself, from this nats-server. Default: what --server answers; and when nothing does, the journal in the --data folder of a ledger up that is down."`
+	NATSCredentials string `name:"nats-credentials" env:"NATS_CREDENTIALS" type:"path" placeholder:"FILE" help:"Credentials file (.creds) for it."`
+	DatabaseURL     string `env:"DATABASE_URL" placeholder:"URL" help:"With --nats-url: the Postgres of the ledger. It knows which commits are a tenant's; without it all of the tenant's partition is read."`
+}
+
+// connect returns a connection to the nats-server.
+func (s stores) connect() (*nats.Conn, error) {
+	options := append(eventstore.NATSOptions("ledger"), nats.RetryOnFailedConnect(false))
+	if s.NATSCredentials != "" {
+		options = append(options, nats.UserCredentials(s.NATSCredentials))
+	}
+	nc, err := nats.Connect(s.NATSURL, options...)
+	if err != nil {
+		return nil, hintf("Is it the address of the journal's nats-server?", "connect to %s: %w", s.NATSURL, err)
+	}
+	return nc, nil
+}
+
+// source is a tenant's events, wherever they come from, found to follow from each other.
+type source struct {
+	// What it is of; known when read calls back.
+	ledger    string
+	partition eventstore.Partition
+	// read calls f with each slice, from the first to the last.
+	read func(ctx context.Context, f func(audit.Slice) error) error
+	// texts returns what tells what a pseudonym stands for; empty: nobody knows (any more). Ask after read.
+	texts func(ctx context.Context) (func(domain.Pseudonym) string, error)
+	close func()
+}
+
+// open finds the tenant's events. What is said on the way goes to t.logs.
+func (h historyOf) open(ctx context.Context, t terminal) (*source, error) {
+	if !domain.ValidTenantID(h.Tenant) {
+		return nil, fmt.Errorf("%q is no id of a tenant: lower-case letters, digits and inner hyphens", h.Tenant)
+	}
+	if h.NATSURL != "" {
+		nc, err := h.connect()
+		if err != nil {
+			return nil, err
+		}
+		s, err := h.journal(ctx, t, nc)
+		if err != nil {
+			nc.Close()
+		}
+		return s, err
+	}
+	s, err := h.served(ctx, t)
+	var e *client.Error
+	if errors.As(err, &e) && e.Code == client.Unreachable && isLocal(h.Server) {
+		if folder := filepath.Join(h.Data, "nats"); exists(folder) {
+			fmt.Fprintf(t.logs, "No ledger answers at %s. Reading the journal in %s.\n", h.Server, folder)
+			return h.folder(ctx, t)
+		}
+	}
+	return s, err
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// folder reads the journal of a ledger up that is down.
+func (h historyOf) folder(ctx context.Context, t terminal) (*source, error) {
+	nc, down, err := startJournal(h.Data)
+	if err != nil {
+		return nil, err
+	}
+	s, err := h.journal(ctx, t, nc)
+	if err != nil {
+		down()
+		return nil, err
+	}
+	s.close = down
+	return s, nil
+}
+
+// startJournal starts the journal in the data folder of a ledger up that is down. After down, the folder is free again.
+func startJournal(data string) (nc *nats.Conn, down func(), err error) {
+	lock, err := embedded.Lock(data)
+	if err != nil {
+		return nil, nil, err
+	}
+	server, err := embedded.StartNATS(embedded.NATSOptions{Dir: filepath.Join(data, "nats")})
+	if err != nil {
+		return nil, nil, errors.Join(err, lock.Unlock())
+	}
+	nc, err = server.Connect(eventstore.NATSOptions("ledger")...)
+	down = func() {
+		if nc != nil {
+			nc.Close()
+		}
+		server.Shutdown()
+		lock.Unlock()
+	}
+	if err != nil {
+		down()
+		return nil, nil, err
+	}
+	return nc, down, nil
+}
+
+// journal reads the journal itself.
+func (h historyOf) journal(ctx context.Context, t terminal, nc *nats.Conn) (*source, error) {
+	opening, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	store, err := eventstore.OpenNATS(opening, nc)
+	if err != nil {
+		return nil, err
+	}
+	tenant := domain.TenantID(h.Tenant)
+	p := store.Info().PartitionOf(tenant)
+	bar := progress.New(t.logs, "reading the journal", "commits")
+	from := audit.Source{Journal: store.Journal(p), Tenant: tenant, Progress: bar.Set}
+	if h.DatabaseURL != "" {
+		from.Index = func(ctx context.Context) ([]uint64, uint64, error) {
+			db, err := pgxpool.New(ctx, h.DatabaseURL)
+			if err != nil {
+				return nil, 0, fmt.Errorf("DATABASE_URL: %w", err)
+			}
+			defer db.Close()
+			archive, err := projections.OpenArchive(ctx, db)
+			switch {
+			case err != nil:
+				return nil, 0, err
+			case archive.Info().ID != store.Info().ID:
+				return nil, 0, fmt.Errorf("DATABASE_URL has the archive of the ledger %s, not of %s", archive.Info().ID, store.Info().ID)
+			}
+			return archive.TenantCommits(ctx, tenant)
+		}
+	}
+	return &source{
+		ledger: store.Info().ID, partition: p,
+		read: func(ctx context.Context, f func(audit.Slice) error) error {
+			defer bar.End()
+			return from.Read(ctx, f)
+		},
+		texts: func(ctx context.Context) (func(domain.Pseudonym) string, error) {
+			directory := eventstore.NewDirectory(store.Directory(p))
+			err := directory.Load(ctx)
+			return func(name domain.Pseudonym) string { return directory.Text(tenant, name) }, err
+		},
+		close: nc.Close,
+	}, nil
+}
+
+// served asks a running ledger for an export, and verifies it as it comes.
+func (h historyOf) served(ctx context.Context, t terminal) (*source, error) {
+	// The first call finds the tenant, or says in words what is wrong; the second is the stream.
+	var found json.RawMessage
+	path := tenantArg{h.Tenant}.path()
+	if _, err := h.call(ctx, http.MethodGet, path, nil, &found); err != nil {
+		return nil, err
+	}
+	key, err := h.key()
+	if err != nil {
+		return nil, err
+	}
+	server, _, _ := strings.Cut(h.Server, ",")
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(strings.TrimSpace(server), "/")+"/api/v1"+path+"/export?names=true", nil)
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Authorization", "Bearer "+key)
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	if answer.StatusCode != http.StatusOK {
+		problem, _ := io.ReadAll(io.LimitReader(answer.Body, 4<<10))
+		return nil, errors.Join(fmt.Errorf("the ledger gives no export: %s: %s", answer.Status, problem), answer.Body.Close())
+	}
+	bar := progress.New(t.logs, "reading", "events")
+	s := &source{close: func() { answer.Body.Close() }}
+	names := map[domain.Pseudonym]string{}
+	s.read = func(_ context.Context, f func(audit.Slice) error) error {
+		defer bar.End()
+		report, err := audit.Verify(answer.Body, audit.Options{
+			Tenant: domain.TenantID(h.Tenant),
+			Begin:  func(h audit.Header) { s.ledger, s.partition = h.Ledger, eventstore.Partition(h.Partition) },
+			Each: func(s audit.Slice) error {
+				version := s.Events[len(s.Events)-1].Version
+				bar.Set(version, version)
+				return f(s)
+			},
+		})
+		for _, n := range report.Names {
+			names[n.Pseudonym] = n.Text
+		}
+		return err
+	}
+	s.texts = func(context.Context) (func(domain.Pseudonym) string, error) {
+		return func(p domain.Pseudonym) string { return names[p] }, nil
+	}
+	return s, nil
+}
+
+// instant is a time as people write it: a day, which is its first instant, or a day and a time. UTC unless it says otherwise.
+type instant struct{ time.Time }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (i *instant) UnmarshalText(text []byte) (err error) {
+	for _, layout := range []string{time.DateOnly, "2006-01-02T15:04", "2006-01-02T15:04:05", time.RFC3339} {
+		if i.Time, err = time.Parse(layout, string(text)); err == nil {
+			i.Time = i.Time.UTC()
+			return nil
+		}
+	}
+	return fmt.Errorf("%q is no time: such as 2026-03-14 or 2026-03-14T09:30:00Z", text)
+}
+
+// period is a part of time.
+type period struct {
+	From *instant `placeholder:"TIME" help:"Only what happened at or after this time, such as 2026-03-01 or 2026-03-01T09:00:00Z."`
+	To   *instant `placeholder:"TIME" help:"Only what happened before this time."`
+}
+
+func (p period) holds(at time.Time) bool {
+	return (p.From == nil || !at.Before(p.From.Time)) && (p.To == nil || at.Before(p.To.Time))
+}
+
+// orNil returns the time, or nil for none.
+func (i *instant) orNil() *time.Time {
+	if i == nil {
+		return nil
+	}
+	return &i.Time
+}
