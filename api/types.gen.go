@@ -132,19 +132,19 @@ func (e Overage) Valid() bool {
 
 // Defines values for SeatPer.
 const (
-	Machine SeatPer = "machine"
-	Process SeatPer = "process"
-	User    SeatPer = "user"
+	SeatPerMachine SeatPer = "machine"
+	SeatPerProcess SeatPer = "process"
+	SeatPerUser    SeatPer = "user"
 )
 
 // Valid indicates whether the value is a known member of the SeatPer enum.
 func (e SeatPer) Valid() bool {
 	switch e {
-	case Machine:
+	case SeatPerMachine:
 		return true
-	case Process:
+	case SeatPerProcess:
 		return true
-	case User:
+	case SeatPerUser:
 		return true
 	default:
 		return false
@@ -163,6 +163,27 @@ func (e TenantStatus) Valid() bool {
 	case TenantStatusActive:
 		return true
 	case TenantStatusSuspended:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for UsageListBucket.
+const (
+	UsageListBucketDay    UsageListBucket = "day"
+	UsageListBucketHour   UsageListBucket = "hour"
+	UsageListBucketMinute UsageListBucket = "minute"
+)
+
+// Valid indicates whether the value is a known member of the UsageListBucket enum.
+func (e UsageListBucket) Valid() bool {
+	switch e {
+	case UsageListBucketDay:
+		return true
+	case UsageListBucketHour:
+		return true
+	case UsageListBucketMinute:
 		return true
 	default:
 		return false
@@ -247,6 +268,90 @@ func (e ListSeatsParamsSort) Valid() bool {
 	case AcquiredAt:
 		return true
 	case MinusAcquiredAt:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListUsageParamsBucket.
+const (
+	ListUsageParamsBucketDay    ListUsageParamsBucket = "day"
+	ListUsageParamsBucketHour   ListUsageParamsBucket = "hour"
+	ListUsageParamsBucketMinute ListUsageParamsBucket = "minute"
+)
+
+// Valid indicates whether the value is a known member of the ListUsageParamsBucket enum.
+func (e ListUsageParamsBucket) Valid() bool {
+	switch e {
+	case ListUsageParamsBucketDay:
+		return true
+	case ListUsageParamsBucketHour:
+		return true
+	case ListUsageParamsBucketMinute:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListUsageParamsBy.
+const (
+	ListUsageParamsByFeature ListUsageParamsBy = "feature"
+	ListUsageParamsByLicense ListUsageParamsBy = "license"
+	ListUsageParamsByMachine ListUsageParamsBy = "machine"
+	ListUsageParamsByUser    ListUsageParamsBy = "user"
+)
+
+// Valid indicates whether the value is a known member of the ListUsageParamsBy enum.
+func (e ListUsageParamsBy) Valid() bool {
+	switch e {
+	case ListUsageParamsByFeature:
+		return true
+	case ListUsageParamsByLicense:
+		return true
+	case ListUsageParamsByMachine:
+		return true
+	case ListUsageParamsByUser:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListUsageParamsSort.
+const (
+	MinusStart ListUsageParamsSort = "-start"
+	Start      ListUsageParamsSort = "start"
+)
+
+// Valid indicates whether the value is a known member of the ListUsageParamsSort enum.
+func (e ListUsageParamsSort) Valid() bool {
+	switch e {
+	case MinusStart:
+		return true
+	case Start:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for TopUsageParamsBy.
+const (
+	TopUsageParamsByFeature TopUsageParamsBy = "feature"
+	TopUsageParamsByMachine TopUsageParamsBy = "machine"
+	TopUsageParamsByUser    TopUsageParamsBy = "user"
+)
+
+// Valid indicates whether the value is a known member of the TopUsageParamsBy enum.
+func (e TopUsageParamsBy) Valid() bool {
+	switch e {
+	case TopUsageParamsByFeature:
+		return true
+	case TopUsageParamsByMachine:
+		return true
+	case TopUsageParamsByUser:
 		return true
 	default:
 		return false
@@ -377,6 +482,44 @@ type EvictLeaseResponse struct {
 // ExpiresIn How long the lease runs from the decision on. Counted from when the request was *sent*, for the first time if it was repeated, it
 // ends before the ledger gives the seat to somebody else, whatever the client's clock says.
 type ExpiresIn = float64
+
+// ForecastBand On half of the days, or on nine of ten, it will be in here.
+type ForecastBand struct {
+	High float64 `json:"high"`
+	Low  float64 `json:"low"`
+}
+
+// ForecastDay defines model for ForecastDay.
+type ForecastDay struct {
+	// Date In UTC.
+	Date string `json:"date"`
+
+	// P50 On half of the days, or on nine of ten, it will be in here.
+	P50 ForecastBand `json:"p50"`
+
+	// P90 On half of the days, or on nine of ten, it will be in here.
+	P90 ForecastBand `json:"p90"`
+
+	// Peak Seats that will be wanted at the busiest time; as likely more as less.
+	Peak float64 `json:"peak"`
+}
+
+// ForecastError How wrong the forecast would have been that was made 28 days ago; not there when there was too little to make it from.
+type ForecastError struct {
+	// Absolute Mean distance in seats.
+	Absolute float64 `json:"absolute"`
+
+	// Bias Mean of forecast minus peak, in seats.
+	Bias float64 `json:"bias"`
+	Days int     `json:"days"`
+
+	// Relative The sum of the distances by the sum of the peaks: 0.1 is 10 %.
+	Relative float64 `json:"relative"`
+
+	// Within50 The share of days in the band of 50 %.
+	Within50 float64 `json:"within_50"`
+	Within90 float64 `json:"within_90"`
+}
 
 // ForgetRequest One of `user`, `machine` and `process`, as programs send it when they acquire a seat.
 type ForgetRequest struct {
@@ -802,6 +945,159 @@ type Timeline struct {
 	Position  string            `json:"position"`
 }
 
+// UsageBucket defines model for UsageBucket.
+type UsageBucket struct {
+	// Acquires Leases that began.
+	Acquires int `json:"acquires"`
+
+	// Denials Acquires that were refused.
+	Denials         int            `json:"denials"`
+	DenialsByReason map[string]int `json:"denials_by_reason"`
+
+	// Id By user and machine: the pseudonym; by feature: the feature.
+	Id *string `json:"id,omitempty"`
+
+	// Last Seats in use at the end.
+	Last *int `json:"last,omitempty"`
+
+	// License Unless it is of the tenant as a whole.
+	License *string `json:"license,omitempty"`
+
+	// Links Paths of the timeline with the events that made the numbers.
+	Links UsageLinks `json:"links"`
+
+	// Max Most seats in use after any event of the bucket
+	Max *int `json:"max,omitempty"`
+
+	// Min Fewest seats in use. Not by user
+	Min *int `json:"min,omitempty"`
+
+	// Name By user and machine: the clear text; empty when it is not known any more.
+	Name *string `json:"name,omitempty"`
+
+	// OverMax Most seats in use beyond those of the license.
+	OverMax *int `json:"over_max,omitempty"`
+
+	// OverSeconds The same as seat-seconds.
+	OverSeconds *float64 `json:"over_seconds,omitempty"`
+
+	// SeatSeconds Seats in use by the seconds they were.
+	SeatSeconds float64 `json:"seat_seconds"`
+
+	// Seats Seats of the license at the end; of a tenant
+	Seats *int `json:"seats,omitempty"`
+
+	// Start It belongs to the bucket; the start of the next one does not.
+	Start time.Time `json:"start"`
+}
+
+// UsageCell defines model for UsageCell.
+type UsageCell struct {
+	Hour int `json:"hour"`
+
+	// Max Seats in use at most.
+	Max int `json:"max"`
+
+	// Mean Seats in use on average.
+	Mean float64 `json:"mean"`
+
+	// Weekday 1 is Monday.
+	Weekday int `json:"weekday"`
+}
+
+// UsageForecast defines model for UsageForecast.
+type UsageForecast struct {
+	// AgeSeconds As in `Ledger-Age`.
+	AgeSeconds float64       `json:"age_seconds"`
+	Days       []ForecastDay `json:"days"`
+
+	// DaysKnown Whole days of history.
+	DaysKnown  int `json:"days_known"`
+	DaysNeeded int `json:"days_needed"`
+
+	// DeniedShare Of the acquires of the last 28 days, the share that was refused for lack of a seat.
+	DeniedShare float64 `json:"denied_share"`
+
+	// LastMonth How wrong the forecast would have been that was made 28 days ago; not there when there was too little to make it from.
+	LastMonth *ForecastError `json:"last_month,omitempty"`
+
+	// LimitReached The first day on which all seats will be wanted; not there when none within the horizon is.
+	LimitReached *string `json:"limit_reached,omitempty"`
+
+	// LimitReachedEarliest The first on which that is possible: within the band of 90 %.
+	LimitReachedEarliest *string `json:"limit_reached_earliest,omitempty"`
+
+	// Note Why there is no forecast.
+	Note     *string `json:"note,omitempty"`
+	Position string  `json:"position"`
+
+	// Seats Seats of the license
+	Seats int `json:"seats"`
+
+	// SeatsNeeded With so many, fewer than 1 % of acquires will be refused for lack of a seat. Rather too many than too few.
+	SeatsNeeded *int `json:"seats_needed,omitempty"`
+}
+
+// UsageHeatmap defines model for UsageHeatmap.
+type UsageHeatmap struct {
+	// AgeSeconds As in `Ledger-Age`.
+	AgeSeconds float64     `json:"age_seconds"`
+	From       time.Time   `json:"from"`
+	Items      []UsageCell `json:"items"`
+	Position   string      `json:"position"`
+	TimeZone   string      `json:"time_zone"`
+	Until      time.Time   `json:"until"`
+}
+
+// UsageHolder defines model for UsageHolder.
+type UsageHolder struct {
+	Acquires int `json:"acquires"`
+	Denials  int `json:"denials"`
+
+	// Id A pseudonym
+	Id string `json:"id"`
+
+	// Name The clear text; empty when it is not known any more.
+	Name        string  `json:"name"`
+	SeatSeconds float64 `json:"seat_seconds"`
+
+	// Timeline Path of the timeline with the events.
+	Timeline string `json:"timeline"`
+}
+
+// UsageLinks Paths of the timeline with the events that made the numbers.
+type UsageLinks struct {
+	Acquires string `json:"acquires"`
+	Denials  string `json:"denials"`
+	Seats    string `json:"seats"`
+}
+
+// UsageList defines model for UsageList.
+type UsageList struct {
+	// AgeSeconds As in `Ledger-Age`.
+	AgeSeconds float64         `json:"age_seconds"`
+	Bucket     UsageListBucket `json:"bucket"`
+	Items      []UsageBucket   `json:"items"`
+	Next       string          `json:"next"`
+	Position   string          `json:"position"`
+
+	// Until Time of the last commit that this answer reflects. The bucket with it is not over.
+	Until time.Time `json:"until"`
+}
+
+// UsageListBucket defines model for UsageList.Bucket.
+type UsageListBucket string
+
+// UsageTop defines model for UsageTop.
+type UsageTop struct {
+	// AgeSeconds As in `Ledger-Age`.
+	AgeSeconds float64       `json:"age_seconds"`
+	From       time.Time     `json:"from"`
+	Items      []UsageHolder `json:"items"`
+	Position   string        `json:"position"`
+	Until      time.Time     `json:"until"`
+}
+
 // Waiter defines model for Waiter.
 type Waiter struct {
 	// EstimateSeconds Until it gets a seat, at the pace at which the last 32 seats were given back; not there when none was.
@@ -1124,6 +1420,90 @@ type ListTimelineParams struct {
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
 	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
 }
+
+// ListUsageParams defines parameters for ListUsage.
+type ListUsageParams struct {
+	// Cursor `next` of the page before. It is good for the same list with the same filters and the same sort only.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// Limit Items per page. A file has all rows unless this is given.
+	Limit  *Limit                 `form:"limit,omitempty" json:"limit,omitempty"`
+	Bucket *ListUsageParamsBucket `form:"bucket,omitempty" json:"bucket,omitempty"`
+	By     *ListUsageParamsBy     `form:"by,omitempty" json:"by,omitempty"`
+
+	// License Only of this license.
+	License *string `form:"license,omitempty" json:"license,omitempty"`
+
+	// From The first bucket is the one with this time. Default: 3 hours, 7 days or 90 days before `to`.
+	From *time.Time `form:"from,omitempty" json:"from,omitempty"`
+
+	// To The last bucket is the one before this time, or with it. Default: `until`.
+	To   *time.Time           `form:"to,omitempty" json:"to,omitempty"`
+	Sort *ListUsageParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
+
+	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
+	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
+}
+
+// ListUsageParamsBucket defines parameters for ListUsage.
+type ListUsageParamsBucket string
+
+// ListUsageParamsBy defines parameters for ListUsage.
+type ListUsageParamsBy string
+
+// ListUsageParamsSort defines parameters for ListUsage.
+type ListUsageParamsSort string
+
+// ForecastUsageParams defines parameters for ForecastUsage.
+type ForecastUsageParams struct {
+	// Horizon In days.
+	Horizon *int `form:"horizon,omitempty" json:"horizon,omitempty"`
+
+	// License Only of this license.
+	License *string `form:"license,omitempty" json:"license,omitempty"`
+
+	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
+	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
+}
+
+// UsageHeatmapParams defines parameters for UsageHeatmap.
+type UsageHeatmapParams struct {
+	// TimeZone A name of the IANA time zone database.
+	TimeZone *string `form:"time_zone,omitempty" json:"time_zone,omitempty"`
+
+	// License Only of this license.
+	License *string `form:"license,omitempty" json:"license,omitempty"`
+
+	// From Default: 28 days before `to`.
+	From *time.Time `form:"from,omitempty" json:"from,omitempty"`
+
+	// To Default: now.
+	To *time.Time `form:"to,omitempty" json:"to,omitempty"`
+
+	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
+	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
+}
+
+// TopUsageParams defines parameters for TopUsage.
+type TopUsageParams struct {
+	By *TopUsageParamsBy `form:"by,omitempty" json:"by,omitempty"`
+
+	// License Only of this license.
+	License *string `form:"license,omitempty" json:"license,omitempty"`
+
+	// From The first day is the one with this time. Default: 90 days before `to`.
+	From *time.Time `form:"from,omitempty" json:"from,omitempty"`
+
+	// To The last day is the one before this time, or with it. Default: now.
+	To    *time.Time `form:"to,omitempty" json:"to,omitempty"`
+	Limit *int       `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
+	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
+}
+
+// TopUsageParamsBy defines parameters for TopUsage.
+type TopUsageParamsBy string
 
 // AcquireSeatJSONRequestBody defines body for AcquireSeat for application/json ContentType.
 type AcquireSeatJSONRequestBody = AcquireRequest

@@ -32,7 +32,7 @@ func (c *Client) Borrow(ctx context.Context, h Holder, until time.Time) (Borrowe
 	if err != nil {
 		return Borrowed{}, err
 	}
-	ctx, cancel := c.patiently(ctx)
+	ctx, cancel := c.patiently(ctx, 0)
 	defer cancel()
 	answer, err := c.caller.Do(ctx, Call{
 		Method: http.MethodPost, Path: "/api/v1/licenses/acquire", IdempotencyKey: NewIdempotencyKey(),
@@ -50,7 +50,7 @@ func (c *Client) Borrow(ctx context.Context, h Holder, until time.Time) (Borrowe
 
 // Return gives a borrowed seat back before its time. One that is over already is no error.
 func (c *Client) Return(ctx context.Context, b Borrowed) error {
-	ctx, cancel := c.patiently(ctx)
+	ctx, cancel := c.patiently(ctx, 0)
 	defer cancel()
 	_, err := c.caller.Do(ctx, Call{
 		Method: http.MethodPost, Path: "/api/v1/licenses/release", Body: leaseRequest{b.Lease}, IdempotencyKey: NewIdempotencyKey(),

@@ -59,6 +59,8 @@ type Call struct {
 	// for what may be done twice.
 	IdempotencyKey string
 	MinPosition    string // of a query: the Position of a command that its answer must reflect
+	// Wait is how long the call asks the ledger to wait before it answers.
+	Wait time.Duration
 }
 
 // Answer is what a call was answered with.
@@ -85,7 +87,7 @@ func (c *Caller) Do(ctx context.Context, call Call) (Answer, error) {
 	var last error
 	for attempt := 0; ; attempt++ {
 		if ctx.Err() == nil {
-			answer, err := c.once(ctx, attemptMax, call)
+			answer, err := c.once(ctx, attemptMax+call.Wait, call)
 			if !errors.Is(err, Unreachable) {
 				return answer, err
 			}

@@ -70,6 +70,11 @@ func New(config Config) (*Client, error) {
 // Errors: *Error, with a code such as NoSeatAvailable (at once; see Wait), Unauthorized, LicenseSuspended, AlreadyHeld or
 // Unreachable. After Unreachable a seat may be taken; nobody keeps it alive, so that it expires.
 func (c *Client) Acquire(ctx context.Context, h Holder) (*Lease, error) {
+	return c.acquireIn(ctx, h, 0)
+}
+
+// acquireIn is Acquire, but waits for a seat so long, in whole seconds.
+func (c *Client) acquireIn(ctx context.Context, h Holder, wait time.Duration) (*Lease, error) {
 	h, err := h.complete(c.process)
 	if err != nil {
 		return nil, err
@@ -77,10 +82,10 @@ func (c *Client) Acquire(ctx context.Context, h Holder) (*Lease, error) {
 	if !c.reserve(h) {
 		return nil, &Error{Code: AlreadyHeld, Detail: "this program holds a seat for the same holder already; set Holder.Process to tell the two apart"}
 	}
-	ctx, cancel := c.patiently(ctx)
+	ctx, cancel := c.patiently(ctx, wait)
 	defer cancel()
 	for {
-		lease, err := c.acquire(ctx, h)
+		lease, err := c.acquire(ctx, h, wait)
 		var e *Error
 		if errors.As(err, &e) && e.isLoss() && sleep(ctx, pauseMin) {
 			continue // an older lease of this holder ended just when we came for it
@@ -94,17 +99,17 @@ func (c *Client) Acquire(ctx context.Context, h Holder) (*Lease, error) {
 	}
 }
 
-// patiently bounds how long is tried while no server answers.
-func (c *Client) patiently(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, c.config.Patience, fmt.Errorf("gave up after %v", c.config.Patience))
+// patiently bounds how long is tried while no server answers, beside what it is asked to wait.
+func (c *Client) patiently(ctx context.Context, wait time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, c.config.Patience+wait, fmt.Errorf("gave up after %v", c.config.Patience+wait))
 }
 
-func (c *Client) acquire(ctx context.Context, h Holder) (*Lease, error) {
+func (c *Client) acquire(ctx context.Context, h Holder, wait time.Duration) (*Lease, error) {
 	// The attempt that was heard may be any of them, so that the lease counts from the first.
 	sent := c.clock.now()
 	answer, err := c.caller.Do(ctx, Call{
-		Method: http.MethodPost, Path: "/api/v1/licenses/acquire", IdempotencyKey: NewIdempotencyKey(),
-		Body: acquireRequest{User: h.User, Machine: h.Machine, Process: h.Process, Features: c.config.Features},
+		Method: http.MethodPost, Path: "/api/v1/licenses/acquire", IdempotencyKey: NewIdempotencyKey(), Wait: wait,
+		Body: acquireRequest{User: h.User, Machine: h.Machine, Process: h.Process, Features: c.config.Features, WaitSeconds: int(wait / time.Second)},
 	})
 	if err != nil {
 		return nil, err
@@ -132,18 +137,27 @@ func (c *Client) acquire(ctx context.Context, h Holder) (*Lease, error) {
 	}
 }
 
-// pollMax bounds the pause between two acquires of Wait: the server says when a lease runs out, and does not know who
-// releases before that.
-const pollMax = 5 * time.Second
+const (
+	// waitFirst is how long the first acquire of Wait waits, so that the program soon hears its place, and waitTurn the others:
+	// as often it hears it again.
+	waitFirst, waitTurn = time.Second, 15 * time.Second
+	// pollMax bounds the pause between two acquires of Wait where there is no place in the queue.
+	pollMax = 5 * time.Second
+)
 
-// Wait acquires as soon as a seat is free, or until ctx ends. Before each pause it calls waiting, unless that is nil, with
-// the reason: NoSeatAvailable, or Unreachable.
+// Wait waits in the license's queue for a seat, first come, first served, until ctx ends. It calls waiting, unless that is nil, at
+// first and every 15 s with the reason: NoSeatAvailable, with Position, Waiting and Estimate, or Unreachable. A program that is
+// not heard of for 10 s loses its place; a restart of the server is no reason for that.
 //
-// Errors: as of Acquire. When ctx ended, the reason for the last pause.
+// Errors: as of Acquire. When ctx ended, the last reason.
 func (c *Client) Wait(ctx context.Context, h Holder, waiting func(*Error)) (*Lease, error) {
 	var reason *Error
-	for {
-		lease, err := c.Acquire(ctx, h)
+	for turn := waitFirst; ; turn = waitTurn {
+		if deadline, ok := ctx.Deadline(); ok {
+			turn = min(turn, max(0, time.Until(deadline)).Truncate(time.Second))
+		}
+		asked := time.Now()
+		lease, err := c.acquireIn(ctx, h, turn)
 		var e *Error
 		switch {
 		case !errors.As(err, &e) || (e.Code != NoSeatAvailable && e.Code != Unreachable):
@@ -156,6 +170,9 @@ func (c *Client) Wait(ctx context.Context, h Holder, waiting func(*Error)) (*Lea
 		reason = e
 		if waiting != nil {
 			waiting(reason)
+		}
+		if reason.Position > 0 && turn > 0 && time.Since(asked) >= turn/2 {
+			continue // its place is kept for whoever asks again
 		}
 		pause := min(max(reason.RetryAfter, time.Second), pollMax)
 		if !sleep(ctx, pause*3/4+rand.N(pause/2)) {

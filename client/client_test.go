@@ -92,10 +92,10 @@ func TestNoSeatAndWait(t *testing.T) {
 		}
 		f.set(func() { f.network = nil })
 		time.AfterFunc(time.Minute, func() { first.Close(context.Background()) })
-		polls := 0
-		l, err := c.Wait(t.Context(), other, func(e *Error) { polls++ })
-		if err != nil || !l.Held() || polls < 15 || polls > 28 { // every 3 s, more or less
-			t.Fatalf("Wait: %v, %d polls", err, polls)
+		var told []string
+		l, err := c.Wait(t.Context(), other, func(e *Error) { told = append(told, e.Error()) })
+		if err != nil || !l.Held() || len(told) != 4 || told[0] != "number 1 of 1 in the queue, about 2 min (no_seat_available)" { // after 1 s, and every 15 s
+			t.Fatalf("Wait: %v; told %q", err, told)
 		}
 		keys := map[string]bool{}
 		for _, r := range f.asked("acquire") {
@@ -106,6 +106,71 @@ func TestNoSeatAndWait(t *testing.T) {
 		}
 		l.Close(t.Context())
 	})
+}
+
+// Whoever stops waiting leaves the queue; whoever came first gets the seat, whatever becomes of the network meanwhile.
+func TestWaitKeepsItsPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, c, _ := setup(t)
+		first := acquire(t, c)
+		got := make(chan string, 3)
+		wait := func(ctx context.Context, user string) {
+			go func() {
+				if l, err := c.Wait(ctx, Holder{User: user}, nil); err == nil {
+					got <- user
+					l.Close(context.Background())
+				}
+			}()
+			time.Sleep(time.Second)
+		}
+		wait(t.Context(), "bob")
+		ctx, stop := context.WithCancel(t.Context())
+		wait(ctx, "carol")
+		wait(t.Context(), "dan")
+		f.set(func() { f.network = down })
+		time.Sleep(20 * time.Second)
+		f.set(func() { f.network = nil })
+		time.Sleep(20 * time.Second)
+		stop()
+		synctest.Wait()
+		if len(f.queue) != 2 {
+			t.Errorf("%q wait", f.queue)
+		}
+		first.Close(t.Context())
+		if one, two := <-got, <-got; one != "bob" || two != "dan" {
+			t.Errorf("%s got a seat, and then %s", one, two)
+		}
+	})
+}
+
+// A server that says at once that there is no seat is not asked again at once.
+func TestWaitDoesNotHurry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, c, _ := setup(t)
+		f.answer = func(request) (reply, bool) {
+			return reply{status: 409, body: `{"code":"no_seat_available","position":1,"waiting":1}`}, true
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if _, err := c.Wait(ctx, Holder{User: "ada"}, nil); !errors.Is(err, NoSeatAvailable) || len(f.requests) > 80 {
+			t.Errorf("%v after %d requests", err, len(f.requests))
+		}
+	})
+}
+
+func TestPlaceInWords(t *testing.T) {
+	for want, e := range map[string]Error{
+		"":                           {Waiting: 7},
+		"number 3 of 7 in the queue": {Position: 3, Waiting: 7},
+		"number 3 of 7 in the queue, less than a minute": {Position: 3, Waiting: 7, Estimate: 59 * time.Second},
+		"number 3 of 7 in the queue, about 2 min":        {Position: 3, Waiting: 7, Estimate: 125 * time.Second},
+		"number 3 of 7 in the queue, about 119 min":      {Position: 3, Waiting: 7, Estimate: 119 * time.Minute},
+		"number 3 of 7 in the queue, about 5 h":          {Position: 3, Waiting: 7, Estimate: 290 * time.Minute},
+	} {
+		if got := e.Place(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
 }
 
 // An acquire that finds an older lease of the same holder holds it for as long as that runs, and renews it.

@@ -72,8 +72,12 @@ type Error struct {
 	Field  string // the part of the request that was wrong
 	// RetryAfter is when it may be worth asking again; 0 when nobody said.
 	RetryAfter   time.Duration
-	Seats, InUse int    // of NoSeatAvailable
-	RequestID    string // to find the request in the server's log
+	Seats, InUse int // of NoSeatAvailable
+	// Of NoSeatAvailable: how many wait for a seat, the program's place among them, from 1, or 0 when it does not wait, and when it
+	// gets a seat, or would if it waited, at the pace at which seats were given back last; 0 when nobody knows.
+	Waiting, Position int
+	Estimate          time.Duration
+	RequestID         string // to find the request in the server's log
 
 	cause error
 }
@@ -87,6 +91,9 @@ func (e *Error) Error() string {
 	text = strings.TrimSuffix(text, ".")
 	if e.Code == NoSeatAvailable {
 		text = fmt.Sprintf("%d of %d seats are in use", e.InUse, e.Seats)
+		if e.Position > 0 {
+			text = e.Place()
+		}
 	}
 	if text == "" {
 		text = "refused"
@@ -95,6 +102,24 @@ func (e *Error) Error() string {
 		text += ": " + e.cause.Error()
 	}
 	return fmt.Sprintf("%s (%s)", text, e.Code)
+}
+
+// Place says in words where in the queue the program is, such as "number 3 of 7 in the queue, about 2 min"; empty when it is in
+// none.
+func (e *Error) Place() string {
+	if e.Position == 0 {
+		return ""
+	}
+	place := fmt.Sprintf("number %d of %d in the queue", e.Position, e.Waiting)
+	switch about := e.Estimate.Round(time.Minute); {
+	case e.Estimate == 0:
+		return place
+	case e.Estimate < time.Minute:
+		return place + ", less than a minute"
+	case about < 2*time.Hour:
+		return fmt.Sprintf("%s, about %d min", place, about/time.Minute)
+	}
+	return fmt.Sprintf("%s, about %d h", place, e.Estimate.Round(time.Hour)/time.Hour)
 }
 
 // Is reports whether target is the code of e, or LeaseLost when e is a loss.

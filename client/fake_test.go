@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,6 +21,7 @@ type fake struct {
 	seats    int
 	length   time.Duration
 	leases   []*fakeLease
+	queue    []string         // holders who wait
 	recorded map[string]reply // by Idempotency-Key
 	requests []request
 	// network is asked once before the request reaches the ledger and once before its answer reaches the client; an error
@@ -71,6 +73,9 @@ func (f *fake) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	if !ok {
 		said = f.serve(asked)
+	}
+	if wait, _ := asked.body["wait_seconds"].(float64); wait > 0 && said.status == 409 && !ok {
+		said = f.wait(r.Context(), asked, time.Duration(wait)*time.Second)
 	}
 	if network != nil {
 		if err := network(r.Context(), asked, true); err != nil {
@@ -136,6 +141,34 @@ func (f *fake) serve(r request) reply {
 		f.recorded[r.key] = said
 	}
 	return said
+}
+
+// wait serves an acquire that waits: when it is the first in the queue and there is a seat, or the time is over.
+func (f *fake) wait(ctx context.Context, r request, atMost time.Duration) reply {
+	holder := fmt.Sprint(r.body["user"], r.body["machine"], r.body["process"])
+	f.set(func() {
+		if !slices.Contains(f.queue, holder) {
+			f.queue = append(f.queue, holder)
+		}
+	})
+	leave := func() {
+		f.set(func() { f.queue = slices.DeleteFunc(f.queue, func(h string) bool { return h == holder }) })
+	}
+	for end := time.Now().Add(atMost); sleep(ctx, 100*time.Millisecond); {
+		var place, waiting int
+		f.set(func() { place, waiting = slices.Index(f.queue, holder)+1, len(f.queue) })
+		if place == 1 {
+			if said := f.serve(r); said.status != 409 {
+				leave()
+				return said
+			}
+		}
+		if !time.Now().Before(end) {
+			return reply{status: 409, body: fmt.Sprintf(`{"code":"no_seat_available","seats":1,"in_use":1,"position":%d,"waiting":%d,"estimate_seconds":130,"retry_after_seconds":1}`, place, waiting)}
+		}
+	}
+	leave() // hung up
+	return reply{}
 }
 
 // set changes the fake while requests run.

@@ -14,6 +14,7 @@ type acquireRequest struct {
 	// Features may be none.
 	Features    []string  `json:"features,omitempty"`
 	BorrowUntil time.Time `json:"borrow_until,omitzero"`
+	WaitSeconds int       `json:"wait_seconds,omitzero"`
 }
 
 type leaseRequest struct {
@@ -48,6 +49,9 @@ type problem struct {
 	RequestID         string `json:"request_id"`
 	Seats             *int   `json:"seats"`
 	InUse             *int   `json:"in_use"`
+	Waiting           int    `json:"waiting"`
+	Position          int    `json:"position"`
+	EstimateSeconds   int    `json:"estimate_seconds"`
 	RetryAfterSeconds int    `json:"retry_after_seconds"`
 }
 
@@ -60,6 +64,7 @@ func refusal(status int, retryAfter time.Duration, body []byte) *Error {
 	e := &Error{
 		Code: Code(p.Code), Status: status, Title: p.Title, Detail: p.Detail, Field: p.Field, RequestID: p.RequestID,
 		RetryAfter: max(retryAfter, time.Duration(p.RetryAfterSeconds)*time.Second),
+		Waiting:    p.Waiting, Position: p.Position, Estimate: time.Duration(p.EstimateSeconds) * time.Second,
 	}
 	if p.Seats != nil {
 		e.Seats = *p.Seats

@@ -7,4 +7,7 @@ import (
 	"github.com/coditect-ai/license-ledger/projections/projectionstest"
 )
 
-func TestMain(m *testing.M) { os.Exit(projectionstest.Run(m)) }
+func TestMain(m *testing.M) {
+	rebuildIfAsked()
+	os.Exit(projectionstest.Run(m))
+}

@@ -108,6 +108,17 @@ func (m *metrics) standing(p eventstore.Partition, at map[string]checkpoint) {
 	}
 }
 
+// reached returns the last commit that all projections of a partition have.
+func (m *metrics) reached(p eventstore.Partition) uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	least := uint64(forever)
+	for _, at := range m.progress[p].at {
+		least = min(least, at)
+	}
+	return least
+}
+
 // setParked notes which projections are parked.
 func (m *metrics) setParked(p eventstore.Partition, at map[string]checkpoint) {
 	for name, c := range at {

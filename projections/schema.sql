@@ -226,6 +226,7 @@ CREATE TABLE read.usage_holders (
     denials jsonb,
     CONSTRAINT usage_holders_pkey PRIMARY KEY (tenant_id, by, license_id, key, start)
 ) WITH (fillfactor=70);
+CREATE INDEX usage_holders_denied ON read.usage_holders USING btree (tenant_id, by, start) WHERE (denials IS NOT NULL);
 CREATE INDEX usage_holders_of_day ON read.usage_holders USING btree (tenant_id, by, start);
 
 CREATE TABLE read.usage_hours (

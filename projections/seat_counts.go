@@ -12,6 +12,9 @@ type seatCounts struct{}
 // Name implements Projection.
 func (seatCounts) Name() string { return "seat_counts" }
 
+// CountsOn says whose rows it counts: they must not be ahead of it for long.
+func (seatCounts) CountsOn() []string { return []string{"licenses", "leases"} }
+
 const seatCountsInsert = `
 	INSERT INTO read.seat_counts (tenant_id, license_id, seats, in_use)
 	SELECT * FROM unnest($1::text[], $2::text[], $3::int[], $4::int[])`

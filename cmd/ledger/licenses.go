@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -16,6 +17,7 @@ type licenseCommands struct {
 	Issue     licenseIssue     `cmd:"" help:"Make a license; prints its key, this once."`
 	List      licenseList      `cmd:"" help:"A tenant's licenses, with their seats in use."`
 	Show      licenseShow      `cmd:"" help:"One license."`
+	Queue     licenseQueue     `cmd:"" help:"Who waits for a seat of it, and how long that may take."`
 	Resize    licenseResize    `cmd:"" help:"Change the number of seats."`
 	Change    licenseChange    `cmd:"" help:"Change rules of its policy, and seats."`
 	Suspend   licenseSuspend   `cmd:"" help:"No seats and no renewals until it is reinstated; running leases run out."`
@@ -60,7 +62,7 @@ func policyRows(l api.License) [][]string {
 			rows = append(rows, []string{rule, fmt.Sprint(value)})
 		}
 	}
-	add(l.SeatPer != api.Process, "seat per", l.SeatPer)
+	add(l.SeatPer != api.SeatPerProcess, "seat per", l.SeatPer)
 	add(true, "heartbeat", seconds(l.HeartbeatSeconds))
 	add(l.Overage == api.Unlimited, "overage", l.Overage)
 	if l.OveragePercent != nil {
@@ -82,16 +84,6 @@ func policyRows(l api.License) [][]string {
 	add(l.GraceDays > 0, "grace days", l.GraceDays)
 	add(l.OnShrink != api.Drain, "on shrink", l.OnShrink)
 	return rows
-}
-
-// changeLicense makes a call that answers with a license, and prints it.
-func changeLicense(ctx context.Context, t terminal, m manager, o output, method, path string, body any) error {
-	var reply api.LicenseResponse
-	raw, err := m.call(ctx, method, path, body, &reply)
-	if err != nil {
-		return err
-	}
-	return o.print(t, raw, licenseRows(reply.License)...)
 }
 
 // rules are those of a policy that can be given and changed. What is not named is not sent.
@@ -204,8 +196,7 @@ type licenseIssue struct {
 	Trial   bool       `help:"It is a trial, until: ledger license convert."`
 	Until   *time.Time `format:"2006-01-02" placeholder:"DATE" help:"No new seats from this day on (UTC)."`
 	rules
-	manager
-	output
+	changer
 }
 
 func (licenseIssue) Help() string {
@@ -226,19 +217,16 @@ func (c *licenseIssue) Run(ctx context.Context, t terminal) error {
 		return err
 	}
 	var reply api.IssueLicenseResponse
-	raw, err := c.call(ctx, http.MethodPost, c.path("licenses"), api.IssueLicenseRequest{
+	return c.change(ctx, t, http.MethodPost, c.path("licenses"), api.IssueLicenseRequest{
 		Product: c.Product, Seats: c.Seats, Trial: &c.Trial, ExpiresAt: c.Until, LeaseSeconds: r.LeaseSeconds, HeartbeatSeconds: r.HeartbeatSeconds,
 		SeatPer: r.SeatPer, Overage: r.Overage, OveragePercent: r.OveragePercent, ReviveSeconds: r.ReviveSeconds, MaxPerUser: r.MaxPerUser,
 		MaxPerMachine: r.MaxPerMachine, Reservations: r.Reservations, BorrowDays: r.BorrowDays, BorrowMax: r.BorrowMax,
 		BorrowLowWater: r.BorrowLowWater, Features: r.Features, StartsAt: r.StartsAt, GraceDays: r.GraceDays, OnShrink: r.OnShrink,
-	}, &reply)
-	if err != nil {
-		return err
-	}
-	if err := c.print(t, raw, licenseRows(reply.License)...); err != nil || c.JSON {
-		return err
-	}
-	_, err = fmt.Fprintf(t.out, `
+	}, &reply, func(raw json.RawMessage) error {
+		if err := c.print(t, raw, licenseRows(reply.License)...); err != nil || c.JSON {
+			return err
+		}
+		_, err := fmt.Fprintf(t.out, `
 The license key, shown this once:
 
   export LEDGER_LICENSE_KEY=%s
@@ -247,7 +235,8 @@ Then run a program with a seat:
 
   ledger run -- PROGRAM
 `, reply.Key)
-	return err
+		return err
+	})
 }
 
 type licenseList struct {
@@ -289,13 +278,51 @@ func (c *licenseShow) Run(ctx context.Context, t terminal) error {
 	return c.print(t, raw, policyRows(reply.License)...)
 }
 
+type licenseQueue struct {
+	licenseArg
+	manager
+	output
+}
+
+func (licenseQueue) Help() string {
+	return `In the order in which they get seats: those with a higher priority of their reservation first, and then as they came.
+
+Example:
+
+  ledger license queue acme lic_…
+  ledger license change acme lic_… --seats 7    # whoever is next gets the new seats at once`
+}
+
+// Run implements the command.
+func (c *licenseQueue) Run(ctx context.Context, t terminal) error {
+	var queue api.LicenseQueue
+	raw, err := c.call(ctx, http.MethodGet, c.path("queue"), nil, &queue)
+	if err != nil {
+		return err
+	}
+	if len(queue.Items) == 0 && !c.JSON {
+		_, err := fmt.Fprintf(t.out, "Nobody waits; %d of %d seats are in use.\n", queue.InUse, queue.Seats)
+		return err
+	}
+	rows := [][]string{{"PLACE", "USER", "MACHINE", "PROCESS", "PRIORITY", "SINCE", "SEAT IN"}}
+	for _, w := range queue.Items {
+		process, about := "", "?"
+		if w.Process != nil {
+			process = *w.Process
+		}
+		if w.EstimateSeconds != nil {
+			about = "about " + seconds(*w.EstimateSeconds)
+		}
+		rows = append(rows, []string{fmt.Sprint(w.Position), w.User, w.Machine, process, fmt.Sprint(w.Priority), when(w.Since), about})
+	}
+	return c.print(t, raw, rows...)
+}
+
 type licenseChange struct {
 	licenseArg
 	Seats *int `help:"How many may use it at the same time from now on."`
 	rules
-	DryRun bool `help:"Only say which events would be appended."`
-	manager
-	output
+	changer
 }
 
 func (licenseChange) Help() string {
@@ -313,68 +340,48 @@ func (c *licenseChange) Run(ctx context.Context, t terminal) error {
 	if err != nil {
 		return err
 	}
-	if body.Seats = c.Seats; !c.DryRun {
-		return changeLicense(ctx, t, c.manager, c.output, http.MethodPatch, c.path(), body)
-	}
-	return dryRun(ctx, t, c.manager, c.output, http.MethodPatch, c.path(), body)
-}
-
-// dryRun prints which events a call would append.
-func dryRun(ctx context.Context, t terminal, m manager, o output, method, path string, body any) error {
-	var reply api.DryRunResponse
-	raw, err := m.call(ctx, method, path+"?dry_run=true", body, &reply)
-	if err != nil {
-		return err
-	}
-	rows := [][]string{{"WOULD APPEND", "ABOUT"}}
-	for _, e := range reply.Events {
-		rows = append(rows, []string{e.Type, e.Subject})
-	}
-	return o.print(t, raw, rows...)
+	body.Seats = c.Seats
+	return c.changeLicense(ctx, t, http.MethodPatch, c.path(), body)
 }
 
 type licenseResize struct {
 	licenseArg
 	Seats int `arg:"" help:"How many may use it at the same time from now on."`
-	manager
-	output
+	changer
 }
 
 // Run implements the command.
 func (c *licenseResize) Run(ctx context.Context, t terminal) error {
-	return changeLicense(ctx, t, c.manager, c.output, http.MethodPatch, c.path(), api.ChangeLicenseRequest{Seats: &c.Seats})
+	return c.changeLicense(ctx, t, http.MethodPatch, c.path(), api.ChangeLicenseRequest{Seats: &c.Seats})
 }
 
 type licenseSuspend struct {
 	licenseArg
 	reason
-	manager
-	output
+	changer
 }
 
 // Run implements the command.
 func (c *licenseSuspend) Run(ctx context.Context, t terminal) error {
-	return changeLicense(ctx, t, c.manager, c.output, http.MethodPost, c.path("suspend"), c.body())
+	return c.changeLicense(ctx, t, http.MethodPost, c.path("suspend"), c.body())
 }
 
 type licenseReinstate struct {
 	licenseArg
 	reason
-	manager
-	output
+	changer
 }
 
 // Run implements the command.
 func (c *licenseReinstate) Run(ctx context.Context, t terminal) error {
-	return changeLicense(ctx, t, c.manager, c.output, http.MethodPost, c.path("reinstate"), c.body())
+	return c.changeLicense(ctx, t, http.MethodPost, c.path("reinstate"), c.body())
 }
 
 type licenseRenew struct {
 	licenseArg
 	Until   time.Time `xor:"end" required:"" format:"2006-01-02" placeholder:"DATE" help:"No new seats from this day on (UTC), such as 2027-12-31."`
 	Forever bool      `xor:"end" required:"" help:"It has no end."`
-	manager
-	output
+	changer
 }
 
 // Run implements the command.
@@ -383,73 +390,66 @@ func (c *licenseRenew) Run(ctx context.Context, t terminal) error {
 	if !c.Forever {
 		body.ExpiresAt = &c.Until
 	}
-	return changeLicense(ctx, t, c.manager, c.output, http.MethodPost, c.path("renew"), body)
+	return c.changeLicense(ctx, t, http.MethodPost, c.path("renew"), body)
 }
 
 type licenseConvert struct {
 	licenseArg
-	manager
-	output
+	changer
 }
 
 // Run implements the command.
 func (c *licenseConvert) Run(ctx context.Context, t terminal) error {
-	return changeLicense(ctx, t, c.manager, c.output, http.MethodPost, c.path("convert"), struct{}{})
+	return c.changeLicense(ctx, t, http.MethodPost, c.path("convert"), struct{}{})
 }
 
 type licenseRotateKey struct {
 	licenseArg
 	Overlap time.Duration `default:"168h" help:"How long the present key goes on working, so that programs can be given the new one. Default: ${default}."`
-	manager
-	output
+	changer
 }
 
 // Run implements the command.
 func (c *licenseRotateKey) Run(ctx context.Context, t terminal) error {
 	var reply api.RotateKeyResponse
-	raw, err := c.call(ctx, http.MethodPost, c.path("rotate-key"), api.RotateKeyRequest{OverlapSeconds: int(c.Overlap / time.Second)}, &reply)
-	if err != nil {
+	body := api.RotateKeyRequest{OverlapSeconds: int(c.Overlap / time.Second)}
+	return c.change(ctx, t, http.MethodPost, c.path("rotate-key"), body, &reply, func(raw json.RawMessage) error {
+		if c.JSON {
+			return c.print(t, raw)
+		}
+		_, err := fmt.Fprintf(t.out, "The new license key, shown this once; the present one works until %s:\n\n  export LEDGER_LICENSE_KEY=%s\n",
+			when(reply.OldKeyUntil), reply.Key)
 		return err
-	}
-	if c.JSON {
-		return c.print(t, raw)
-	}
-	_, err = fmt.Fprintf(t.out, "The new license key, shown this once; the present one works until %s:\n\n  export LEDGER_LICENSE_KEY=%s\n",
-		when(reply.OldKeyUntil), reply.Key)
-	return err
+	})
 }
 
 type licenseEvict struct {
 	licenseArg
 	Lease string `arg:"" help:"Id of the lease, lse_… (ledger status TENANT shows them)"`
 	reason
-	manager
-	output
+	changer
 }
 
 // Run implements the command.
 func (c *licenseEvict) Run(ctx context.Context, t terminal) error {
 	var reply api.EvictLeaseResponse
-	raw, err := c.call(ctx, http.MethodPost, c.path("leases", c.Lease, "evict"), c.body(), &reply)
-	if err != nil {
-		return err
-	}
-	return c.print(t, raw, leaseRows(reply.Lease)...)
+	return c.change(ctx, t, http.MethodPost, c.path("leases", c.Lease, "evict"), c.body(), &reply, func(raw json.RawMessage) error {
+		return c.print(t, raw, leaseRows(reply.Lease)...)
+	})
 }
 
 type licenseRevoke struct {
 	licenseArg
 	reason
 	Yes bool `help:"Really: it cannot be undone."`
-	manager
-	output
+	changer
 }
 
 // Run implements the command.
 func (c *licenseRevoke) Run(ctx context.Context, t terminal) error {
-	if !c.Yes {
+	if !c.Yes && !c.DryRun {
 		return hintf("Add --yes to do it. To stop it for a while only: ledger license suspend "+c.Tenant+" "+c.License,
 			"revoking %s ends it for good, and all its leases at once", c.License)
 	}
-	return changeLicense(ctx, t, c.manager, c.output, http.MethodPost, c.path("revoke"), c.body())
+	return c.changeLicense(ctx, t, http.MethodPost, c.path("revoke"), c.body())
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 
@@ -15,9 +16,7 @@ type forgetCommand struct {
 	Process *string `xor:"whom" required:"" placeholder:"NAME" help:"The process to forget."`
 	Reason  string  `placeholder:"TEXT" help:"Why; kept in the journal for good, so not with the name in it."`
 	Yes     bool    `help:"Really: it cannot be undone."`
-	DryRun  bool    `help:"Only say which events would be appended."`
-	manager
-	output
+	changer
 }
 
 func (forgetCommand) Help() string {
@@ -40,27 +39,22 @@ func (c *forgetCommand) Run(ctx context.Context, t terminal) error {
 	if c.Reason != "" {
 		body.Reason = &c.Reason
 	}
-	if c.DryRun {
-		return dryRun(ctx, t, c.manager, c.output, http.MethodPost, path, body)
-	}
-	if !c.Yes {
+	if !c.Yes && !c.DryRun {
 		return hintf("Add --yes to do it, or --dry-run to see whether there is such a name.", "forgetting deletes the name for good")
 	}
 	var reply api.ForgetResponse
-	raw, err := c.call(ctx, http.MethodPost, path, body, &reply)
-	if err != nil || c.JSON {
-		if err == nil {
-			err = c.print(t, raw)
+	return c.change(ctx, t, http.MethodPost, path, body, &reply, func(raw json.RawMessage) error {
+		if c.JSON {
+			return c.print(t, raw)
+		}
+		if reply.Pseudonym == nil {
+			_, err := fmt.Fprintf(t.out, "%s knows nobody of that name: nothing to forget.\n", c.Tenant)
+			return err
+		}
+		_, err := fmt.Fprintf(t.out, "Forgotten. Events know %s from now on.\n", *reply.Pseudonym)
+		if err == nil && !reply.Erased {
+			_, err = fmt.Fprintln(t.out, "The directory's files still hold the name; erasing it is tried until it is done.")
 		}
 		return err
-	}
-	switch {
-	case reply.Pseudonym == nil:
-		_, err = fmt.Fprintf(t.out, "%s knows nobody of that name: nothing to forget.\n", c.Tenant)
-	case !reply.Erased:
-		_, err = fmt.Fprintf(t.out, "Forgotten. Events know %s from now on.\nThe directory's files still hold the name; erasing it is tried until it is done.\n", *reply.Pseudonym)
-	default:
-		_, err = fmt.Fprintf(t.out, "Forgotten. Events know %s from now on.\n", *reply.Pseudonym)
-	}
-	return err
+	})
 }

@@ -180,7 +180,7 @@ func hintf(hint, format string, args ...any) error { return hinted{fmt.Errorf(fo
 // hints say what to do about a refusal.
 var hints = map[client.Code]string{
 	client.Unreachable:         "Is it running? Start one here with: ledger up. Or name another with --server or LEDGER_SERVER.",
-	client.NoSeatAvailable:     "Wait for one with: ledger run --wait 5m -- PROGRAM. An operator sees who holds them with: ledger status TENANT",
+	client.NoSeatAvailable:     "Wait for one with --wait 5m. An operator sees who holds them with: ledger status TENANT",
 	client.UserLimitReached:    "Close another program of this user. An operator sees who holds what with: ledger status TENANT",
 	client.MachineLimitReached: "Close another program on this machine. An operator sees who holds what with: ledger status TENANT",
 	client.BorrowNotAllowed:    "An operator allows it with: ledger license change TENANT LICENSE --borrow-days 7",

@@ -48,7 +48,7 @@ type runCommand struct {
 	server
 	licenseKey
 	holder
-	Wait    time.Duration `placeholder:"TIME" help:"Wait that long for a seat when all are in use. Default: do not."`
+	Wait    time.Duration `placeholder:"TIME" help:"Wait that long for a seat when all are in use: first come, first served. Default: do not."`
 	OnLost  string        `enum:"warn,stop" default:"warn" help:"When the seat is lost: warn, and go on while trying to get one again; or stop the program. Default: ${default}."`
 	Grace   time.Duration `default:"30s" help:"With --on-lost stop: how long the program may take after SIGTERM, before SIGKILL. Default: ${default}."`
 	Quiet   bool          `short:"q" help:"Say nothing but errors."`
@@ -140,17 +140,31 @@ func (c *runCommand) acquire(ctx context.Context, ledger *client.Client, h clien
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, c.Wait, fmt.Errorf("waited %v", c.Wait))
 	defer cancel()
-	last, start := client.Code(""), time.Now()
-	lease, err := ledger.Wait(ctx, h, func(reason *client.Error) {
-		if reason.Code != last {
-			say("waiting up to %v for a seat: %v", c.Wait, reason)
-		}
-		last = reason.Code
-	})
-	if err == nil && last != "" {
+	waiting, start := waitingAloud(c.Wait, say), time.Now()
+	waited := false
+	lease, err := ledger.Wait(ctx, h, func(reason *client.Error) { waited = true; waiting(reason) })
+	if err == nil && waited {
 		say("got a seat after %v", time.Since(start).Round(time.Second))
 	}
 	return lease, err
+}
+
+// waitingAloud says why a program waits, and what place it has whenever that changes.
+func waitingAloud(atMost time.Duration, say func(string, ...any)) func(*client.Error) {
+	first, said := true, ""
+	return func(reason *client.Error) {
+		text := reason.Error()
+		if reason.Position > 0 {
+			text = reason.Place()
+		}
+		switch {
+		case first:
+			say("waiting up to %v for a seat: %s", atMost, text)
+		case text != said:
+			say("%s", text)
+		}
+		first, said = false, text
+	}
 }
 
 func exitCodeOf(err error) int {

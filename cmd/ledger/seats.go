@@ -3,6 +3,8 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -50,7 +52,8 @@ type acquireCommand struct {
 	server
 	licenseKey
 	holder
-	BorrowUntil *time.Time `format:"2006-01-02" placeholder:"DATE" help:"Hold it offline until this day (UTC), without heartbeats."`
+	Wait        time.Duration `placeholder:"TIME" help:"Wait that long for a seat when all are in use: first come, first served. Default: do not."`
+	BorrowUntil *time.Time    `format:"2006-01-02" placeholder:"DATE" help:"Hold it offline until this day (UTC), without heartbeats."`
 	output
 }
 
@@ -65,6 +68,7 @@ Example:
   LEASE=$(ledger acquire --json | jq -r .lease.id)
   ledger heartbeat $LEASE
   ledger release $LEASE
+  ledger acquire --wait 5m
   ledger acquire --borrow-until 2027-01-31`
 }
 
@@ -86,7 +90,7 @@ func (c *acquireCommand) Run(ctx context.Context, t terminal) error {
 		request.Process = &c.Process
 	}
 	var reply api.AcquireResponse
-	raw, _, err := c.do(ctx, key, http.MethodPost, "/licenses/acquire", request, &reply)
+	raw, err := c.take(ctx, t, key, request, &reply)
 	if err != nil {
 		return err
 	}
@@ -100,6 +104,35 @@ func (c *acquireCommand) Run(ctx context.Context, t terminal) error {
 	_, err = fmt.Fprintf(t.out, "\nKeep it, at least every %s:  ledger heartbeat %s\nGive it back:  ledger release %s\n",
 		seconds(reply.HeartbeatSeconds), reply.Lease.Id, reply.Lease.Id)
 	return err
+}
+
+const (
+	// waitTurnFirst and waitTurn are for how long each request of ledger acquire waits: as often its place is told.
+	waitTurnFirst, waitTurn = time.Second, 15 * time.Second
+)
+
+// take acquires, and asks again as long as it is to wait.
+func (c *acquireCommand) take(ctx context.Context, t terminal, key string, request api.AcquireRequest, reply *api.AcquireResponse) (json.RawMessage, error) {
+	end := time.Now().Add(c.Wait)
+	waiting := waitingAloud(c.Wait, func(format string, args ...any) { fmt.Fprintf(t.logs, "ledger: "+format+"\n", args...) })
+	for turn := waitTurnFirst; ; turn = waitTurn {
+		turn = min(turn, max(0, time.Until(end))).Truncate(time.Second)
+		if request.WaitSeconds = nil; turn > 0 {
+			request.WaitSeconds = new(int(turn / time.Second))
+		}
+		answer, err := c.ask(ctx, key, answerWithin+turn, client.Call{
+			Method: http.MethodPost, Path: "/licenses/acquire", Body: request, IdempotencyKey: client.NewIdempotencyKey(), Wait: turn,
+		})
+		var refused *client.Error
+		if errors.As(err, &refused) && refused.Position > 0 && turn > 0 {
+			waiting(refused)
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		return answer.Body, json.Unmarshal(answer.Body, reply)
+	}
 }
 
 type heartbeatCommand struct {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -16,6 +17,7 @@ type tenantCommands struct {
 	Rename    tenantRename    `cmd:"" help:"Give a tenant another name."`
 	Suspend   tenantSuspend   `cmd:"" help:"No seats and no renewals until it is reinstated; running leases run out."`
 	Reinstate tenantReinstate `cmd:"" help:"End a suspension."`
+	Release   tenantRelease   `cmd:"" help:"Give back all seats of a user, or of a machine."`
 }
 
 // tenantArg names a tenant.
@@ -43,23 +45,14 @@ func (r reason) body() api.ReasonRequest {
 	return api.ReasonRequest{Reason: &r.Reason}
 }
 
-// changeTenant makes a call that answers with a tenant, and prints it.
-func changeTenant(ctx context.Context, t terminal, m manager, o output, method, path string, body any) error {
-	var reply api.TenantResponse
-	raw, err := m.call(ctx, method, path, body, &reply)
-	if err != nil {
-		return err
-	}
-	tenant := reply.Tenant
-	return o.print(t, raw, []string{"TENANT", "NAME", "STATUS", "CREATED"},
-		[]string{tenant.Id, tenant.Name, string(tenant.Status), when(tenant.CreatedAt)})
+func tenantRow(t api.Tenant) [][]string {
+	return [][]string{{"TENANT", "NAME", "STATUS", "CREATED"}, {t.Id, t.Name, string(t.Status), when(t.CreatedAt)}}
 }
 
 type tenantCreate struct {
 	Tenant string `arg:"" help:"Its id: lower-case letters, digits and inner hyphens, such as acme. It never changes."`
 	Name   string `arg:"" help:"Its name, such as 'Acme Corp'."`
-	manager
-	output
+	changer
 }
 
 func (tenantCreate) Help() string {
@@ -71,7 +64,7 @@ func (tenantCreate) Help() string {
 
 // Run implements the command.
 func (c *tenantCreate) Run(ctx context.Context, t terminal) error {
-	return changeTenant(ctx, t, c.manager, c.output, http.MethodPost, "/tenants", api.CreateTenantRequest{Id: c.Tenant, Name: c.Name})
+	return c.changeTenant(ctx, t, http.MethodPost, "/tenants", api.CreateTenantRequest{Id: c.Tenant, Name: c.Name})
 }
 
 type tenantList struct {
@@ -108,41 +101,72 @@ type tenantShow struct {
 
 // Run implements the command.
 func (c *tenantShow) Run(ctx context.Context, t terminal) error {
-	return changeTenant(ctx, t, c.manager, c.output, http.MethodGet, c.path(), nil)
+	var reply api.TenantResponse
+	raw, err := c.call(ctx, http.MethodGet, c.path(), nil, &reply)
+	if err != nil {
+		return err
+	}
+	return c.print(t, raw, tenantRow(reply.Tenant)...)
 }
 
 type tenantRename struct {
 	tenantArg
 	Name string `arg:"" help:"The new name."`
-	manager
-	output
+	changer
 }
 
 // Run implements the command.
 func (c *tenantRename) Run(ctx context.Context, t terminal) error {
-	return changeTenant(ctx, t, c.manager, c.output, http.MethodPatch, c.path(), api.RenameTenantRequest{Name: c.Name})
+	return c.changeTenant(ctx, t, http.MethodPatch, c.path(), api.RenameTenantRequest{Name: c.Name})
 }
 
 type tenantSuspend struct {
 	tenantArg
 	reason
-	manager
-	output
+	changer
 }
 
 // Run implements the command.
 func (c *tenantSuspend) Run(ctx context.Context, t terminal) error {
-	return changeTenant(ctx, t, c.manager, c.output, http.MethodPost, c.path("suspend"), c.body())
+	return c.changeTenant(ctx, t, http.MethodPost, c.path("suspend"), c.body())
 }
 
 type tenantReinstate struct {
 	tenantArg
 	reason
-	manager
-	output
+	changer
 }
 
 // Run implements the command.
 func (c *tenantReinstate) Run(ctx context.Context, t terminal) error {
-	return changeTenant(ctx, t, c.manager, c.output, http.MethodPost, c.path("reinstate"), c.body())
+	return c.changeTenant(ctx, t, http.MethodPost, c.path("reinstate"), c.body())
+}
+
+type tenantRelease struct {
+	tenantArg
+	User    *string `xor:"whose" required:"" placeholder:"NAME" help:"All seats of this user."`
+	Machine *string `xor:"whose" required:"" placeholder:"NAME" help:"All seats on this machine."`
+	changer
+}
+
+func (tenantRelease) Help() string {
+	return `For somebody who has left, or a machine that is gone. The seats are free at once; programs that still run hear it at
+their next heartbeat.
+
+Example:
+
+  ledger tenant release acme --user bob --dry-run
+  ledger tenant release acme --machine ws-7`
+}
+
+// Run implements the command.
+func (c *tenantRelease) Run(ctx context.Context, t terminal) error {
+	var reply api.ReleaseHolderResponse
+	return c.change(ctx, t, http.MethodPost, c.path("release"), api.ReleaseHolderRequest{User: c.User, Machine: c.Machine}, &reply, func(raw json.RawMessage) error {
+		if len(reply.Released) == 0 && !c.JSON {
+			_, err := fmt.Fprintf(t.out, "No seats were held. See who holds which with: ledger status %s\n", c.Tenant)
+			return err
+		}
+		return c.print(t, raw, leaseRows(reply.Released...)...)
+	})
 }

@@ -122,6 +122,10 @@ func (a *API) execute(w http.ResponseWriter, c call, prepare func(eventstore.Sco
 	if errors.Is(err, eventstore.ErrWaiting) {
 		return eventstore.Result{}, err
 	}
+	if c.waits && errors.Is(err, eventstore.ErrUnknown) && c.Context().Err() != nil {
+		a.note(c, "hung_up")
+		return eventstore.Result{}, c.Context().Err()
+	}
 	if err != nil {
 		problem := problemOf(err)
 		a.note(c, problem.Code)

@@ -59,7 +59,7 @@ func (a *API) Connect(nc *nats.Conn, process string, log *slog.Logger, registry 
 		api: a, nc: nc, process: process, log: log, handler: router,
 		outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "ledger_forwarded_commands_total",
-			Help: "Requests handed on to the owner of their partition: answered; not_done, repeated or waiting, to be asked again; unknown; no_owner, overloaded or too_large, given up.",
+			Help: "Requests handed on to the owner of their partition: answered; not_done, repeated or waiting, to be asked again; unknown; no_owner, overloaded, too_large or hung_up, given up.",
 		}, []string{"outcome"}),
 		waiting: make(chan struct{}, waitingMax), waitingLong: make(chan struct{}, waitingMax),
 		running: make(chan struct{}, runningMax), runningLong: make(chan struct{}, runningMax),
@@ -168,6 +168,9 @@ func (p *Peers) handOn(w http.ResponseWriter, r *http.Request, h serve.Handler, 
 			case errors.Is(err, nats.ErrMaxPayload):
 				p.outcomes.WithLabelValues("too_large").Inc()
 				return serve.NewProblem(http.StatusRequestEntityTooLarge, "body_too_large", "The body is too large", "Nothing was done.")
+			case e.waits && r.Context().Err() != nil:
+				p.outcomes.WithLabelValues("hung_up").Inc()
+				return r.Context().Err()
 			case errors.Is(context.Cause(ctx), eventstore.ErrStopping):
 				return p.refuse("not_done", eventstore.ErrStopping)
 			default:

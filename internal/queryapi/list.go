@@ -48,12 +48,17 @@ type listing[T any] struct {
 	// read does the reading; it says whose rows.
 	read  func(rows func(ctx context.Context, tx pgx.Tx) error) (reflects, error)
 	where conditions
+	// source returns what stands behind FROM, when that depends on the request: on the place that the page comes after, nil for
+	// the first, and on how many rows are asked for, 0 for all. It runs in the same snapshot, after before. It may be nil.
+	source func(ctx context.Context, tx pgx.Tx, where *conditions, s sorted, after []string, limit int) (string, error)
 	// before runs before the rows are read, in the same snapshot, and may add conditions. It may be nil.
 	before func(ctx context.Context, tx pgx.Tx, where *conditions) error
 	// after reads what a page shows beside its items, in the same snapshot. It may be nil.
 	after func(ctx context.Context, tx pgx.Tx, items []T) error
 	// reply returns the answer of a page; nil answers with the page itself.
 	reply func(page[T]) any
+
+	place []string // that the page comes after; nil for the first
 }
 
 // page is a part of a list.
@@ -87,6 +92,7 @@ func serveList[T any](a *API, w http.ResponseWriter, r *http.Request, l list[T],
 		if err != nil {
 			return err
 		}
+		q.place = after
 		q.where.after(sorted, after)
 	}
 	w.Header().Add("Vary", "Accept")
@@ -132,6 +138,12 @@ func serveList[T any](a *API, w http.ResponseWriter, r *http.Request, l list[T],
 func (l list[T]) query(ctx context.Context, tx pgx.Tx, q listing[T], s sorted, limit int) (pgx.Rows, error) {
 	if q.before != nil {
 		if err := q.before(ctx, tx, &q.where); err != nil {
+			return nil, err
+		}
+	}
+	if q.source != nil {
+		var err error
+		if l.tables, err = q.source(ctx, tx, &q.where, s, q.place, limit); err != nil {
 			return nil, err
 		}
 	}
@@ -221,6 +233,12 @@ func (c *conditions) and(sql string, args ...any) {
 		sql = strings.Replace(sql, "?", "$"+strconv.Itoa(len(c.args)), 1)
 	}
 	c.parts = append(c.parts, sql)
+}
+
+// arg adds an argument and returns its place, such as $3.
+func (c *conditions) arg(value any) string {
+	c.args = append(c.args, value)
+	return "$" + strconv.Itoa(len(c.args))
 }
 
 // after adds that rows come behind a place in an order.

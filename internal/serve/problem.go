@@ -68,11 +68,13 @@ func problemOf(err error) *Problem {
 		"The request failed on our side. Retry with the same Idempotency-Key; if it goes on, report the request_id.")
 }
 
+// hungUp reports whether err says that the client has gone: nobody reads an answer, and nothing is wrong here.
+func hungUp(r *http.Request, err error) bool {
+	return errors.Is(err, context.Canceled) && r.Context().Err() != nil
+}
+
 // writeProblem replies with the problem for err.
 func writeProblem(w http.ResponseWriter, r *http.Request, err error) {
-	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
-		return // the client has gone
-	}
 	p := *problemOf(err)
 	p.RequestID = RequestID(r.Context())
 	if p.Status == http.StatusUnauthorized {

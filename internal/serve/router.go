@@ -23,7 +23,7 @@ type Handler func(w http.ResponseWriter, r *http.Request) error
 // ServeHTTP implements http.Handler.
 func (h Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	err := h(w, r)
-	if err == nil {
+	if err == nil || hungUp(r, err) {
 		return
 	}
 	if entry := entryOf(r.Context()); entry != nil && problemOf(err).Status >= http.StatusInternalServerError {

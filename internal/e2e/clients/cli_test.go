@@ -96,7 +96,58 @@ func TestCommandLine(t *testing.T) {
 	await(t, "shown", func() bool {
 		return strings.Contains(l.Get(t, "/api/v1/tenants/acme/seats", "").At("items"), answer.Lease.ID)
 	})
-	s.prints("status", "acme", "1", "2", "2")
+	s.fails("acquire --user bob --wait 1s", "2 of 2 seats are in use")
+	s.prints("license queue acme "+license, "Nobody waits; 2 of 2 seats are in use")
+
+	// Every command says what it would do, and does not do it.
+	trial := regexp.MustCompile(`lic_\w+`).FindString(s.prints("license issue acme demo --seats 1 --trial"))
+	before := l.Get(t, "/api/v1/tenants/acme/timeline?limit=1000", "").Items()
+	for command, event := range map[string]string{
+		"tenant create globex Globex":                           "tenant.created",
+		"tenant rename acme Acme-2":                             "tenant.renamed",
+		"tenant suspend acme --reason unpaid":                   "tenant.suspended",
+		"tenant release acme --user ada":                        "seat.released",
+		"tenant release acme --machine ws-1":                    "seat.released",
+		"license issue acme cam --seats 3":                      "license.issued",
+		"license change acme " + license + " --revive 1m":       "license.policy_changed",
+		"license resize acme " + license + " 9":                 "license.resized",
+		"license suspend acme " + license:                       "license.suspended",
+		"license renew acme " + license + " --until 2030-1-1":   "--until",
+		"license renew acme " + license + " --until 2030-01-01": "license.renewed",
+		"license convert acme " + trial:                         "license.trial_converted",
+		"license rotate-key acme " + license:                    "license.key_rotated",
+		"license evict acme " + license + " " + lease:           "seat.evicted",
+		"license revoke acme " + license:                        "license.revoked",
+		"tenant reinstate acme":                                 "",
+		"license reinstate acme " + license:                     "",
+		"license convert acme " + license:                       "",
+		"tenant release acme --user nobody":                     "",
+	} {
+		switch {
+		case event == "":
+			s.prints(command+" --dry-run", "Nothing would be appended")
+		case strings.HasPrefix(event, "--"):
+			s.fails(command+" --dry-run", event)
+		default:
+			s.prints(command+" --dry-run", "WOULD APPEND", "ai.coditect."+event+".v1")
+			var answer struct {
+				DryRun bool `json:"dry_run"`
+				Events []struct{ Type string }
+			}
+			if err := json.Unmarshal([]byte(s.prints(command+" --dry-run --json")), &answer); err != nil || !answer.DryRun || len(answer.Events) != 1 {
+				t.Errorf("ledger %s --dry-run --json: %v %+v", command, err, answer)
+			}
+		}
+	}
+	if after := l.Get(t, "/api/v1/tenants/acme/timeline?limit=1000", "").Items(); len(after) != len(before) {
+		t.Errorf("dry runs left %d events", len(after)-len(before))
+	}
+	s.fails("tenant show globex", "tenant_not_found")
+	s.fails("license suspend acme lic_none --dry-run", "license_not_found")
+	s.fails("tenant release acme", "--user")
+	s.prints("license revoke acme "+trial+" --yes", "revoked")
+
+	s.prints("status", "acme", "2", "2", "2")
 	s.prints("status acme", license, "2 of 2 seats in use", "LEASE", answer.Lease.ID, lease)
 	var status struct {
 		InUse  int `json:"in_use"`
@@ -112,6 +163,7 @@ func TestCommandLine(t *testing.T) {
 
 	s.prints("tenant rename acme Acme-2", "Acme-2")
 	s.prints("tenant suspend acme --reason unpaid", "suspended")
+	s.prints("tenant reinstate acme --dry-run", "tenant.reinstated")
 	s.fails("acquire --user bob", "tenant_suspended", "ledger tenant reinstate")
 	s.prints("tenant reinstate acme", "active")
 	s.prints("tenant show acme", "Acme-2", "active")
@@ -119,6 +171,7 @@ func TestCommandLine(t *testing.T) {
 	s.prints("tenant list", "Acme-2")
 	s.prints("license resize acme "+license+" 7", license, "7")
 	s.prints("license suspend acme "+license+" --reason audit", "suspended")
+	s.prints("license reinstate acme "+license+" --dry-run", "license.reinstated")
 	s.prints("license reinstate acme "+license, "active")
 	s.prints("license show acme "+license, "cad", "7")
 	s.prints("license list acme", license)
@@ -140,6 +193,9 @@ func TestCommandLine(t *testing.T) {
 	seat := regexp.MustCompile(`lse_\w+`).FindString(s.prints("acquire --user carol"))
 	s.prints("license evict acme "+license+" "+seat+" --reason idle", seat, "carol", "evicted")
 	s.fails("heartbeat "+seat, "lease_evicted", "ledger acquire")
+	s.prints("acquire --user dan")
+	s.prints("tenant release acme --user dan", "dan", "released")
+	s.prints("tenant release acme --user dan", "No seats were held", "ledger status acme")
 	s.fails("license revoke acme "+license, "--yes")
 	s.prints("license revoke acme "+license+" --yes", "revoked")
 	s.fails("acquire --user bob", "license_revoked")

@@ -273,9 +273,14 @@ func TestRunWaits(t *testing.T) {
 	impatient := start(t, l, key, "", false, "--wait", "1s", "--", "true")
 	impatient.exits(70)
 	gone := start(t, l, key, "", true, "--wait", "5m", "--", "true")
-	gone.await("waiting up to 5m0s for a seat: 1 of 1 seats are in use")
+	gone.await("waiting up to 5m0s for a seat: number 1 of 1 in the queue")
+	behind := start(t, l, key, "", true, "--wait", "5m", "--", "true")
+	behind.await("waiting up to 5m0s for a seat: number 2 of 2 in the queue")
 	fmt.Fprint(gone.in, "\x03")
 	gone.exits(130)
+	behind.await("ledger: number 1 of 1 in the queue") // whoever was before has left
+	fmt.Fprint(behind.in, "\x03")
+	behind.exits(130)
 
 	second := start(t, l, key, "polite", true, "--wait", "5m", "--", self(t))
 	second.await("waiting up to 5m0s")

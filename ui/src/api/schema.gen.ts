@@ -470,6 +470,101 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/tenants/{tenant}/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Seats in use over time, acquires and denials
+         * @description One item for each bucket, in UTC, also where nothing happened: what was in use goes on. Without `by` it is one series, of the
+         *     license or of the tenant as a whole, whose peak is not the sum of its licenses' peaks. With `by=license` each license is
+         *     counted for itself; `min` and `max` are exact. With `by=user`, `machine` or `feature`, by day only, an item says in how many seats that
+         *     one had part and for how long; there are items only where there was something. docs/USAGE.md says what each number means.
+         *
+         *     The answer ends at `until`, the time of the last commit it reflects. At most 10,000 buckets can be asked for at once.
+         */
+        get: operations["listUsage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tenants/{tenant}/usage/top": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Who held most
+         * @description Users, machines or features, by the seat-seconds of whole days, the most first.
+         */
+        get: operations["topUsage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tenants/{tenant}/usage/heatmap": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Seats in use by day of the week and hour
+         * @description By the clocks of a time zone, summer and winter. Of whole hours; where the hours of the zone are not those of UTC, of whole minutes,
+         *     and then of 92 days at most.
+         */
+        get: operations["usageHeatmap"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tenants/{tenant}/usage/forecast": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+            };
+            cookie?: never;
+        };
+        /**
+         * How many seats will be wanted
+         * @description From the daily peaks, of one license or of the tenant as a whole, with bands that are measured on the past of the same series. Under
+         *     14 whole days there is none, and `note` says so. docs/USAGE.md says how it works, how wrong it was, and what it does not know.
+         */
+        get: operations["forecastUsage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/tenants/{tenant}/timeline": {
         parameters: {
             query?: never;
@@ -996,6 +1091,207 @@ export interface components {
              * @description As in `Ledger-Age`.
              */
             age_seconds: number;
+        };
+        UsageList: {
+            items: components["schemas"]["UsageBucket"][];
+            next: string;
+            /** @enum {string} */
+            bucket: "minute" | "hour" | "day";
+            /**
+             * Format: date-time
+             * @description Time of the last commit that this answer reflects. The bucket with it is not over.
+             */
+            until: string;
+            position: string;
+            /**
+             * Format: double
+             * @description As in `Ledger-Age`.
+             */
+            age_seconds: number;
+        };
+        UsageBucket: {
+            /**
+             * Format: date-time
+             * @description It belongs to the bucket; the start of the next one does not.
+             */
+            start: string;
+            /** @description Unless it is of the tenant as a whole. */
+            license?: string;
+            /** @description By user and machine: the pseudonym; by feature: the feature. */
+            id?: string;
+            /** @description By user and machine: the clear text; empty when it is not known any more. */
+            name?: string;
+            /** @description Fewest seats in use. Not by user */
+            min?: number;
+            /** @description Most seats in use after any event of the bucket */
+            max?: number;
+            /** @description Seats in use at the end. */
+            last?: number;
+            /**
+             * Format: double
+             * @description Seats in use by the seconds they were.
+             */
+            seat_seconds: number;
+            /** @description Seats of the license at the end; of a tenant */
+            seats?: number;
+            /** @description Most seats in use beyond those of the license. */
+            over_max?: number;
+            /**
+             * Format: double
+             * @description The same as seat-seconds.
+             */
+            over_seconds?: number;
+            /** @description Leases that began. */
+            acquires: number;
+            /** @description Acquires that were refused. */
+            denials: number;
+            /**
+             * @example {
+             *       "no_seat_available": 3
+             *     }
+             */
+            denials_by_reason: {
+                [key: string]: number;
+            };
+            links: components["schemas"]["UsageLinks"];
+        };
+        /** @description Paths of the timeline with the events that made the numbers. */
+        UsageLinks: {
+            seats: string;
+            acquires: string;
+            denials: string;
+        };
+        UsageTop: {
+            items: components["schemas"]["UsageHolder"][];
+            /** Format: date-time */
+            from: string;
+            /** Format: date-time */
+            until: string;
+            position: string;
+            /**
+             * Format: double
+             * @description As in `Ledger-Age`.
+             */
+            age_seconds: number;
+        };
+        UsageHolder: {
+            /** @description A pseudonym */
+            id: string;
+            /** @description The clear text; empty when it is not known any more. */
+            name: string;
+            /** Format: double */
+            seat_seconds: number;
+            acquires: number;
+            denials: number;
+            /** @description Path of the timeline with the events. */
+            timeline: string;
+        };
+        UsageHeatmap: {
+            items: components["schemas"]["UsageCell"][];
+            time_zone: string;
+            /** Format: date-time */
+            from: string;
+            /** Format: date-time */
+            until: string;
+            position: string;
+            /**
+             * Format: double
+             * @description As in `Ledger-Age`.
+             */
+            age_seconds: number;
+        };
+        UsageCell: {
+            /** @description 1 is Monday. */
+            weekday: number;
+            hour: number;
+            /**
+             * Format: double
+             * @description Seats in use on average.
+             */
+            mean: number;
+            /** @description Seats in use at most. */
+            max: number;
+        };
+        UsageForecast: {
+            /** @description Whole days of history. */
+            days_known: number;
+            days_needed: number;
+            /** @description Why there is no forecast. */
+            note?: string;
+            /** @description Seats of the license */
+            seats: number;
+            /**
+             * Format: double
+             * @description Of the acquires of the last 28 days, the share that was refused for lack of a seat.
+             */
+            denied_share: number;
+            days: components["schemas"]["ForecastDay"][];
+            /**
+             * Format: date
+             * @description The first day on which all seats will be wanted; not there when none within the horizon is.
+             */
+            limit_reached?: string;
+            /**
+             * Format: date
+             * @description The first on which that is possible: within the band of 90 %.
+             */
+            limit_reached_earliest?: string;
+            /** @description With so many, fewer than 1 % of acquires will be refused for lack of a seat. Rather too many than too few. */
+            seats_needed?: number;
+            last_month?: components["schemas"]["ForecastError"];
+            position: string;
+            /**
+             * Format: double
+             * @description As in `Ledger-Age`.
+             */
+            age_seconds: number;
+        };
+        ForecastDay: {
+            /**
+             * Format: date
+             * @description In UTC.
+             */
+            date: string;
+            /**
+             * Format: double
+             * @description Seats that will be wanted at the busiest time; as likely more as less.
+             */
+            peak: number;
+            p50: components["schemas"]["ForecastBand"];
+            p90: components["schemas"]["ForecastBand"];
+        };
+        /** @description On half of the days, or on nine of ten, it will be in here. */
+        ForecastBand: {
+            /** Format: double */
+            low: number;
+            /** Format: double */
+            high: number;
+        };
+        /** @description How wrong the forecast would have been that was made 28 days ago; not there when there was too little to make it from. */
+        ForecastError: {
+            days: number;
+            /**
+             * Format: double
+             * @description Mean distance in seats.
+             */
+            absolute: number;
+            /**
+             * Format: double
+             * @description The sum of the distances by the sum of the peaks: 0.1 is 10 %.
+             */
+            relative: number;
+            /**
+             * Format: double
+             * @description Mean of forecast minus peak, in seats.
+             */
+            bias: number;
+            /**
+             * Format: double
+             * @description The share of days in the band of 50 %.
+             */
+            within_50: number;
+            /** Format: double */
+            within_90: number;
         };
         LiveSnapshot: {
             tenant: components["schemas"]["Tenant"];
@@ -1996,6 +2292,162 @@ export interface operations {
                     "text/csv": string;
                     "application/jsonl": string;
                     "application/x-ndjson": string;
+                };
+            };
+            default: components["responses"]["Refused"];
+        };
+    };
+    listUsage: {
+        parameters: {
+            query?: {
+                /** @description `next` of the page before. It is good for the same list with the same filters and the same sort only. */
+                cursor?: components["parameters"]["Cursor"];
+                /** @description Items per page. A file has all rows unless this is given. */
+                limit?: components["parameters"]["Limit"];
+                bucket?: "minute" | "hour" | "day";
+                by?: "license" | "user" | "machine" | "feature";
+                /** @description Only of this license. */
+                license?: string;
+                /** @description The first bucket is the one with this time. Default: 3 hours, 7 days or 90 days before `to`. */
+                from?: string;
+                /** @description The last bucket is the one before this time, or with it. Default: `until`. */
+                to?: string;
+                sort?: "start" | "-start";
+            };
+            header?: {
+                /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
+                "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
+            };
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One page, or a file with all rows. */
+            200: {
+                headers: {
+                    "Ledger-Position": components["headers"]["LedgerPosition"];
+                    "Ledger-Age": components["headers"]["LedgerAge"];
+                    "Content-Disposition": components["headers"]["ContentDisposition"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UsageList"];
+                    "text/csv": string;
+                    "application/jsonl": string;
+                    "application/x-ndjson": string;
+                };
+            };
+            default: components["responses"]["Refused"];
+        };
+    };
+    topUsage: {
+        parameters: {
+            query?: {
+                by?: "user" | "machine" | "feature";
+                /** @description Only of this license. */
+                license?: string;
+                /** @description The first day is the one with this time. Default: 90 days before `to`. */
+                from?: string;
+                /** @description The last day is the one before this time, or with it. Default: now. */
+                to?: string;
+                limit?: number;
+            };
+            header?: {
+                /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
+                "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
+            };
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The top. */
+            200: {
+                headers: {
+                    "Ledger-Position": components["headers"]["LedgerPosition"];
+                    "Ledger-Age": components["headers"]["LedgerAge"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UsageTop"];
+                };
+            };
+            default: components["responses"]["Refused"];
+        };
+    };
+    usageHeatmap: {
+        parameters: {
+            query?: {
+                /**
+                 * @description A name of the IANA time zone database.
+                 * @example Europe/Berlin
+                 */
+                time_zone?: string;
+                /** @description Only of this license. */
+                license?: string;
+                /** @description Default: 28 days before `to`. */
+                from?: string;
+                /** @description Default: now. */
+                to?: string;
+            };
+            header?: {
+                /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
+                "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
+            };
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All 168 cells, from Monday 0:00. */
+            200: {
+                headers: {
+                    "Ledger-Position": components["headers"]["LedgerPosition"];
+                    "Ledger-Age": components["headers"]["LedgerAge"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UsageHeatmap"];
+                };
+            };
+            default: components["responses"]["Refused"];
+        };
+    };
+    forecastUsage: {
+        parameters: {
+            query?: {
+                /** @description In days. */
+                horizon?: number;
+                /** @description Only of this license. */
+                license?: string;
+            };
+            header?: {
+                /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
+                "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
+            };
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The forecast. */
+            200: {
+                headers: {
+                    "Ledger-Position": components["headers"]["LedgerPosition"];
+                    "Ledger-Age": components["headers"]["LedgerAge"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UsageForecast"];
                 };
             };
             default: components["responses"]["Refused"];
