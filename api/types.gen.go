@@ -1114,6 +1114,9 @@ type Waiter struct {
 	User     string    `json:"user"`
 }
 
+// AsOf defines model for AsOf.
+type AsOf = string
+
 // Cursor defines model for Cursor.
 type Cursor = string
 
@@ -1164,6 +1167,10 @@ type ReleaseSeatsParams struct {
 
 // ListTenantsParams defines parameters for ListTenants.
 type ListTenantsParams struct {
+	// AsOf Answer as it was then, in the same shape: a time, which means the last commit at or before it, or a position as in `Ledger-Position`.
+	// Absent: now. 400 when it is in the future, 404 when the tenant did not exist yet. docs/HISTORY.md says what it promises.
+	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
+
 	// Cursor `next` of the page before. It is good for the same list with the same filters and the same sort only.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 
@@ -1196,6 +1203,10 @@ type CreateTenantParams struct {
 
 // GetTenantParams defines parameters for GetTenant.
 type GetTenantParams struct {
+	// AsOf Answer as it was then, in the same shape: a time, which means the last commit at or before it, or a position as in `Ledger-Position`.
+	// Absent: now. 400 when it is in the future, 404 when the tenant did not exist yet. docs/HISTORY.md says what it promises.
+	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
+
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
 	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
 }
@@ -1229,6 +1240,10 @@ type ForgetPersonParams struct {
 
 // ListLicensesParams defines parameters for ListLicenses.
 type ListLicensesParams struct {
+	// AsOf Answer as it was then, in the same shape: a time, which means the last commit at or before it, or a position as in `Ledger-Position`.
+	// Absent: now. 400 when it is in the future, 404 when the tenant did not exist yet. docs/HISTORY.md says what it promises.
+	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
+
 	// Cursor `next` of the page before. It is good for the same list with the same filters and the same sort only.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 
@@ -1264,6 +1279,10 @@ type IssueLicenseParams struct {
 
 // GetLicenseParams defines parameters for GetLicense.
 type GetLicenseParams struct {
+	// AsOf Answer as it was then, in the same shape: a time, which means the last commit at or before it, or a position as in `Ledger-Position`.
+	// Absent: now. 400 when it is in the future, 404 when the tenant did not exist yet. docs/HISTORY.md says what it promises.
+	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
+
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
 	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
 }
@@ -1366,6 +1385,10 @@ type ReleaseHolderParams struct {
 
 // ListSeatsParams defines parameters for ListSeats.
 type ListSeatsParams struct {
+	// AsOf Answer as it was then, in the same shape: a time, which means the last commit at or before it, or a position as in `Ledger-Position`.
+	// Absent: now. 400 when it is in the future, 404 when the tenant did not exist yet. docs/HISTORY.md says what it promises.
+	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
+
 	// Cursor `next` of the page before. It is good for the same list with the same filters and the same sort only.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 

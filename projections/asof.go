@@ -15,7 +15,7 @@ import (
 )
 
 // What was true at a version of a tenant is read with the select lists and the scans of what is true now: only the tables are
-// others. They are as of the version that AsOf set.
+// others. They are as of the version that AsOf set; those of all tenants as of the commits that AsOfAll set.
 var (
 	// TenantTablesAt are tables for TenantColumns.
 	TenantTablesAt = at(tenantTablesAt, versionSet)
@@ -25,14 +25,24 @@ var (
 	// there are of them. What heartbeats change is to be put right by RenewalsAt.
 	LeaseTablesAt       = at(leaseTablesAt, versionSet)
 	ActiveLeaseTablesAt = at(activeLeaseTablesAt, versionSet)
+	// AllTenantTablesAt are tables for TenantColumns of all tenants, with the version of each in t.version. LicenseTablesOfAllAt are those
+	// for LicenseColumns, in a LATERAL that names t.tenant_id.
+	AllTenantTablesAt    = at(allTenantTablesAt, `v.version`)
+	LicenseTablesOfAllAt = at(licenseTablesAt, `t.version`)
 )
 
 // versionSet is the version that AsOf set, looked up once per statement.
 const versionSet = `(SELECT current_setting('read.version')::bigint)`
 
-// AsOf sets the version of a tenant that the tables At of this transaction are as of.
-func AsOf(ctx context.Context, tx pgx.Tx, version uint64) error {
-	_, err := tx.Exec(ctx, `SELECT set_config('read.version', $1, true)`, strconv.FormatUint(version, 10))
+// AsOf sets the version of a tenant that the tables At of this transaction are as of. The transaction is about that tenant only.
+func AsOf(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, version uint64) error {
+	_, err := tx.Exec(ctx, `SELECT set_config('app.tenant', $1, true), set_config('read.version', $2, true)`, tenant, strconv.FormatUint(version, 10))
+	return err
+}
+
+// AsOfAll sets the commits that the tables of all tenants are as of: one of each partition, in order.
+func AsOfAll(ctx context.Context, tx pgx.Tx, seqs []uint64) error {
+	_, err := tx.Exec(ctx, `SELECT set_config('read.commits', ($1::bigint[])::text, true)`, seqs)
 	return err
 }
 
@@ -41,6 +51,12 @@ func at(tables, version string) string { return strings.ReplaceAll(tables, "{at}
 const tenantTablesAt = `(
 		SELECT n.tenant_id, h.state ->> 'name' AS name, h.state ->> 'status' AS status, n.created_at, {at} AS version
 		FROM read.tenants n JOIN read.history h ON h.tenant_id = n.tenant_id AND h.kind = 'tenant' AND ` + trueAt + `) AS t`
+
+var allTenantTablesAt = `(
+		SELECT n.tenant_id, h.state ->> 'name' AS name, h.state ->> 'status' AS status, n.created_at, v.version
+		FROM read.tenants n
+		CROSS JOIN LATERAL (` + versionOf(`n.tenant_id`, `(current_setting('read.commits')::bigint[])[c.partition + 1]`) + `) AS v (version)
+		JOIN read.history h ON h.tenant_id = n.tenant_id AND h.kind = 'tenant' AND ` + trueAt + `) AS t`
 
 const licenseTablesAt = `(
 		SELECT h.tenant_id, h.id AS license_id, n.product, n.issued_at, h.state ->> 'status' AS status, jsonb_strip_nulls(h.state) AS policy,
@@ -72,42 +88,34 @@ const heldAt = `(
 		WHERE e.tenant_id = l.tenant_id AND e.license_id = l.license_id AND e.span = bits
 			AND e.fence <= {at} AND e.fence > {at} - (1::bigint << bits) AND e.held @> {at})`
 
-// placeSelect finds where a partition stood at a time: its last commit by then. It halves the commits of the archive until there is one
-// left, because times grow with sequences; it needs no index for that.
-const placeSelect = `
-	WITH RECURSIVE search (low, high) AS ( -- the commit low is in time, the commit high is not
-		SELECT 0::bigint, coalesce(max(seq), 0) + 1 FROM archive.commits WHERE partition = $1
-		UNION ALL
-		SELECT CASE WHEN c.time <= $2 THEN c.seq ELSE s.low END, CASE WHEN c.time <= $2 THEN s.high ELSE c.seq END
-		FROM search s JOIN archive.commits c ON c.partition = $1 AND c.seq = (s.low + s.high) / 2
-		WHERE s.low + 1 < s.high
-	)
-	SELECT max(low), (SELECT coalesce(max(seq), 0) FROM archive.commits WHERE partition = $1) FROM search`
-
 // PlaceAt returns the sequence of the last commit of a partition at or before a time; 0 when there is none. archived is where the
 // archive ends: when the rows are further, a later commit may be in time as well.
 func PlaceAt(ctx context.Context, tx pgx.Tx, p eventstore.Partition, at time.Time) (seq, archived uint64, err error) {
-	err = tx.QueryRow(ctx, placeSelect, p, at).Scan(&seq, &archived)
+	err = tx.QueryRow(ctx, `SELECT seq, archived FROM read.commit_at($1, $2)`, p, at).Scan(&seq, &archived)
 	return seq, archived, err
 }
 
-// versionSelect finds the version of a tenant after a commit, in the same way. After {seq} there may be none: 0.
+// versionSelect finds the version of a tenant after the commit {seq}; 0 when it had none. It halves the slices of the tenant until there is
+// one left, because sequences grow with versions.
 const versionSelect = `
 	WITH RECURSIVE search (low, high) AS ( -- the version low is stored by then, the version high is not
 		SELECT 0::bigint, coalesce(max(last), 0) + 1 FROM (SELECT last FROM archive.slices WHERE tenant_id = {tenant} ORDER BY first DESC LIMIT 1) AS newest
 		UNION ALL
 		SELECT CASE WHEN c.seq <= {seq} THEN c.last ELSE s.low END, CASE WHEN c.seq <= {seq} THEN s.high ELSE c.first END
 		FROM search s CROSS JOIN LATERAL (
-			SELECT first, last, seq FROM archive.slices WHERE tenant_id = {tenant} AND first <= (s.low + s.high) / 2 ORDER BY first DESC LIMIT 1) AS c
+			SELECT first, last, partition, seq FROM archive.slices WHERE tenant_id = {tenant} AND first <= (s.low + s.high) / 2 ORDER BY first DESC LIMIT 1) AS c
 		WHERE s.low + 1 < s.high
 	)
 	SELECT max(low) FROM search`
 
 // VersionAt returns the version that a tenant had after a commit of its partition; 0 when it had none. The archive has to reach as far.
 func VersionAt(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, seq uint64) (version uint64, err error) {
-	sql := strings.NewReplacer("{tenant}", "$1", "{seq}", "$2").Replace(versionSelect)
-	err = tx.QueryRow(ctx, sql, tenant, seq).Scan(&version)
+	err = tx.QueryRow(ctx, versionOf("$1", "$2"), tenant, seq).Scan(&version)
 	return version, err
+}
+
+func versionOf(tenant, seq string) string {
+	return strings.NewReplacer("{tenant}", tenant, "{seq}", seq).Replace(versionSelect)
 }
 
 // renewal is what a heartbeat, or what began or prolonged a lease, says of it.
@@ -122,21 +130,17 @@ type renewal struct {
 const renewedSelect = `
 	SELECT e.lease_id, b.version, (b.event::json #>> '{data,expires_at}')::timestamptz,
 		b.type = 'ai.coditect.seat.borrowed.v1' OR coalesce((b.event::json #>> '{data,borrowed}')::boolean, false)
-	FROM unnest($2::text[]) AS u (lease_id)
-	JOIN read.leases e ON e.tenant_id = $1 AND e.lease_id = u.lease_id AND e.renewed > $3
+	FROM read.leases e
 	JOIN read.audit_entries b ON b.tenant_id = $1 AND b.version = greatest(
 		(SELECT max(lower(span)) FROM unnest(e.held) AS span WHERE lower(span) <= $3),
 		(SELECT max(a.version) FROM read.audit_entries a
-		WHERE a.tenant_id = $1 AND a.subject = e.lease_id AND a.type = 'ai.coditect.seat.borrowed.v1' AND a.version <= $3))`
+		WHERE a.tenant_id = $1 AND a.subject = e.lease_id AND a.type = 'ai.coditect.seat.borrowed.v1' AND a.version <= $3))
+	WHERE e.tenant_id = $1 AND ($2::text[] IS NULL OR e.lease_id = ANY($2)) AND e.fence <= $3 AND e.renewed > $3`
 
 const longestLeaseSelect = `
 	SELECT coalesce(max((state ->> 'lease_seconds')::int), 0) FROM read.history WHERE tenant_id = $1 AND kind = 'license'`
 
-const slicesBackSelect = `
-	SELECT s.first, c.time, substr(c.body, s.start + 1, s.length)
-	FROM archive.slices s JOIN archive.commits c USING (partition, seq)
-	WHERE s.tenant_id = $1 AND s.first < $2
-	ORDER BY s.first DESC LIMIT $3`
+const slicesBackSelect = `SELECT first, time, stored FROM read.slices_before($1, $2, $3)`
 
 // How many slices of a tenant one statement reads: more each time.
 const (
@@ -144,18 +148,17 @@ const (
 	slicesMax = 512
 )
 
-// RenewalsAt puts right, in leases as of a version of a tenant, what later heartbeats changed: expires_at and borrowed. Heartbeats are
-// in no rows; it reads them back from that version on until each lease is found, which is as far as the longest of them ran.
-func RenewalsAt(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, version uint64, leases []api.Lease) error {
-	ids := make([]string, len(leases))
-	for i, l := range leases {
-		ids[i] = l.Id
-	}
-	rows, err := tx.Query(ctx, renewedSelect, tenant, ids, version)
+// Renewals is, of leases as of a version of a tenant, what later heartbeats changed: expires_at and borrowed.
+type Renewals map[string]*renewal
+
+// RenewalsAt returns the Renewals of leases; nil means all of the tenant. Heartbeats are in no rows: it reads them back from that
+// version on until each lease is found, which is as far as the longest of them ran.
+func RenewalsAt(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, version uint64, leases []string) (Renewals, error) {
+	rows, err := tx.Query(ctx, renewedSelect, tenant, leases, version)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	found, open := map[string]*renewal{}, map[string]*renewal{}
+	found, open := Renewals{}, Renewals{}
 	var id string
 	var r renewal
 	_, err = pgx.ForEachRow(rows, []any{&id, &r.version, &r.expiresAt, &r.borrowed}, func() error {
@@ -163,27 +166,26 @@ func RenewalsAt(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, version 
 		open[id] = found[id]
 		return nil
 	})
-	if err != nil {
-		return err
+	if err == nil && len(open) > 0 {
+		err = readBack(ctx, tx, tenant, version, open)
 	}
-	if len(open) > 0 {
-		if err := readBack(ctx, tx, tenant, version, open); err != nil {
-			return err
-		}
+	return found, err
+}
+
+// Correct puts a lease right that was read as of that version.
+func (r Renewals) Correct(l *api.Lease) {
+	last := r[l.Id]
+	if last == nil {
+		return
 	}
-	for i := range leases {
-		if r := found[leases[i].Id]; r != nil {
-			leases[i].ExpiresAt, leases[i].Borrowed = r.expiresAt.UTC(), nil
-			if r.borrowed {
-				leases[i].Borrowed = new(true)
-			}
-		}
+	l.ExpiresAt, l.Borrowed = last.expiresAt.UTC(), nil
+	if last.borrowed {
+		l.Borrowed = new(true)
 	}
-	return nil
 }
 
 // readBack looks for the last heartbeat of each open lease up to a version.
-func readBack(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, version uint64, open map[string]*renewal) error {
+func readBack(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, version uint64, open Renewals) error {
 	var seconds int
 	if err := tx.QueryRow(ctx, longestLeaseSelect, tenant).Scan(&seconds); err != nil {
 		return err
@@ -215,7 +217,7 @@ func readBack(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, version ui
 }
 
 // heartbeatsIn closes the leases that a slice renews, by an event up to a version.
-func heartbeatsIn(stored []byte, version uint64, open map[string]*renewal) error {
+func heartbeatsIn(stored []byte, version uint64, open Renewals) error {
 	slice, err := TenantSlice{Stored: stored}.Decode()
 	if err != nil {
 		return err

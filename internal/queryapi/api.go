@@ -43,13 +43,15 @@ type API struct {
 	ledger   eventstore.LedgerInfo
 	tokens   *eventstore.Tokens
 	operator identity.OperatorKey
-	waiting  waiting
-	heads    heads
-	exports  exports
-	hub      *hub
-	ping     time.Duration
-	log      *slog.Logger
-	metrics  metrics
+	waiting  waiting // for the rows
+
+	archiving waiting // for the archive
+	heads     heads
+	exports   exports
+	hub       *hub
+	ping      time.Duration
+	log       *slog.Logger
+	metrics   metrics
 }
 
 type metrics struct {
@@ -74,7 +76,7 @@ func New(o Options) *API {
 				Name: "ledger_live_snapshots_total", Help: "Snapshots sent on live streams, by reason."}, []string{"reason"}),
 		},
 	}
-	a.waiting.look = a.stands
+	a.waiting.look, a.archiving.look = a.stands, a.archiveEnds
 	a.heads.journal = o.Journal
 	if o.DB != nil {
 		a.exports = make(exports, max(1, o.DB.Config().MaxConns/2))

@@ -106,7 +106,7 @@ func (a *API) archivedVersion(w http.ResponseWriter, r *http.Request) (tenant do
 		var archived uint64
 		_, err := a.readTenant(w, r, func(ctx context.Context, tx pgx.Tx, id domain.TenantID) (err error) {
 			tenant = id
-			if _, version, err = selectTenant(ctx, tx, id); err == nil {
+			if _, version, err = selectTenant(ctx, tx, id, nil); err == nil {
 				archived, err = projections.ArchivedTo(ctx, tx, id)
 			}
 			return err

@@ -2,6 +2,7 @@ package queryapi
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 
@@ -63,6 +64,8 @@ func (a *API) listLicenses(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	p := paramsOf(r)
+	at, licenses := a.instantOf(p, "as_of"), licensesList
+	licenses.tables = at.tables(licenses.tables, projections.LicenseTablesAt)
 	var where conditions
 	where.and(`l.tenant_id = ?`, tenant)
 	if status := p.oneOf("status", "active", "suspended", "revoked"); status != "" {
@@ -77,15 +80,13 @@ func (a *API) listLicenses(w http.ResponseWriter, r *http.Request) error {
 	if before := p.instant("expires_before"); !before.IsZero() {
 		where.and(licenseExpiresAt+` < ?`, before)
 	}
-	return serveList(a, w, r, licensesList, p, listing[api.License]{read: a.ofTenant(w, r), where: where})
+	return serveList(a, w, r, licenses, p, listing[api.License]{read: a.ofTenant(w, r, at), where: where})
 }
 
-const licensesSelect = `
-	SELECT ` + projections.LicenseColumns + ` FROM ` + projections.LicenseTables + ` WHERE l.tenant_id = $1 ORDER BY l.license_id`
-
 // selectLicenses returns all licenses of a tenant, by id.
-func selectLicenses(ctx context.Context, tx pgx.Tx, tenant domain.TenantID) ([]api.License, error) {
-	rows, err := tx.Query(ctx, licensesSelect, tenant)
+func selectLicenses(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, at *instant) ([]api.License, error) {
+	rows, err := tx.Query(ctx, `SELECT `+projections.LicenseColumns+` FROM `+at.tables(projections.LicenseTables, projections.LicenseTablesAt)+`
+		WHERE l.tenant_id = $1 ORDER BY l.license_id`, tenant)
 	if err != nil {
 		return nil, err
 	}
@@ -94,31 +95,34 @@ func selectLicenses(ctx context.Context, tx pgx.Tx, tenant domain.TenantID) ([]a
 
 func scanLicense(row pgx.CollectableRow) (api.License, error) { return projections.ScanLicense(row) }
 
-const licenseSelect = `
-	SELECT ` + projections.LicenseColumns + ` FROM ` + projections.LicenseTables + `
-	WHERE l.tenant_id = $1 AND l.license_id = $2`
+// selectLicense returns one license. Errors: 404 license_not_found.
+func selectLicense(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, id string, at *instant) (api.License, error) {
+	if !storable(id) {
+		return api.License{}, noLicense(tenant, id)
+	}
+	rows, err := tx.Query(ctx, `SELECT `+projections.LicenseColumns+` FROM `+at.tables(projections.LicenseTables, projections.LicenseTablesAt)+`
+		WHERE l.tenant_id = $1 AND l.license_id = $2`, tenant, id)
+	if err != nil {
+		return api.License{}, err
+	}
+	l, err := pgx.CollectExactlyOneRow(rows, scanLicense)
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = noLicense(tenant, id)
+	}
+	return l, err
+}
 
 func (a *API) getLicense(w http.ResponseWriter, r *http.Request) error {
-	id := mux.Vars(r)["license"]
+	p := paramsOf(r)
+	at := a.instantOf(p, "as_of")
+	if err := p.done(); err != nil {
+		return err
+	}
 	var reply api.LicenseResponse
-	_, err := a.readTenant(w, r, func(ctx context.Context, tx pgx.Tx, tenant domain.TenantID) error {
-		if !storable(id) {
-			return noLicense(tenant, id)
-		}
-		rows, err := tx.Query(ctx, licenseSelect, tenant, id)
-		if err != nil {
-			return err
-		}
-		all, err := pgx.CollectRows(rows, scanLicense)
-		if err != nil {
-			return err
-		}
-		if len(all) == 0 {
-			return noLicense(tenant, id)
-		}
-		reply.License = all[0]
-		return nil
-	})
+	_, err := a.readTenant(w, r, func(ctx context.Context, tx pgx.Tx, tenant domain.TenantID) (err error) {
+		reply.License, err = selectLicense(ctx, tx, tenant, mux.Vars(r)["license"], at)
+		return err
+	}, at)
 	if err != nil {
 		return err
 	}

@@ -232,13 +232,13 @@ func (a *API) snapshot(ctx context.Context, tenant domain.TenantID) (*liveSnapsh
 }
 
 func readSnapshot(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, s *liveSnapshot) (err error) {
-	if s.Tenant, s.version, err = selectTenant(ctx, tx, tenant); err != nil {
+	if s.Tenant, s.version, err = selectTenant(ctx, tx, tenant, nil); err != nil {
 		return err
 	}
-	if s.Licenses, err = selectLicenses(ctx, tx, tenant); err != nil {
+	if s.Licenses, err = selectLicenses(ctx, tx, tenant, nil); err != nil {
 		return err
 	}
-	if s.Leases, err = selectActiveLeases(ctx, tx, tenant, snapshotLeasesMax+1); err != nil {
+	if s.Leases, err = selectActiveLeases(ctx, tx, tenant, snapshotLeasesMax+1, nil); err != nil {
 		return err
 	}
 	if len(s.Leases) > snapshotLeasesMax {

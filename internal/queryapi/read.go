@@ -20,6 +20,7 @@ import (
 type reading struct {
 	partitions []eventstore.Partition
 	least      []eventstore.Position // what the rows must reflect at least
+	at         []*instant            // what it is as of: resolved before rows is called. The answer reflects the last. None, or nil: now
 	reflects   func(reflects)        // told what they reflect, before they are asked for
 	rows       func(ctx context.Context, tx pgx.Tx) error
 }
@@ -38,35 +39,51 @@ type reflects struct {
 	AgeSeconds float64 `json:"age_seconds"`
 }
 
-// readTenant reads rows of one tenant, after it was made sure that the tenant exists. Errors: those of read, 404
-// tenant_not_found.
-func (a *API) readTenant(w http.ResponseWriter, r *http.Request, rows func(ctx context.Context, tx pgx.Tx, tenant domain.TenantID) error) (reflects, error) {
+// readTenant reads rows of one tenant, after it was made sure that the tenant exists, or did at each instant. The tables At are as of
+// the last. Errors: those of read, 404 tenant_not_found.
+func (a *API) readTenant(w http.ResponseWriter, r *http.Request, rows func(ctx context.Context, tx pgx.Tx, tenant domain.TenantID) error, at ...*instant) (reflects, error) {
 	tenant, err := tenantOf(r)
 	if err != nil {
 		return reflects{}, err
 	}
 	return a.read(w, r, reading{
 		partitions: []eventstore.Partition{a.ledger.PartitionOf(tenant)},
+		at:         at,
 		rows: func(ctx context.Context, tx pgx.Tx) error {
 			if err := mustExist(ctx, tx, tenant); err != nil {
 				return err
+			}
+			for _, i := range at {
+				if i == nil {
+					continue
+				}
+				if err := i.begin(ctx, tx, tenant); err != nil {
+					return err
+				}
 			}
 			return rows(ctx, tx, tenant)
 		},
 	})
 }
 
-// ofTenant returns how a list reads rows of the tenant of the path.
-func (a *API) ofTenant(w http.ResponseWriter, r *http.Request) func(rows func(ctx context.Context, tx pgx.Tx) error) (reflects, error) {
+// ofTenant returns how a list reads rows of the tenant of the path, now or at an instant.
+func (a *API) ofTenant(w http.ResponseWriter, r *http.Request, at ...*instant) func(rows func(ctx context.Context, tx pgx.Tx) error) (reflects, error) {
 	return func(rows func(ctx context.Context, tx pgx.Tx) error) (reflects, error) {
-		return a.readTenant(w, r, func(ctx context.Context, tx pgx.Tx, _ domain.TenantID) error { return rows(ctx, tx) })
+		return a.readTenant(w, r, func(ctx context.Context, tx pgx.Tx, _ domain.TenantID) error { return rows(ctx, tx) }, at...)
 	}
 }
 
-// ofAll returns how a list reads rows of all tenants.
-func (a *API) ofAll(w http.ResponseWriter, r *http.Request) func(rows func(ctx context.Context, tx pgx.Tx) error) (reflects, error) {
+// ofAll returns how a list reads rows of all tenants, now or at an instant.
+func (a *API) ofAll(w http.ResponseWriter, r *http.Request, at *instant) func(rows func(ctx context.Context, tx pgx.Tx) error) (reflects, error) {
 	return func(rows func(ctx context.Context, tx pgx.Tx) error) (reflects, error) {
-		q := reading{rows: rows}
+		q := reading{at: []*instant{at}, rows: func(ctx context.Context, tx pgx.Tx) error {
+			if at != nil {
+				if err := at.beginAll(ctx, tx); err != nil {
+					return err
+				}
+			}
+			return rows(ctx, tx)
+		}}
 		_ = a.ledger.All(func(p eventstore.Partition) error { q.partitions = append(q.partitions, p); return nil })
 		return a.read(w, r, q)
 	}
@@ -112,7 +129,11 @@ func (a *API) read(w http.ResponseWriter, r *http.Request, q reading) (reflects,
 		if !errors.As(err, &behind) {
 			return reflected, err
 		}
-		if a.waiting.until(ctx, behind.least) != nil {
+		wait := a.waiting.until
+		if behind.archive {
+			wait = a.archiving.until
+		}
+		if wait(ctx, behind.least) != nil {
 			if r.Context().Err() != nil {
 				return reflects{}, r.Context().Err()
 			}
@@ -140,17 +161,18 @@ func (a *API) leastOf(r *http.Request) ([]eventstore.Position, error) {
 	return positions, nil
 }
 
-// behindError: the rows do not reflect least yet.
+// behindError: the rows do not reflect least yet, or the archive does not hold it.
 type behindError struct {
-	least eventstore.Position
-	lag   uint64 // in commits
+	archive bool
+	least   eventstore.Position
+	lag     uint64 // in commits
 }
 
 func (e *behindError) Error() string { return fmt.Sprintf("%d commits behind", e.lag) }
 
 func (e *behindError) problem() *serve.Problem {
 	p := serve.NewProblem(http.StatusServiceUnavailable, "projection_behind", "The read models are behind",
-		fmt.Sprintf("They did not reach Ledger-Min-Position within %s. What was done is safe; try again in a moment.", waitMax))
+		fmt.Sprintf("They did not reach the position that was asked for within %s. What was done is safe; try again in a moment.", waitMax))
 	p.LagEvents, p.RetryAfterSeconds = e.lag, 1
 	return p
 }
@@ -168,7 +190,20 @@ func (a *API) readOnce(ctx context.Context, q reading) error {
 				return &behindError{least: least, lag: least.Seq - at}
 			}
 		}
-		q.reflects(a.reflectsOf(stands, q.partitions))
+		reflected := a.reflectsOf(stands, q.partitions)
+		for _, i := range q.at {
+			if i == nil {
+				continue
+			}
+			if err := i.resolve(ctx, tx, q.partitions, stands); err != nil {
+				return err
+			}
+			// Nothing is added to the past: its age is nothing, unless it is what is known now.
+			if token := a.tokens.Token(i.places...); token != reflected.Position {
+				reflected = reflects{Position: token}
+			}
+		}
+		q.reflects(reflected)
 		return q.rows(ctx, tx)
 	})
 }

@@ -45,10 +45,18 @@ type seatsPage struct {
 	InUse           int `json:"in_use"`
 }
 
-const seatsSelect = `
-	SELECT count(*), coalesce(sum(s.seats) FILTER (WHERE l.status <> 'revoked'), 0), coalesce(sum(s.in_use), 0)
-	FROM read.seat_counts s JOIN read.licenses l USING (tenant_id, license_id)
-	WHERE s.tenant_id = $1 AND ($2 = '' OR s.license_id = $2)`
+// selectSeats counts the seats of all licenses, or of one. Errors: 404 license_not_found.
+func selectSeats(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, license string, at *instant) (seats, inUse int, err error) {
+	var found int
+	err = tx.QueryRow(ctx, `
+		SELECT count(*), coalesce(sum(s.seats) FILTER (WHERE l.status <> 'revoked'), 0), coalesce(sum(s.in_use), 0)
+		FROM `+at.tables(projections.LicenseTables, projections.LicenseTablesAt)+`
+		WHERE l.tenant_id = $1 AND ($2 = '' OR l.license_id = $2)`, tenant, license).Scan(&found, &seats, &inUse)
+	if err == nil && found == 0 && license != "" {
+		err = noLicense(tenant, license)
+	}
+	return seats, inUse, err
+}
 
 func (a *API) listSeats(w http.ResponseWriter, r *http.Request) error {
 	tenant, err := tenantOf(r)
@@ -56,6 +64,8 @@ func (a *API) listSeats(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	p := paramsOf(r)
+	at, seats := a.instantOf(p, "as_of"), seatsList
+	seats.tables = at.tables(seats.tables, projections.LeaseTablesAt)
 	var where conditions
 	where.and(`l.tenant_id = ?`, tenant)
 	license := p.text("license")
@@ -65,6 +75,9 @@ func (a *API) listSeats(w http.ResponseWriter, r *http.Request) error {
 	// Words of a partial index stand in the text: a plan for any argument could not use it.
 	if state := p.oneOf("state", "active", "released", "expired", "revoked", "evicted"); state != "" {
 		where.and(`l.state = '` + state + `'`)
+		if state == "active" {
+			seats.tables = at.tables(seats.tables, projections.ActiveLeaseTablesAt)
+		}
 	}
 	for _, name := range []string{"borrowed", "overage"} {
 		if is := p.flag(name); is != nil && *is {
@@ -72,6 +85,9 @@ func (a *API) listSeats(w http.ResponseWriter, r *http.Request) error {
 		} else if is != nil {
 			where.and(`NOT l.` + name)
 		}
+	}
+	if at != nil && p.values.Has("borrowed") {
+		p.invalid("borrowed", "borrowed cannot be asked for with as_of.") // it is known only once the rows are there
 	}
 	if from := p.instant("from"); !from.IsZero() {
 		where.and(`(l.ended_at IS NULL OR l.ended_at > ?)`, from)
@@ -81,24 +97,50 @@ func (a *API) listSeats(w http.ResponseWriter, r *http.Request) error {
 	}
 	user, machine := p.text("user"), p.text("machine")
 	var reply seatsPage
-	return serveList(a, w, r, seatsList, p, listing[api.Lease]{
-		read:  a.ofTenant(w, r),
+	var renewals projections.Renewals // of all leases, for a file: its rows are sent as they are read
+	seats.scan = func(row pgx.CollectableRow, more ...any) (api.Lease, error) {
+		l, err := projections.ScanLease(row, more...)
+		renewals.Correct(&l)
+		return l, err
+	}
+	return serveList(a, w, r, seats, p, listing[api.Lease]{
+		read:  a.ofTenant(w, r, at),
 		where: where,
-		before: func(ctx context.Context, tx pgx.Tx, where *conditions) error {
-			var found int
-			if err := tx.QueryRow(ctx, seatsSelect, tenant, license).Scan(&found, &reply.Seats, &reply.InUse); err != nil {
+		before: func(ctx context.Context, tx pgx.Tx, where *conditions) (err error) {
+			if reply.Seats, reply.InUse, err = selectSeats(ctx, tx, tenant, license, at); err != nil {
 				return err
 			}
-			if found == 0 && license != "" {
-				return noLicense(tenant, license)
+			if at != nil && formatOf(r.Header.Values("Accept")) != formatPage {
+				if renewals, err = projections.RenewalsAt(ctx, tx, tenant, at.version, nil); err != nil {
+					return err
+				}
 			}
 			if err := whereName(ctx, tx, where, `l."user"`, tenant, eventstore.UserName, user); err != nil {
 				return err
 			}
 			return whereName(ctx, tx, where, `l.machine`, tenant, eventstore.MachineName, machine)
 		},
+		after: func(ctx context.Context, tx pgx.Tx, items []api.Lease) error {
+			return correct(ctx, tx, tenant, items, at)
+		},
 		reply: func(p page[api.Lease]) any { reply.page = p; return reply },
 	})
+}
+
+// correct puts leases right that were read as of an instant.
+func correct(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, leases []api.Lease, at *instant) error {
+	if at == nil {
+		return nil
+	}
+	ids := make([]string, len(leases))
+	for i, l := range leases {
+		ids[i] = l.Id
+	}
+	renewals, err := projections.RenewalsAt(ctx, tx, tenant, at.version, ids)
+	for i := range leases {
+		renewals.Correct(&leases[i])
+	}
+	return err
 }
 
 const pseudonymsSelect = `SELECT pseudonym FROM read.directory WHERE tenant_id = $1 AND kind = $2 AND text = $3`
@@ -131,15 +173,16 @@ func whereName(ctx context.Context, tx pgx.Tx, where *conditions, column string,
 	return nil
 }
 
-const activeLeasesSelect = `
-	SELECT ` + projections.LeaseColumns + ` FROM ` + projections.LeaseTables + `
-	WHERE l.tenant_id = $1 AND l.state = 'active' ORDER BY l.fence DESC LIMIT $2`
-
 // selectActiveLeases returns at most limit active leases, newest first.
-func selectActiveLeases(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, limit int) ([]api.Lease, error) {
-	rows, err := tx.Query(ctx, activeLeasesSelect, tenant, limit)
+func selectActiveLeases(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, limit int, at *instant) ([]api.Lease, error) {
+	rows, err := tx.Query(ctx, `SELECT `+projections.LeaseColumns+` FROM `+at.tables(projections.LeaseTables, projections.ActiveLeaseTablesAt)+`
+		WHERE l.tenant_id = $1 AND l.state = 'active' ORDER BY l.fence DESC LIMIT $2`, tenant, limit)
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (api.Lease, error) { return projections.ScanLease(row) })
+	leases, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (api.Lease, error) { return projections.ScanLease(row) })
+	if err == nil {
+		err = correct(ctx, tx, tenant, leases, at)
+	}
+	return leases, err
 }

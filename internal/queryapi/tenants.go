@@ -15,9 +15,7 @@ import (
 var tenantsList = list[api.TenantSummary]{
 	name:    "tenants",
 	columns: projections.TenantColumns + `, c.licenses, c.seats, c.in_use`,
-	tables: `read.tenants t, LATERAL (
-		SELECT count(*) AS licenses, coalesce(sum(s.seats) FILTER (WHERE l.status <> 'revoked'), 0) AS seats, coalesce(sum(s.in_use), 0) AS in_use
-		FROM read.seat_counts s JOIN read.licenses l USING (tenant_id, license_id) WHERE s.tenant_id = t.tenant_id) AS c`,
+	tables:  tenantsTables(`read.tenants t`, projections.LicenseTables),
 	scan: func(row pgx.CollectableRow, more ...any) (api.TenantSummary, error) {
 		var s api.TenantSummary
 		t, err := projections.ScanTenant(row, append([]any{&s.Licenses, &s.Seats, &s.InUse}, more...)...)
@@ -41,11 +39,20 @@ var tenantsList = list[api.TenantSummary]{
 	},
 }
 
+// tenantsTables are tenants with their counts c.
+func tenantsTables(tenants, licenses string) string {
+	return tenants + `, LATERAL (
+		SELECT count(*) AS licenses, coalesce(sum(s.seats) FILTER (WHERE l.status <> 'revoked'), 0) AS seats, coalesce(sum(s.in_use), 0) AS in_use
+		FROM ` + licenses + ` WHERE l.tenant_id = t.tenant_id) AS c`
+}
+
 // tenantName is what tenants are sorted by and found by: in one order on every server, whatever its locale.
 const tenantName = `lower(t.name) COLLATE "C"`
 
 func (a *API) listTenants(w http.ResponseWriter, r *http.Request) error {
 	p := paramsOf(r)
+	at, tenants := a.instantOf(p, "as_of"), tenantsList
+	tenants.tables = at.tables(tenants.tables, tenantsTables(projections.AllTenantTablesAt, projections.LicenseTablesOfAllAt))
 	var where conditions
 	if status := p.oneOf("status", "active", "suspended"); status != "" {
 		where.and(`t.status = ?`, status)
@@ -56,15 +63,14 @@ func (a *API) listTenants(w http.ResponseWriter, r *http.Request) error {
 	if q := p.text("q"); q != "" {
 		where.and(`(strpos(t.tenant_id, lower(?::text)) > 0 OR strpos(lower(t.name), lower(?::text)) > 0)`, q, q)
 	}
-	return serveList(a, w, r, tenantsList, p, listing[api.TenantSummary]{read: a.ofAll(w, r), where: where})
+	return serveList(a, w, r, tenants, p, listing[api.TenantSummary]{read: a.ofAll(w, r, at), where: where})
 }
 
-const tenantSelect = `SELECT ` + projections.TenantColumns + `, t.version FROM read.tenants t WHERE t.tenant_id = $1`
-
 // selectTenant returns a tenant and its version. Errors: 404 tenant_not_found.
-func selectTenant(ctx context.Context, tx pgx.Tx, id domain.TenantID) (api.Tenant, uint64, error) {
+func selectTenant(ctx context.Context, tx pgx.Tx, id domain.TenantID, at *instant) (api.Tenant, uint64, error) {
 	var version uint64
-	rows, err := tx.Query(ctx, tenantSelect, id)
+	tables := at.tables(`read.tenants t`, projections.TenantTablesAt)
+	rows, err := tx.Query(ctx, `SELECT `+projections.TenantColumns+`, t.version FROM `+tables+` WHERE t.tenant_id = $1`, id)
 	if err != nil {
 		return api.Tenant{}, 0, err
 	}
@@ -79,11 +85,16 @@ func selectTenant(ctx context.Context, tx pgx.Tx, id domain.TenantID) (api.Tenan
 }
 
 func (a *API) getTenant(w http.ResponseWriter, r *http.Request) error {
+	p := paramsOf(r)
+	at := a.instantOf(p, "as_of")
+	if err := p.done(); err != nil {
+		return err
+	}
 	var reply api.TenantResponse
 	_, err := a.readTenant(w, r, func(ctx context.Context, tx pgx.Tx, tenant domain.TenantID) (err error) {
-		reply.Tenant, _, err = selectTenant(ctx, tx, tenant)
+		reply.Tenant, _, err = selectTenant(ctx, tx, tenant, at)
 		return err
-	})
+	}, at)
 	if err != nil {
 		return err
 	}

@@ -1379,6 +1379,12 @@ export interface components {
         DryRun: boolean;
         /** @description Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`. */
         IdempotencyKey: string;
+        /**
+         * @description Answer as it was then, in the same shape: a time, which means the last commit at or before it, or a position as in `Ledger-Position`.
+         *     Absent: now. 400 when it is in the future, 404 when the tenant did not exist yet. docs/HISTORY.md says what it promises.
+         * @example 2026-03-01T09:00:00Z
+         */
+        AsOf: string;
         /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
         MinPosition: string;
         /** @description `next` of the page before. It is good for the same list with the same filters and the same sort only. */
@@ -1559,6 +1565,12 @@ export interface operations {
     listTenants: {
         parameters: {
             query?: {
+                /**
+                 * @description Answer as it was then, in the same shape: a time, which means the last commit at or before it, or a position as in `Ledger-Position`.
+                 *     Absent: now. 400 when it is in the future, 404 when the tenant did not exist yet. docs/HISTORY.md says what it promises.
+                 * @example 2026-03-01T09:00:00Z
+                 */
+                as_of?: components["parameters"]["AsOf"];
                 /** @description `next` of the page before. It is good for the same list with the same filters and the same sort only. */
                 cursor?: components["parameters"]["Cursor"];
                 /** @description Items per page. A file has all rows unless this is given. */
@@ -1640,7 +1652,14 @@ export interface operations {
     };
     getTenant: {
         parameters: {
-            query?: never;
+            query?: {
+                /**
+                 * @description Answer as it was then, in the same shape: a time, which means the last commit at or before it, or a position as in `Ledger-Position`.
+                 *     Absent: now. 400 when it is in the future, 404 when the tenant did not exist yet. docs/HISTORY.md says what it promises.
+                 * @example 2026-03-01T09:00:00Z
+                 */
+                as_of?: components["parameters"]["AsOf"];
+            };
             header?: {
                 /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
                 "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
@@ -1763,6 +1782,12 @@ export interface operations {
     listLicenses: {
         parameters: {
             query?: {
+                /**
+                 * @description Answer as it was then, in the same shape: a time, which means the last commit at or before it, or a position as in `Ledger-Position`.
+                 *     Absent: now. 400 when it is in the future, 404 when the tenant did not exist yet. docs/HISTORY.md says what it promises.
+                 * @example 2026-03-01T09:00:00Z
+                 */
+                as_of?: components["parameters"]["AsOf"];
                 /** @description `next` of the page before. It is good for the same list with the same filters and the same sort only. */
                 cursor?: components["parameters"]["Cursor"];
                 /** @description Items per page. A file has all rows unless this is given. */
@@ -1841,7 +1866,14 @@ export interface operations {
     };
     getLicense: {
         parameters: {
-            query?: never;
+            query?: {
+                /**
+                 * @description Answer as it was then, in the same shape: a time, which means the last commit at or before it, or a position as in `Ledger-Position`.
+                 *     Absent: now. 400 when it is in the future, 404 when the tenant did not exist yet. docs/HISTORY.md says what it promises.
+                 * @example 2026-03-01T09:00:00Z
+                 */
+                as_of?: components["parameters"]["AsOf"];
+            };
             header?: {
                 /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
                 "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
@@ -2248,6 +2280,12 @@ export interface operations {
     listSeats: {
         parameters: {
             query?: {
+                /**
+                 * @description Answer as it was then, in the same shape: a time, which means the last commit at or before it, or a position as in `Ledger-Position`.
+                 *     Absent: now. 400 when it is in the future, 404 when the tenant did not exist yet. docs/HISTORY.md says what it promises.
+                 * @example 2026-03-01T09:00:00Z
+                 */
+                as_of?: components["parameters"]["AsOf"];
                 /** @description `next` of the page before. It is good for the same list with the same filters and the same sort only. */
                 cursor?: components["parameters"]["Cursor"];
                 /** @description Items per page. A file has all rows unless this is given. */
