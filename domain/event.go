@@ -86,11 +86,11 @@ type Command interface {
 
 // Answer is what a command tells its caller. The fields that fit the command are set.
 type Answer struct {
-	Created bool           // something new stands there; false when the command found it done already
-	Tenant  *TenantInfo    // tenant commands
-	License *LicenseInfo   // license commands, and the license of AcquireSeat
-	Lease   *Lease         // AcquireSeat
-	Queued  bool           // AcquireSeat: there is no seat yet, and its holder waits for one
+	Created bool         // something new stands there; false when the command found it done already
+	Tenant  *TenantInfo  // tenant commands
+	License *LicenseInfo // license commands, and the license of AcquireSeat
+	Lease   *Lease       // AcquireSeat
+	Queued  bool         // AcquireSeat: there is no seat yet, and its holder waits for one
 	// Forgotten is whose name ForgetPerson deletes; empty when nobody's.
 	Forgotten Pseudonym
 	Leases    []LeaseOutcome // HeartbeatSeats, ReleaseSeats and EvictLease, in the order asked; of ReleaseHolder those it released
