@@ -193,6 +193,27 @@ func (e TenantStatus) Valid() bool {
 	}
 }
 
+// Defines values for TransferState.
+const (
+	TransferCompleted TransferState = "completed"
+	TransferDraining  TransferState = "draining"
+	TransferGone      TransferState = "gone"
+)
+
+// Valid indicates whether the value is a known member of the TransferState enum.
+func (e TransferState) Valid() bool {
+	switch e {
+	case TransferCompleted:
+		return true
+	case TransferDraining:
+		return true
+	case TransferGone:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for UsageListBucket.
 const (
 	UsageListBucketDay    UsageListBucket = "day"
@@ -1186,6 +1207,41 @@ type Timeline struct {
 // TimelineLink The events behind this.
 type TimelineLink = string
 
+// Transfer defines model for Transfer.
+type Transfer struct {
+	Id string `json:"id"`
+
+	// License Its id there.
+	License string `json:"license"`
+
+	// State `draining`: leases run, it can be cancelled. `gone`: it is over here, and not known to be there yet. `completed`: it is there.
+	State TransferState `json:"state"`
+
+	// To Lower-case letters, digits and inner hyphens.
+	To TenantId `json:"to"`
+}
+
+// TransferRequest defines model for TransferRequest.
+type TransferRequest struct {
+	Reason *string `json:"reason,omitempty"`
+
+	// To Lower-case letters, digits and inner hyphens.
+	To TenantId `json:"to"`
+}
+
+// TransferResponse defines model for TransferResponse.
+type TransferResponse struct {
+	// Key Opens it there, once it is there. The present key is of no use then.
+	Key string `json:"key"`
+
+	// License docs/POLICIES.md has each rule with an example.
+	License  License  `json:"license"`
+	Transfer Transfer `json:"transfer"`
+}
+
+// TransferState `draining`: leases run, it can be cancelled. `gone`: it is over here, and not known to be there yet. `completed`: it is there.
+type TransferState string
+
 // UsageBucket defines model for UsageBucket.
 type UsageBucket struct {
 	// Acquires Leases that began.
@@ -1609,6 +1665,15 @@ type ChangeLicenseParams struct {
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
+// CancelTransferParams defines parameters for CancelTransfer.
+type CancelTransferParams struct {
+	// DryRun Only say what would happen: 200 with a `DryRunResponse`, or the refusal.
+	DryRun *DryRun `form:"dry_run,omitempty" json:"dry_run,omitempty"`
+
+	// IdempotencyKey Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // ConvertTrialParams defines parameters for ConvertTrial.
 type ConvertTrialParams struct {
 	// DryRun Only say what would happen: 200 with a `DryRunResponse`, or the refusal.
@@ -1671,6 +1736,15 @@ type RotateKeyParams struct {
 
 // SuspendLicenseParams defines parameters for SuspendLicense.
 type SuspendLicenseParams struct {
+	// DryRun Only say what would happen: 200 with a `DryRunResponse`, or the refusal.
+	DryRun *DryRun `form:"dry_run,omitempty" json:"dry_run,omitempty"`
+
+	// IdempotencyKey Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// StartTransferParams defines parameters for StartTransfer.
+type StartTransferParams struct {
 	// DryRun Only say what would happen: 200 with a `DryRunResponse`, or the refusal.
 	DryRun *DryRun `form:"dry_run,omitempty" json:"dry_run,omitempty"`
 
@@ -1878,6 +1952,9 @@ type IssueLicenseJSONRequestBody = IssueLicenseRequest
 // ChangeLicenseJSONRequestBody defines body for ChangeLicense for application/json ContentType.
 type ChangeLicenseJSONRequestBody = ChangeLicenseRequest
 
+// CancelTransferJSONRequestBody defines body for CancelTransfer for application/json ContentType.
+type CancelTransferJSONRequestBody = ReasonRequest
+
 // EvictLeaseJSONRequestBody defines body for EvictLease for application/json ContentType.
 type EvictLeaseJSONRequestBody = ReasonRequest
 
@@ -1895,6 +1972,9 @@ type RotateKeyJSONRequestBody = RotateKeyRequest
 
 // SuspendLicenseJSONRequestBody defines body for SuspendLicense for application/json ContentType.
 type SuspendLicenseJSONRequestBody = ReasonRequest
+
+// StartTransferJSONRequestBody defines body for StartTransfer for application/json ContentType.
+type StartTransferJSONRequestBody = TransferRequest
 
 // ReinstateTenantJSONRequestBody defines body for ReinstateTenant for application/json ContentType.
 type ReinstateTenantJSONRequestBody = ReasonRequest

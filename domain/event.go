@@ -55,6 +55,12 @@ func NewEvent(eventType string) Event {
 		return &SeatExpired{}
 	case "ai.coditect.seat.denied.v1":
 		return &SeatDenied{}
+	case "ai.coditect.license.transfer_started.v1":
+		return &LicenseTransferStarted{}
+	case "ai.coditect.license.transfer_cancelled.v1":
+		return &LicenseTransferCancelled{}
+	case "ai.coditect.license.transfer_completed.v1":
+		return &LicenseTransferCompleted{}
 	case "ai.coditect.person.forgotten.v1":
 		return &PersonForgotten{}
 	case "ai.coditect.seat.queued.v1":
@@ -91,6 +97,8 @@ type Answer struct {
 	License *LicenseInfo // license commands, and the license of AcquireSeat
 	Lease   *Lease       // AcquireSeat
 	Queued  bool         // AcquireSeat: there is no seat yet, and its holder waits for one
+	// Gone is the licenses that AdvanceTransfers finds to be handed over.
+	Gone []LicenseInfo
 	// Forgotten is whose name ForgetPerson deletes; empty when nobody's.
 	Forgotten Pseudonym
 	Leases    []LeaseOutcome // HeartbeatSeats, ReleaseSeats and EvictLease, in the order asked; of ReleaseHolder those it released

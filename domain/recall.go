@@ -25,6 +25,12 @@ func Recall(t *Tenant, events []Event) (Answer, *Rejection, bool) {
 		return licenseAnswer(t, e.License, false), nil, true
 	case *LicenseReinstated:
 		return licenseAnswer(t, e.License, false), nil, true
+	case *LicenseTransferStarted:
+		return licenseAnswer(t, e.License, false), nil, true
+	case *LicenseTransferCancelled:
+		return licenseAnswer(t, e.License, false), nil, true
+	case *LicenseTransferCompleted:
+		return licenseAnswer(t, e.License, false), nil, true
 	case *LicenseRevoked:
 		return licenseAnswer(t, e.License, false), nil, true
 	case *SeatAcquired:

@@ -21,8 +21,10 @@ type State struct {
 	names      uint64    // how far the directory has to be read to know every pseudonym
 	tenants    map[domain.TenantID]*tenantState
 	due        dueHeap
-	seats      int   // active leases
-	events     int64 // folded by this State, not those of a snapshot
+	moving     map[domain.TenantID]struct{} // tenants with licenses on their way to another one
+	moved      bool                         // moving is another since this was set to false
+	seats      int                          // active leases
+	events     int64                        // folded by this State, not those of a snapshot
 
 	// For snapshots.
 	seen    Checkpoint     // up to here tenants may hold commits that are still to be folded: a snapshot was taken meanwhile
@@ -43,7 +45,9 @@ type tenantState struct {
 }
 
 // NewState returns the state before the first commit.
-func NewState() *State { return &State{tenants: map[domain.TenantID]*tenantState{}} }
+func NewState() *State {
+	return &State{tenants: map[domain.TenantID]*tenantState{}, moving: map[domain.TenantID]struct{}{}}
+}
 
 // FoldUpTo folds the commits of the journal up to and including sequence last, and calls seen, when not nil, with each.
 // The journal has to reach last.
@@ -153,6 +157,13 @@ func (s *State) restore(t *tenantState) {
 	s.tenants[t.ID] = t
 	s.seats += t.SeatsInUse - t.seats
 	t.seats = t.SeatsInUse
+	if _, moving := s.moving[t.ID]; moving != (t.OnTheirWay > 0) {
+		if s.moved = true; moving {
+			delete(s.moving, t.ID)
+		} else {
+			s.moving[t.ID] = struct{}{}
+		}
+	}
 	next, ok := t.NextDue()
 	if !ok || (!t.scheduled.IsZero() && !next.Before(t.scheduled)) {
 		return

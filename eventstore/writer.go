@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -46,8 +48,9 @@ type Writer struct {
 	once    sync.Once
 
 	ownership ownership
-	tenure    *tenure                    // while this Writer leads
-	stored    atomic.Pointer[Checkpoint] // the last commit of this tenure that is known to be stored
+	tenure    *tenure                           // while this Writer leads
+	moving    atomic.Pointer[[]domain.TenantID] // while this Writer leads: State.moving
+	stored    atomic.Pointer[Checkpoint]        // the last commit of this tenure that is known to be stored
 
 	// Owned by Run.
 	state     *State // nil: to be built anew
@@ -357,6 +360,7 @@ func (w *Writer) lead(ctx context.Context) error {
 	}
 	done()
 	keep.Wait()
+	w.moving.Store(nil)
 	w.ownership.set(Ownership{})
 	w.metrics.owner.WithLabelValues(w.label()).Set(0)
 	w.backlog = append(w.backlog, w.waiting.drop()...)
@@ -584,12 +588,17 @@ func (w *Writer) untilKnown(ctx context.Context, p *pendingCommit) error {
 
 // serve decides commands and answers them until ctx ends and all are answered (nil), or until the state is lost.
 func (w *Writer) serve(ctx context.Context) error {
+	w.state.moved = true // to be told anew
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	stop := ctx.Done()
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	for {
+		if w.state.moved {
+			w.state.moved = false
+			w.moving.Store(new(slices.Sorted(maps.Keys(w.state.moving))))
+		}
 		w.snapshots.advance(w.state, w.storedSeq())
 		free := len(w.inFlight) < w.journal.InFlightMax()
 		if free && w.enoughQueued() {

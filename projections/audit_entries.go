@@ -166,6 +166,12 @@ func changedFields(event domain.Event) (before, after fields) {
 		return fields{"status": domain.LicenseOnSuspense}, fields{"status": domain.LicenseActive}
 	case *domain.LicenseRevoked:
 		return nil, fields{"status": domain.LicenseOver} // before: auditEntriesRevoked
+	case *domain.LicenseTransferStarted:
+		return fields{"transfer": nil}, fields{"transfer": domain.TransferDraining, "to": e.To}
+	case *domain.LicenseTransferCancelled:
+		return fields{"transfer": domain.TransferDraining}, fields{"transfer": nil}
+	case *domain.LicenseTransferCompleted:
+		return fields{"transfer": domain.TransferGone}, fields{"transfer": domain.TransferCompleted}
 	case *domain.PersonForgotten:
 		return nil, fields{"forgotten": true}
 	case *domain.SeatBorrowed:

@@ -23,6 +23,7 @@ type Ledger interface {
 	Execute(ctx context.Context, r eventstore.Request) (eventstore.Result, error)
 	Text(tenant domain.TenantID, p domain.Pseudonym) string
 	AwaitErased(ctx context.Context, tenant domain.TenantID) error
+	Moving() []domain.TenantID
 	Ownership(tenant domain.TenantID) (eventstore.Ownership, <-chan struct{})
 }
 
@@ -36,6 +37,7 @@ type API struct {
 	tokens   *eventstore.Tokens
 	operator identity.OperatorKey
 	keys     *identity.LicenseKeys
+	seal     identity.Seal
 	commands *prometheus.CounterVec
 	peers    *Peers // nil: there are none
 }
@@ -48,6 +50,7 @@ func New(ledger Ledger, secret identity.Secret, operator identity.OperatorKey, r
 		tokens:          eventstore.NewTokens(secret),
 		operator:        operator,
 		keys:            identity.NewLicenseKeys(secret),
+		seal:            identity.NewSeal(secret),
 		commands: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "ledger_commands_total", Help: "Commands by what became of them: done, or the code of the refusal."}, []string{"command", "outcome"}),
 	}
@@ -77,6 +80,8 @@ func (a *API) Routes(router *mux.Router) {
 	route(http.MethodPost, "/tenants/{tenant}/licenses/{license}/renew", access.LicenseManage, a.renewLicense)
 	route(http.MethodPost, "/tenants/{tenant}/licenses/{license}/convert", access.LicenseManage, a.convertTrial)
 	route(http.MethodPost, "/tenants/{tenant}/licenses/{license}/rotate-key", access.LicenseRotate, a.rotateKey)
+	route(http.MethodPost, "/tenants/{tenant}/licenses/{license}/transfer", access.LicenseManage, a.startTransfer)
+	route(http.MethodPost, "/tenants/{tenant}/licenses/{license}/cancel-transfer", access.LicenseManage, a.cancelTransfer)
 	route(http.MethodPost, "/tenants/{tenant}/licenses/{license}/leases/{lease}/evict", access.SeatEvict, a.evictLease)
 	route(http.MethodPost, "/tenants/{tenant}/release", access.SeatEvict, a.releaseHolder)
 	route(http.MethodPost, "/tenants/{tenant}/forget", access.PersonForget, a.forgetPerson)

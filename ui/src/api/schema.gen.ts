@@ -18,8 +18,8 @@ export interface paths {
          * @description Takes one seat of the license for this user, machine and process. The same three again is a retry: it gets the seat
          *     it already holds (200), not a second one.
          *
-         *     When several refusals apply the first of this list wins: `tenant_suspended`, `license_revoked`, `license_suspended`,
-         *     `feature_not_entitled`; and, for who has no lease yet or wants to borrow it, `license_not_started`, `license_expired`,
+         *     When several refusals apply the first of this list wins: `tenant_suspended`, `license_transferred`, `license_revoked`, `license_suspended`,
+         *     `feature_not_entitled`; and, for who has no lease yet or wants to borrow it, `license_transferring`, `license_not_started`, `license_expired`,
          *     `borrow_not_allowed`, `borrow_too_long`, `borrow_limit_reached`; and, for who has no lease yet, `user_limit_reached`,
          *     `machine_limit_reached`, `no_seat_available`. Refusals are recorded as `seat.denied` events, one a minute for each holder, with how many it stands for.
          *
@@ -366,6 +366,60 @@ export interface paths {
          *     no more. The answer holds the new key. It is shown here only.
          */
         post: operations["rotateKey"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tenants/{tenant}/licenses/{license}/transfer": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+                /** @example lic_4tq8v2m6x1c9k3pz */
+                license: components["parameters"]["LicensePath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Move a license to another tenant
+         * @description From now on the license gives no new seats (409 `license_transferring`). When its last lease has ended, at once if there is none, it is
+         *     over here (revoked, with `transferred_to`) and the other tenant gets it: with its seats and its policy, under another id and with
+         *     another key, which this answers. It is never usable in both. Leases can be ended with `evict` and `release`; until the last has ended
+         *     the transfer can be cancelled. A process that dies in between changes nothing: the next one goes on.
+         *
+         *     People in reservations are known to the other tenant by name; who was forgotten is in none any more. Neither tenant sees the
+         *     other's events. To the same tenant again is a retry.
+         */
+        post: operations["startTransfer"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tenants/{tenant}/licenses/{license}/cancel-transfer": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+                /** @example lic_4tq8v2m6x1c9k3pz */
+                license: components["parameters"]["LicensePath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Let a license stay
+         * @description As long as leases of it run. One that does not move stays as it is; one that has gone is 409 `license_already_revoked`.
+         */
+        post: operations["cancelTransfer"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1058,6 +1112,29 @@ export interface components {
         ReleaseHolderResponse: {
             released: components["schemas"]["Lease"][];
         };
+        TransferRequest: {
+            to: components["schemas"]["TenantId"];
+            reason?: string;
+        };
+        /**
+         * @description `draining`: leases run, it can be cancelled. `gone`: it is over here, and not known to be there yet. `completed`: it is there.
+         * @enum {string}
+         */
+        TransferState: "draining" | "gone" | "completed";
+        Transfer: {
+            /** @example trf_4tq8v2m6x1c9k3pz */
+            id: string;
+            to: components["schemas"]["TenantId"];
+            /** @description Its id there. */
+            license: string;
+            state: components["schemas"]["TransferState"];
+        };
+        TransferResponse: {
+            license: components["schemas"]["License"];
+            transfer: components["schemas"]["Transfer"];
+            /** @description Opens it there, once it is there. The present key is of no use then. */
+            key: string;
+        };
         /** @description One of `user`, `machine` and `process`, as programs send it when they acquire a seat. */
         ForgetRequest: {
             user?: string;
@@ -1736,7 +1813,7 @@ export interface operations {
                     "application/json": components["schemas"]["AcquireResponse"];
                 };
             };
-            /** @description `license_suspended`, `license_revoked`, `tenant_suspended`, `feature_not_entitled`, `license_not_started`, `license_expired`, `borrow_not_allowed` or `borrow_too_long`. */
+            /** @description `license_suspended`, `license_revoked`, `license_transferred`, `tenant_suspended`, `feature_not_entitled`, `license_not_started`, `license_expired`, `borrow_not_allowed` or `borrow_too_long`. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2450,6 +2527,92 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["RotateKeyResponse"];
+                };
+            };
+            default: components["responses"]["Refused"];
+        };
+    };
+    startTransfer: {
+        parameters: {
+            query?: {
+                /** @description Only say what would happen: 200 with a `DryRunResponse`, or the refusal. */
+                dry_run?: components["parameters"]["DryRun"];
+            };
+            header?: {
+                /** @description Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+                /** @example lic_4tq8v2m6x1c9k3pz */
+                license: components["parameters"]["LicensePath"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TransferRequest"];
+            };
+        };
+        responses: {
+            /** @description On its way. */
+            200: {
+                headers: {
+                    "Ledger-Position": components["headers"]["LedgerPosition"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TransferResponse"];
+                };
+            };
+            /** @description `tenant_not_found`, of either tenant; `license_not_found`. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `license_already_revoked`, also when it was transferred; `license_transferring`: to yet another tenant. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            default: components["responses"]["Refused"];
+        };
+    };
+    cancelTransfer: {
+        parameters: {
+            query?: {
+                /** @description Only say what would happen: 200 with a `DryRunResponse`, or the refusal. */
+                dry_run?: components["parameters"]["DryRun"];
+            };
+            header?: {
+                /** @description Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+                /** @example lic_4tq8v2m6x1c9k3pz */
+                license: components["parameters"]["LicensePath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: components["requestBodies"]["Reason"];
+        responses: {
+            /** @description It stays. */
+            200: {
+                headers: {
+                    "Ledger-Position": components["headers"]["LedgerPosition"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LicenseResponse"];
                 };
             };
             default: components["responses"]["Refused"];
