@@ -109,6 +109,27 @@ func (e MemberStatus) Valid() bool {
 	}
 }
 
+// Defines values for NameKind.
+const (
+	NameOfMachine NameKind = "machine"
+	NameOfProcess NameKind = "process"
+	NameOfUser    NameKind = "user"
+)
+
+// Valid indicates whether the value is a known member of the NameKind enum.
+func (e NameKind) Valid() bool {
+	switch e {
+	case NameOfMachine:
+		return true
+	case NameOfProcess:
+		return true
+	case NameOfUser:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for OnShrink.
 const (
 	Drain       OnShrink = "drain"
@@ -232,6 +253,27 @@ func (e TenantStatus) Valid() bool {
 	case TenantStatusActive:
 		return true
 	case TenantStatusSuspended:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for TransferState.
+const (
+	TransferCompleted TransferState = "completed"
+	TransferDraining  TransferState = "draining"
+	TransferGone      TransferState = "gone"
+)
+
+// Valid indicates whether the value is a known member of the TransferState enum.
+func (e TransferState) Valid() bool {
+	switch e {
+	case TransferCompleted:
+		return true
+	case TransferDraining:
+		return true
+	case TransferGone:
 		return true
 	default:
 		return false
@@ -682,7 +724,7 @@ type DryRunResponse struct {
 	DryRun bool          `json:"dry_run"`
 	Events []DryRunEvent `json:"events"`
 
-	// Names The clear text behind the pseudonyms in `events`.
+	// Names The clear text behind the pseudonyms in `events`, but for those that were forgotten.
 	Names *map[string]string `json:"names,omitempty"`
 }
 
@@ -699,7 +741,7 @@ type Event struct {
 	Source      string           `json:"source"`
 	Specversion EventSpecversion `json:"specversion"`
 
-	// Subject The license or lease.
+	// Subject The license, lease or pseudonym.
 	Subject     *string   `json:"subject,omitempty"`
 	Tenant      string    `json:"tenant"`
 	Time        time.Time `json:"time"`
@@ -758,6 +800,25 @@ type ForecastError struct {
 	// Within50 The share of days in the band of 50 %.
 	Within50 float64 `json:"within_50"`
 	Within90 float64 `json:"within_90"`
+}
+
+// ForgetRequest One of `user`, `machine` and `process`, as programs send it when they acquire a seat.
+type ForgetRequest struct {
+	Machine *string `json:"machine,omitempty"`
+	Process *string `json:"process,omitempty"`
+
+	// Reason Recorded for good, so it must not hold the name itself.
+	Reason *string `json:"reason,omitempty"`
+	User   *string `json:"user,omitempty"`
+}
+
+// ForgetResponse defines model for ForgetResponse.
+type ForgetResponse struct {
+	// Erased The files of the directory hold the name no more. False: that could not be done yet and is tried again until it is.
+	Erased bool `json:"erased"`
+
+	// Pseudonym What stands for the person in events from now on; absent when nobody was called that.
+	Pseudonym *string `json:"pseudonym,omitempty"`
 }
 
 // InviteMemberRequest defines model for InviteMemberRequest.
@@ -865,17 +926,24 @@ type Lease struct {
 	ExpiresAt time.Time `json:"expires_at"`
 
 	// Fence Only grows per license; tells a late holder from the present one.
-	Fence   int64  `json:"fence"`
-	Id      string `json:"id"`
-	License string `json:"license"`
+	Fence int64 `json:"fence"`
+
+	// Forgotten Which of `user`, `machine` and `process` were forgotten; absent: none.
+	Forgotten *[]NameKind `json:"forgotten,omitempty"`
+	Id        string      `json:"id"`
+	License   string      `json:"license"`
+
+	// Machine Empty once it was forgotten, see `forgotten`.
 	Machine string `json:"machine"`
 
 	// Overage It took a seat beyond those of the license; absent: no.
-	Overage *bool      `json:"overage,omitempty"`
+	Overage *bool `json:"overage,omitempty"`
+
+	// Process Absent when there is none, or once it was forgotten, see `forgotten`.
 	Process *string    `json:"process,omitempty"`
 	State   LeaseState `json:"state"`
 
-	// User Empty once the person was forgotten.
+	// User Empty once it was forgotten, see `forgotten`.
 	User string `json:"user"`
 }
 
@@ -1060,8 +1128,9 @@ type LicenseStatus string
 
 // LiveChange What one batch changed. Licenses and leases are whole objects that replace the older ones; events are new, oldest first.
 type LiveChange struct {
-	Events []Event `json:"events"`
-	Leases []Lease `json:"leases"`
+	Events    []Event  `json:"events"`
+	Forgotten []string `json:"forgotten"`
+	Leases    []Lease  `json:"leases"`
 
 	// LeasesMore More leases changed than are listed; ask for the seats again.
 	LeasesMore bool              `json:"leases_more"`
@@ -1076,6 +1145,9 @@ type LiveChange struct {
 type LiveSnapshot struct {
 	// Events The newest 50.
 	Events []Event `json:"events"`
+
+	// Forgotten Pseudonyms in `events` that were forgotten.
+	Forgotten []string `json:"forgotten"`
 
 	// Leases Active leases, newest first, at most 200.
 	Leases []Lease `json:"leases"`
@@ -1120,6 +1192,9 @@ type MemberResponse struct {
 
 // MemberStatus defines model for MemberStatus.
 type MemberStatus string
+
+// NameKind defines model for NameKind.
+type NameKind string
 
 // OnShrink When fewer seats remain than are in use. `drain`: nobody is cut off, nobody gets a seat until enough are free. `evict_newest`: the seats taken last are lost at their next heartbeat, until the rest fit.
 type OnShrink string
@@ -1225,7 +1300,9 @@ type RenewLicenseRequest struct {
 
 // Reservation Seats that are kept for some users. A user can be in one reservation of a license; together they keep at most all of its seats.
 type Reservation struct {
-	Name string `json:"name"`
+	// Forgotten How many more users it has, who were forgotten; absent: none. Of no meaning in a request: users that are sent take the place of all.
+	Forgotten *int   `json:"forgotten,omitempty"`
+	Name      string `json:"name"`
 
 	// Priority In the queue: its users come before everybody with a lower one. Everybody else has 0.
 	Priority *int `json:"priority,omitempty"`
@@ -1233,7 +1310,7 @@ type Reservation struct {
 	// Seats 0: none is kept, the reservation only gives a priority.
 	Seats int `json:"seats"`
 
-	// Users As programs name them when they acquire a seat. A person who was forgotten shows as empty.
+	// Users As programs name them when they acquire a seat. Who was forgotten is not listed.
 	Users []string `json:"users"`
 }
 
@@ -1316,15 +1393,53 @@ type TenantSummary struct {
 // Timeline defines model for Timeline.
 type Timeline struct {
 	// AgeSeconds As in `Ledger-Age`.
-	AgeSeconds float64           `json:"age_seconds"`
-	Items      []AuditEntry      `json:"items"`
-	Names      map[string]string `json:"names"`
-	Next       string            `json:"next"`
-	Position   string            `json:"position"`
+	AgeSeconds float64 `json:"age_seconds"`
+
+	// Forgotten Pseudonyms in `items` that were forgotten.
+	Forgotten []string          `json:"forgotten"`
+	Items     []AuditEntry      `json:"items"`
+	Names     map[string]string `json:"names"`
+	Next      string            `json:"next"`
+	Position  string            `json:"position"`
 }
 
 // TimelineLink The events behind this.
 type TimelineLink = string
+
+// Transfer defines model for Transfer.
+type Transfer struct {
+	Id string `json:"id"`
+
+	// License Its id there.
+	License string `json:"license"`
+
+	// State `draining`: leases run, it can be cancelled. `gone`: it is over here, and not known to be there yet. `completed`: it is there.
+	State TransferState `json:"state"`
+
+	// To Lower-case letters, digits and inner hyphens.
+	To TenantId `json:"to"`
+}
+
+// TransferRequest defines model for TransferRequest.
+type TransferRequest struct {
+	Reason *string `json:"reason,omitempty"`
+
+	// To Lower-case letters, digits and inner hyphens.
+	To TenantId `json:"to"`
+}
+
+// TransferResponse defines model for TransferResponse.
+type TransferResponse struct {
+	// Key Opens it there, once it is there. The present key is of no use then.
+	Key string `json:"key"`
+
+	// License docs/POLICIES.md has each rule with an example.
+	License  License  `json:"license"`
+	Transfer Transfer `json:"transfer"`
+}
+
+// TransferState `draining`: leases run, it can be cancelled. `gone`: it is over here, and not known to be there yet. `completed`: it is there.
+type TransferState string
 
 // UsageBucket defines model for UsageBucket.
 type UsageBucket struct {
@@ -1682,6 +1797,15 @@ type ExportTenantParams struct {
 	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
 }
 
+// ForgetPersonParams defines parameters for ForgetPerson.
+type ForgetPersonParams struct {
+	// DryRun Only say what would happen: 200 with a `DryRunResponse`, or the refusal.
+	DryRun *DryRun `form:"dry_run,omitempty" json:"dry_run,omitempty"`
+
+	// IdempotencyKey Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // ListKeysParams defines parameters for ListKeys.
 type ListKeysParams struct {
 	// Cursor `next` of the page before. It is good for the same list with the same filters and the same sort only.
@@ -1790,6 +1914,15 @@ type ChangeLicenseParams struct {
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
+// CancelTransferParams defines parameters for CancelTransfer.
+type CancelTransferParams struct {
+	// DryRun Only say what would happen: 200 with a `DryRunResponse`, or the refusal.
+	DryRun *DryRun `form:"dry_run,omitempty" json:"dry_run,omitempty"`
+
+	// IdempotencyKey Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // ConvertTrialParams defines parameters for ConvertTrial.
 type ConvertTrialParams struct {
 	// DryRun Only say what would happen: 200 with a `DryRunResponse`, or the refusal.
@@ -1852,6 +1985,15 @@ type RotateKeyParams struct {
 
 // SuspendLicenseParams defines parameters for SuspendLicense.
 type SuspendLicenseParams struct {
+	// DryRun Only say what would happen: 200 with a `DryRunResponse`, or the refusal.
+	DryRun *DryRun `form:"dry_run,omitempty" json:"dry_run,omitempty"`
+
+	// IdempotencyKey Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// StartTransferParams defines parameters for StartTransfer.
+type StartTransferParams struct {
 	// DryRun Only say what would happen: 200 with a `DryRunResponse`, or the refusal.
 	DryRun *DryRun `form:"dry_run,omitempty" json:"dry_run,omitempty"`
 
@@ -2094,6 +2236,9 @@ type CreateTenantJSONRequestBody = CreateTenantRequest
 // RenameTenantJSONRequestBody defines body for RenameTenant for application/json ContentType.
 type RenameTenantJSONRequestBody = RenameTenantRequest
 
+// ForgetPersonJSONRequestBody defines body for ForgetPerson for application/json ContentType.
+type ForgetPersonJSONRequestBody = ForgetRequest
+
 // CreateKeyJSONRequestBody defines body for CreateKey for application/json ContentType.
 type CreateKeyJSONRequestBody = CreateKeyRequest
 
@@ -2108,6 +2253,9 @@ type IssueLicenseJSONRequestBody = IssueLicenseRequest
 
 // ChangeLicenseJSONRequestBody defines body for ChangeLicense for application/json ContentType.
 type ChangeLicenseJSONRequestBody = ChangeLicenseRequest
+
+// CancelTransferJSONRequestBody defines body for CancelTransfer for application/json ContentType.
+type CancelTransferJSONRequestBody = ReasonRequest
 
 // EvictLeaseJSONRequestBody defines body for EvictLease for application/json ContentType.
 type EvictLeaseJSONRequestBody = ReasonRequest
@@ -2126,6 +2274,9 @@ type RotateKeyJSONRequestBody = RotateKeyRequest
 
 // SuspendLicenseJSONRequestBody defines body for SuspendLicense for application/json ContentType.
 type SuspendLicenseJSONRequestBody = ReasonRequest
+
+// StartTransferJSONRequestBody defines body for StartTransfer for application/json ContentType.
+type StartTransferJSONRequestBody = TransferRequest
 
 // InviteMemberJSONRequestBody defines body for InviteMember for application/json ContentType.
 type InviteMemberJSONRequestBody = InviteMemberRequest

@@ -233,7 +233,7 @@ func decodeNames(ctx context.Context, store eventstore.Store) (time.Duration, er
 		return 0, err
 	}
 	err = log.Read(ctx, 0, func(seq uint64, r eventstore.Record) error {
-		if _, err := eventstore.DecodeNames(r); err != nil {
+		if _, err := eventstore.DecodeDirectory(r); err != nil {
 			return err
 		}
 		if seq == last {

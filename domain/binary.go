@@ -54,6 +54,7 @@ func (l *License) appendBinary(b []byte) []byte {
 	b = appendText(b, l.OldKey.Hash)
 	b = appendTime(b, l.OldKeyUntil)
 	b = binary.AppendUvarint(b, l.evictFrom)
+	b = l.Transfer.appendBinary(b)
 	// Those in due are the active ones. The ended ones keep their order: the first is the next to be forgotten.
 	for _, leases := range [][]leaseNumber{l.leases.due.items, l.leases.ended} {
 		b = binary.AppendUvarint(b, uint64(len(leases)))
@@ -77,6 +78,29 @@ func (l *License) appendBinary(b []byte) []byte {
 		}
 	}
 	return b
+}
+
+func (t *Transfer) appendBinary(b []byte) []byte {
+	if b = appendBool(b, t != nil); t == nil {
+		return b
+	}
+	b = appendText(b, t.ID)
+	b = appendText(b, t.To)
+	b = appendText(b, t.As)
+	b = appendText(b, t.Key.ID)
+	b = appendText(b, t.Key.Hash)
+	b = appendText(b, t.State)
+	return appendBool(b, t.Suspended)
+}
+
+func (d *binaryDecoder) transfer() *Transfer {
+	if d.byte() == 0 {
+		return nil
+	}
+	return &Transfer{
+		ID: TransferID(d.text()), To: TenantID(d.text()), As: LicenseID(d.text()),
+		Key: LicenseKey{ID: KeyID(d.text()), Hash: []byte(d.text())}, State: TransferState(d.text()), Suspended: d.byte() != 0,
+	}
 }
 
 func (p *Policy) appendBinary(b []byte) []byte {
@@ -210,6 +234,7 @@ func (t *Tenant) decodeLicense(d *binaryDecoder) {
 	}
 	l.OldKeyUntil = d.time()
 	l.evictFrom = d.unsigned()
+	t.setTransfer(l, d.transfer())
 	active := d.count()
 	for range active {
 		d.lease(&l.leases)

@@ -6,7 +6,7 @@ import "time"
 type Event interface {
 	// EventType is the versioned CloudEvents type. It never changes once an event of it was stored.
 	EventType() string
-	// EventSubject is the license or lease that the event is about; empty when it is about the tenant.
+	// EventSubject is the license, lease or pseudonym that the event is about; empty when it is about the tenant.
 	EventSubject() string
 }
 
@@ -67,6 +67,14 @@ func NewEvent(eventType string) Event {
 		return &SeatExpired{}
 	case "ai.coditect.seat.denied.v1":
 		return &SeatDenied{}
+	case "ai.coditect.license.transfer_started.v1":
+		return &LicenseTransferStarted{}
+	case "ai.coditect.license.transfer_cancelled.v1":
+		return &LicenseTransferCancelled{}
+	case "ai.coditect.license.transfer_completed.v1":
+		return &LicenseTransferCompleted{}
+	case "ai.coditect.person.forgotten.v1":
+		return &PersonForgotten{}
 	case "ai.coditect.seat.queued.v1":
 		return &SeatQueued{}
 	case "ai.coditect.seat.dequeued.v1":
@@ -96,14 +104,18 @@ type Command interface {
 
 // Answer is what a command tells its caller. The fields that fit the command are set.
 type Answer struct {
-	Created bool           // something new stands there; false when the command found it done already
-	Tenant  *TenantInfo    // tenant commands
-	License *LicenseInfo   // license commands, and the license of AcquireSeat
-	Member  *Member        // member commands
-	Key     *TenantKey     // commands about keys of the tenant's people
-	Lease   *Lease         // AcquireSeat
-	Queued  bool           // AcquireSeat: there is no seat yet, and its holder waits for one
-	Leases  []LeaseOutcome // HeartbeatSeats, ReleaseSeats and EvictLease, in the order asked; of ReleaseHolder those it released
+	Created bool         // something new stands there; false when the command found it done already
+	Tenant  *TenantInfo  // tenant commands
+	License *LicenseInfo // license commands, and the license of AcquireSeat
+	Member  *Member      // member commands
+	Key     *TenantKey   // commands about keys of the tenant's people
+	Lease   *Lease       // AcquireSeat
+	Queued  bool         // AcquireSeat: there is no seat yet, and its holder waits for one
+	// Gone is the licenses that AdvanceTransfers finds to be handed over.
+	Gone []LicenseInfo
+	// Forgotten is whose name ForgetPerson deletes; empty when nobody's.
+	Forgotten Pseudonym
+	Leases    []LeaseOutcome // HeartbeatSeats, ReleaseSeats and EvictLease, in the order asked; of ReleaseHolder those it released
 }
 
 // LeaseOutcome is what became of one lease of a command about leases.

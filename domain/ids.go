@@ -42,6 +42,8 @@ func Pseudonyms(event Event) []Pseudonym {
 		found = []Pseudonym{e.User}
 	case *PolicyChanged:
 		found = slices.Concat(e.Policy.users(), e.Was.users())
+	case *PersonForgotten:
+		found = []Pseudonym{e.Pseudonym}
 	}
 	return slices.DeleteFunc(found, func(p Pseudonym) bool { return p == "" })
 }

@@ -12,6 +12,8 @@ type LicenseIssued struct {
 	Seats   int       `json:"seats"`
 	Policy
 	Key LicenseKey `json:"key"`
+	// Transfer is by which it came from another tenant; empty: it is new.
+	Transfer TransferID `json:"transfer,omitempty"`
 }
 
 // LicenseKey is what the ledger keeps of a license key.
@@ -49,6 +51,9 @@ type LicenseReinstated struct {
 type LicenseRevoked struct {
 	License LicenseID `json:"license"`
 	Reason  string    `json:"reason,omitempty"`
+	// TransferredTo says that it is over here because it goes on at another tenant; empty: it is over for good.
+	TransferredTo TenantID   `json:"transferred_to,omitempty"`
+	Transfer      TransferID `json:"transfer,omitempty"` // of TransferredTo
 }
 
 func (*LicenseIssued) EventType() string     { return "ai.coditect.license.issued.v1" }
@@ -91,6 +96,8 @@ type LicenseInfo struct {
 	// OldKey opens the license too, until OldKeyUntil; zero when there is none.
 	OldKey      LicenseKey
 	OldKeyUntil time.Time
+	// Transfer is where it goes, or went; nil: nowhere.
+	Transfer *Transfer
 }
 
 // Limit is how many seats may be in use at once, overage included.
@@ -171,6 +178,7 @@ func (t *Tenant) applyKeyRotated(e *LicenseKeyRotated) {
 
 func (t *Tenant) applyRevoked(at time.Time, e *LicenseRevoked) {
 	l := t.mustLicense(e.License)
+	t.leave(l, e)
 	l.Status = LicenseOver
 	// In the order of their acquires, not of the heap: which of them are remembered must be the same in every replay.
 	for _, n := range l.leases.inOrder() {
@@ -318,6 +326,9 @@ func (t *Tenant) changeable(id LicenseID) (*License, error) {
 	l, err := t.findLicense(id)
 	if err != nil {
 		return nil, err
+	}
+	if l.Status == LicenseOver && l.Transfer != nil {
+		return nil, rejectf(LicenseUnchangeable, "The license %q was transferred to the tenant %q, where it is %q.", id, l.Transfer.To, l.Transfer.As)
 	}
 	if l.Status == LicenseOver {
 		return nil, rejectf(LicenseUnchangeable, "The license %q was revoked; issue a new one.", id)

@@ -25,6 +25,12 @@ func Recall(t *Tenant, events []Event) (Answer, *Rejection, bool) {
 		return licenseAnswer(t, e.License, false), nil, true
 	case *LicenseReinstated:
 		return licenseAnswer(t, e.License, false), nil, true
+	case *LicenseTransferStarted:
+		return licenseAnswer(t, e.License, false), nil, true
+	case *LicenseTransferCancelled:
+		return licenseAnswer(t, e.License, false), nil, true
+	case *LicenseTransferCompleted:
+		return licenseAnswer(t, e.License, false), nil, true
 	case *LicenseRevoked:
 		return licenseAnswer(t, e.License, false), nil, true
 	case *MemberInvited:
@@ -47,6 +53,8 @@ func Recall(t *Tenant, events []Event) (Answer, *Rejection, bool) {
 		l := t.licenses[e.License]
 		n, _ := l.leases.find(e.Lease)
 		return acquireAnswer(l, n, false), nil, true
+	case *PersonForgotten:
+		return Answer{Forgotten: e.Pseudonym}, nil, true
 	case *SeatQueued:
 		return Answer{Queued: true}, nil, true
 	case *SeatDenied:

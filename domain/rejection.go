@@ -37,7 +37,11 @@ const (
 	BorrowNotAllowed    Code = "borrow_not_allowed"
 	BorrowTooLong       Code = "borrow_too_long"
 	BorrowLimitReached  Code = "borrow_limit_reached"
-	PolicyInvalid       Code = "policy_invalid"
+	// LicenseTransferring refuses seats of a license that is about to move to another tenant, and to move it elsewhere meanwhile.
+	LicenseTransferring Code = "license_transferring"
+	// LicenseTransferred refuses to use one that has moved.
+	LicenseTransferred Code = "license_transferred"
+	PolicyInvalid      Code = "policy_invalid"
 	// LicenseUnchangeable refuses to change a revoked license, where LicenseIsGone refuses to use one.
 	LicenseUnchangeable Code = "license_already_revoked"
 )

@@ -236,8 +236,8 @@ const endedMin = 256
 // events; unless it wants to borrow it for longer than it has it.
 //
 // Refused, the first that applies: tenant_not_found, license_not_found; and, recorded as SeatDenied, but at most once a
-// minute for each holder: tenant_suspended, license_revoked, license_suspended, feature_not_entitled; and, unless the holder
-// has what it asks for already, license_not_started, license_expired, borrow_not_allowed, borrow_too_long,
+// minute for each holder: tenant_suspended, license_transferred, license_revoked, license_suspended, feature_not_entitled; and, unless the holder
+// has what it asks for already, license_transferring, license_not_started, license_expired, borrow_not_allowed, borrow_too_long,
 // borrow_limit_reached; and, unless it has a lease, user_limit_reached, machine_limit_reached, no_seat_available.
 //
 // With Queue the last of these is no refusal: the holder is put in the queue, or stays where it is in it, and the command is
@@ -380,7 +380,7 @@ func (c HeartbeatSeats) Decide(t *Tenant, now Moment) ([]Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	if code := t.notInForce(l); code != "" && code != LicenseIsGone {
+	if code := t.notInForce(l); code != "" && code != LicenseIsGone && code != LicenseTransferred {
 		return nil, refusal(code)
 	}
 	events := t.expire(now, noLimit)
@@ -650,6 +650,8 @@ func (t *Tenant) notInForce(l *License) Code {
 	switch {
 	case t.Status == TenantOnSuspense:
 		return TenantIsOff
+	case l.Status == LicenseOver && l.Transfer != nil:
+		return LicenseTransferred
 	case l.Status == LicenseOver:
 		return LicenseIsGone
 	case l.Status == LicenseOnSuspense:
@@ -658,9 +660,12 @@ func (t *Tenant) notInForce(l *License) Code {
 	return ""
 }
 
-// notValid says why no seat can be acquired at a time: the license has not started, or is over; and when that was, or is.
+// notValid says why no seat can be acquired at a time: the license is about to move, has not started, or is over; and when that
+// was, or is.
 func (l *License) notValid(now time.Time) (Code, time.Time) {
 	switch {
+	case l.Transfer != nil:
+		return LicenseTransferring, time.Time{}
 	case now.Before(l.StartsAt):
 		return LicenseNotStarted, l.StartsAt
 	case !l.Policy.ExpiresAt.IsZero() && !now.Before(l.Policy.ExpiresAt):
@@ -676,6 +681,8 @@ func refusal(code Code) *Rejection {
 		return rejectf(code, "The tenant is suspended; ask your administrator.")
 	case LicenseIsGone:
 		return rejectf(code, "The license was revoked; ask your administrator for a new one.")
+	case LicenseTransferred:
+		return rejectf(code, "The license was transferred, and has another key now; ask your administrator for it.")
 	}
 	return rejectf(code, "The license is suspended; ask your administrator.")
 }
@@ -685,6 +692,8 @@ func (e *SeatDenied) rejection() *Rejection {
 	switch e.Reason {
 	case FeatureNotEntitled:
 		return rejectf(e.Reason, "The license does not include the feature %q; ask your administrator.", e.Feature)
+	case LicenseTransferring:
+		return rejectf(e.Reason, "The license is about to be transferred: there are no new seats; ask your administrator for its new key.")
 	case LicenseNotStarted:
 		return rejectf(e.Reason, "The license is valid from %s.", e.ValidAt.Format(time.RFC3339))
 	case LicenseExpired:

@@ -208,7 +208,7 @@ func (s *stage) policy(w *words) domain.PolicyChange {
 			c.GraceDays = number(text)
 		case "shrink":
 			c.OnShrink = new(domain.OnShrink(strings.TrimPrefix(text, "drain")))
-		case "seats", "trial":
+		case "seats", "trial", "suspended":
 		default:
 			s.fatalf("  a policy has no %s", key)
 		}
@@ -303,6 +303,18 @@ func (s *stage) do(w *words) []string {
 		return s.execute(domain.HeartbeatSeats{License: on, Leases: leaseIDs(w.rest()), Fence: s.fence(w)})
 	case "ReleaseSeats":
 		return s.execute(domain.ReleaseSeats{License: on, Leases: leaseIDs(w.rest()), Fence: s.fence(w)})
+	case "StartTransfer":
+		return s.execute(domain.StartTransfer{License: license(), Transfer: "trf1", To: domain.TenantID(w.value("to")), As: "lic9", Key: domain.LicenseKey{ID: "key-9", Hash: []byte("hash")}})
+	case "CancelTransfer":
+		return s.execute(domain.CancelTransfer{License: license()})
+	case "AdvanceTransfers":
+		return s.execute(domain.AdvanceTransfers{})
+	case "CompleteTransfer":
+		return s.execute(domain.CompleteTransfer{License: license(), Transfer: domain.TransferID(w.value("transfer"))})
+	case "ReceiveLicense":
+		return s.execute(domain.ReceiveLicense{IssueLicense: s.issue(w), Transfer: "trf1", Suspended: w.value("suspended") != ""})
+	case "ForgetPerson":
+		return s.execute(domain.ForgetPerson{Pseudonym: domain.Pseudonym(w.nextOr("")), Kind: "user", Reason: w.value("reason")})
 	case "ExpireSeats":
 		return s.execute(domain.ExpireSeats{Max: s.number(w.value("max"))})
 	}
@@ -485,7 +497,7 @@ func eventText(event domain.Event) string {
 	case *domain.TenantReinstated:
 		return "TenantReinstated" + optional(" reason=", e.Reason)
 	case *domain.LicenseIssued:
-		return fmt.Sprintf("LicenseIssued %s %s seats=%d%s key=%s", e.License, e.Product, e.Seats, policyText(e.Policy), e.Key.ID)
+		return fmt.Sprintf("LicenseIssued %s %s seats=%d%s key=%s", e.License, e.Product, e.Seats, policyText(e.Policy), e.Key.ID) + optional(" transfer=", string(e.Transfer))
 	case *domain.PolicyChanged:
 		return fmt.Sprintf("PolicyChanged %s%s was%s", e.License, policyText(e.Policy), policyText(e.Was))
 	case *domain.LicenseRenewed:
@@ -501,7 +513,7 @@ func eventText(event domain.Event) string {
 	case *domain.LicenseReinstated:
 		return fmt.Sprintf("LicenseReinstated %s%s", e.License, optional(" reason=", e.Reason))
 	case *domain.LicenseRevoked:
-		return fmt.Sprintf("LicenseRevoked %s%s", e.License, optional(" reason=", e.Reason))
+		return fmt.Sprintf("LicenseRevoked %s%s%s", e.License, optional(" reason=", e.Reason), optional(" transferred_to=", string(e.TransferredTo)))
 	case *domain.SeatAcquired:
 		text := fmt.Sprintf("SeatAcquired %s %s until %s", e.Lease, holderText(e.Holder), clockText(e.ExpiresAt))
 		if e.Overage {
@@ -521,6 +533,14 @@ func eventText(event domain.Event) string {
 		return fmt.Sprintf("SeatEvicted %s by %s%s on %s", leasesText(e.Leases), e.Cause, optional(" reason=", e.Reason), e.License)
 	case *domain.SeatReleased:
 		return fmt.Sprintf("SeatReleased %s on %s", e.Lease, e.License)
+	case *domain.LicenseTransferStarted:
+		return fmt.Sprintf("LicenseTransferStarted %s to=%s as=%s", e.License, e.To, e.As)
+	case *domain.LicenseTransferCancelled:
+		return fmt.Sprintf("LicenseTransferCancelled %s", e.License)
+	case *domain.LicenseTransferCompleted:
+		return fmt.Sprintf("LicenseTransferCompleted %s", e.License)
+	case *domain.PersonForgotten:
+		return fmt.Sprintf("PersonForgotten %s %s%s", e.Kind, e.Pseudonym, optional(" reason=", e.Reason))
 	case *domain.SeatExpired:
 		return fmt.Sprintf("SeatExpired %s on %s", e.Lease, e.License)
 	case *domain.SeatQueued:

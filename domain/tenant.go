@@ -62,6 +62,8 @@ type Tenant struct {
 	Version uint64
 	// SeatsInUse counts the seats in use of all licenses.
 	SeatsInUse int
+	// OnTheirWay counts the licenses that are moving to another tenant, and are not known to be there yet.
+	OnTheirWay int
 
 	licenses map[LicenseID]*License
 	keys     map[KeyID]*License
@@ -184,6 +186,14 @@ func (t *Tenant) Apply(at time.Time, event Event) {
 	case *SeatDenied:
 		t.mustLicense(e.License)
 		t.denials.recorded(e, at)
+	case *LicenseTransferStarted:
+		t.applyTransferStarted(e)
+	case *LicenseTransferCancelled:
+		t.applyTransferCancelled(e)
+	case *LicenseTransferCompleted:
+		t.applyTransferCompleted(e)
+	case *PersonForgotten:
+		// Whom its pseudonym stands for is in no state.
 	default:
 		broken("unknown event %T", event)
 	}

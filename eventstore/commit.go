@@ -149,7 +149,7 @@ func ReadCommitsUpTo(ctx context.Context, journal Log, from Checkpoint, last uin
 	if from.Seq >= last {
 		return from.Verify(ctx, journal)
 	}
-	if err := ReadCommits(ctx, complete{journal, last}, from, f); !errors.Is(err, errReadEnough) {
+	if err := ReadCommits(ctx, complete{Log: journal, last: last}, from, f); !errors.Is(err, errReadEnough) {
 		return err
 	}
 	return nil

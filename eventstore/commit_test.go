@@ -40,21 +40,27 @@ func examplePolicy() domain.Policy {
 	}
 }
 
+// reservingPolicy is one with every field.
+func reservingPolicy() domain.Policy {
+	policy := examplePolicy()
+	policy.Reservations = []domain.Reservation{{Name: "render team", Users: []domain.Pseudonym{"user_0aa1", "user_7c1e"}, Seats: 2, Priority: 1}}
+	policy.BorrowDays, policy.BorrowMax, policy.BorrowLowWater = 30, 2, 1
+	return policy
+}
+
 // examples holds one event of each type, with every field set.
 func examples() []domain.Event {
 	end := time.Date(2026, 1, 2, 3, 14, 5, 678_000_000, time.UTC)
 	holder := domain.Holder{User: "user_7c1e", Machine: "machine_03af", Process: "process_99b0"}
 	key := domain.LicenseKey{ID: "key_1", Hash: bytes.Repeat([]byte{0xfb}, 32)}
-	policy := examplePolicy()
-	policy.Reservations = []domain.Reservation{{Name: "render team", Users: []domain.Pseudonym{"user_0aa1", "user_7c1e"}, Seats: 2, Priority: 1}}
-	policy.BorrowDays, policy.BorrowMax, policy.BorrowLowWater = 30, 2, 1
+	policy := reservingPolicy()
 	return []domain.Event{
 		&WriterEpochStarted{Epoch: 7, Writer: "writer-1"},
 		&domain.TenantCreated{Tenant: "acme", Name: "Acme \"Zürich\" <&>"},
 		&domain.TenantRenamed{Name: "Umbrella", Was: "Acme"},
 		&domain.TenantSuspended{Reason: "unpaid"},
 		&domain.TenantReinstated{Reason: "paid"},
-		&domain.LicenseIssued{License: "lic_1", Product: "cad", Seats: 5, Policy: policy, Key: key},
+		&domain.LicenseIssued{License: "lic_1", Product: "cad", Seats: 5, Policy: policy, Key: key, Transfer: "trf_1"},
 		&domain.PolicyChanged{License: "lic_1", Policy: policy, Was: domain.Policy{LeaseSeconds: 300}},
 		&domain.LicenseRenewed{License: "lic_1", ExpiresAt: end, Was: end.AddDate(-1, 0, 0)},
 		&domain.TrialConverted{License: "lic_1"},
@@ -68,7 +74,7 @@ func examples() []domain.Event {
 		&domain.LicenseResized{License: "lic_1", Seats: 7, Was: 5},
 		&domain.LicenseSuspended{License: "lic_1", Reason: "abuse"},
 		&domain.LicenseReinstated{License: "lic_1", Reason: "resolved"},
-		&domain.LicenseRevoked{License: "lic_1", Reason: "fraud"},
+		&domain.LicenseRevoked{License: "lic_1", Reason: "fraud", TransferredTo: "globex", Transfer: "trf_1"},
 		&domain.SeatAcquired{License: "lic_1", Lease: "lse_1", Holder: holder, ExpiresAt: end, Overage: true, Borrowed: true, Features: []string{"cam"}},
 		&domain.SeatBorrowed{License: "lic_1", Lease: "lse_1", ExpiresAt: end},
 		&domain.SeatRevived{License: "lic_1", Leases: []domain.LeaseID{"lse_1"}, ExpiresAt: end},
@@ -80,6 +86,10 @@ func examples() []domain.Event {
 			License: "lic_1", Holder: holder, Reason: domain.NoSeatAvailable, Seats: 5, InUse: 5, RetryAfterSeconds: 42,
 			Reserved: 1, Waiting: 4, EstimateSeconds: 120, Feature: "cam", Limit: 2, ValidAt: end, Count: 3,
 		},
+		&domain.LicenseTransferStarted{License: "lic_1", Transfer: "trf_1", To: "globex", As: "lic_9", Key: key, Reason: "sold"},
+		&domain.LicenseTransferCancelled{License: "lic_1", Transfer: "trf_1", Reason: "not sold"},
+		&domain.LicenseTransferCompleted{License: "lic_1", Transfer: "trf_1"},
+		&domain.PersonForgotten{Pseudonym: "user_7c1e", Kind: "user", Reason: "asked"},
 		&domain.SeatQueued{License: "lic_1", Holder: holder, Priority: 5, Position: 3},
 		&domain.SeatDequeued{License: "lic_1", Holder: holder, Cause: domain.DequeuedByRefusal, Reason: domain.LicenseIsOff},
 	}
@@ -111,6 +121,11 @@ func olderExamples() []domain.Event {
 			License: "lic_1", Holder: holder, Reason: domain.NoSeatAvailable, Seats: 5, InUse: 5, RetryAfterSeconds: 42,
 			Reserved: 1, Feature: "cam", Limit: 2, ValidAt: end, Count: 3,
 		},
+
+		&domain.LicenseIssued{
+			License: "lic_1", Product: "cad", Seats: 5, Policy: reservingPolicy(), Key: domain.LicenseKey{ID: "key_1", Hash: bytes.Repeat([]byte{0xfb}, 32)},
+		},
+		&domain.LicenseRevoked{License: "lic_1", Reason: "fraud"},
 	}
 }
 

@@ -12,6 +12,8 @@ import (
 type complete struct {
 	Log
 	last uint64
+	// holes says that records may have been erased; whether they were is for the caller to check.
+	holes bool
 }
 
 // stallMax is how long a record that is there may take to come.
@@ -42,10 +44,20 @@ func (c complete) Read(ctx context.Context, after uint64, f func(uint64, Record)
 		if !quiet || errors.Is(err, errReadEnough) {
 			return err
 		}
-		if _, err := c.Log.Get(ctx, after+1); err != nil {
+		if err := c.readable(ctx, after+1); err != nil {
 			return fmt.Errorf("%w: record %d of %d cannot be read (%w): the stream's files are damaged; restore them from a backup, in a cluster from another replica",
 				ErrChainBroken, after+1, c.last, err)
 		}
 	}
 	return errReadEnough
+}
+
+// readable returns nil when the record at seq can be read; or, where there may be holes, one behind it.
+func (c complete) readable(ctx context.Context, seq uint64) error {
+	_, err := c.Log.Get(ctx, seq)
+	for c.holes && errors.Is(err, ErrNoRecord) && seq < c.last {
+		seq++
+		_, err = c.Log.Get(ctx, seq)
+	}
+	return err
 }

@@ -17,6 +17,9 @@ type decider struct {
 
 	decided []*request // to be answered when the commit is stored
 	names   []Name     // new pseudonyms of this commit
+
+	nameBytes int
+	forgotten *Forgotten // whose name is to be deleted with this commit: the last that it decides; nil: nobody's
 }
 
 // prepared is a request with its command.
@@ -82,7 +85,9 @@ func (d *decider) decide(requests []*request) []*request {
 }
 
 // full reports whether the commit takes no further command.
-func (d *decider) full() bool { return d.builder.size >= commitFull }
+func (d *decider) full() bool {
+	return max(d.builder.size, d.nameBytes) >= commitFull || d.forgotten != nil
+}
 
 // prepare returns the command of a request, or answers the request.
 func (d *decider) prepare(r *request) (prepared, bool) {
@@ -139,6 +144,14 @@ func (d *decider) one(p prepared) {
 	if err != nil {
 		d.reply(p.request, domain.Answer{}, err)
 		return
+	}
+	if len(events) > 0 {
+		if e, ok := events[len(events)-1].(*domain.PersonForgotten); ok {
+			d.forgotten = &Forgotten{
+				Tenant: p.Tenant, Pseudonym: e.Pseudonym, Kind: NameKind(e.Kind), Reason: e.Reason,
+				Actor: p.Actor, Command: command, Traceparent: p.Traceparent,
+			}
+		}
 	}
 	answer := domain.Answer{}
 	if rejection == nil {
@@ -260,6 +273,7 @@ func (d *decider) pseudonym(r *request, kind NameKind, text string) domain.Pseud
 	p := newPseudonym(kind)
 	if !r.DryRun {
 		d.names = append(d.names, Name{Tenant: r.Tenant, Pseudonym: p, Kind: kind, Text: text})
+		d.nameBytes += len(text)
 	}
 	return p
 }
@@ -384,5 +398,5 @@ func (b *commitBuilder) seal(s *State, epoch, directory uint64) (*pendingCommit,
 	}
 	body = append(body, ']')
 	c := Commit{ID: b.newID(), Epoch: epoch, Prev: s.Checkpoint.Hash, Directory: directory, Body: body}
-	return &pendingCommit{after: s.last, record: c.Record()}, Checkpoint{Seq: s.last.Seq + 1, Hash: c.Hash()}
+	return &pendingCommit{after: s.last, record: c.Record(), names: directory}, Checkpoint{Seq: s.last.Seq + 1, Hash: c.Hash()}
 }

@@ -83,17 +83,6 @@ func (w *Writer) followDirectory(ctx context.Context) error {
 	}
 }
 
-// follow reads what others add, until ctx ends or the log fails.
-func (d *Directory) follow(ctx context.Context) error {
-	return d.log.Read(ctx, d.Seq(), func(seq uint64, r Record) error {
-		names, err := DecodeNames(r)
-		if err != nil {
-			return fmt.Errorf("record %d: %w", seq, err)
-		}
-		return d.put(Place{seq, r.ID}, names)
-	})
-}
-
 // awaitTurn watches the owner's record, refuses the commands that the owner has to be asked for, and returns errMyTurn
 // when it has claimed the record: because it was given up, is this process's own, or has stood still for too long.
 func (w *Writer) awaitTurn(ctx context.Context) error {

@@ -40,7 +40,7 @@ type Log interface {
 	// InFlightMax is how many appends a caller may have in flight: 1 or more.
 	InFlightMax() int
 
-	// Read calls f with each record after sequence after, in order and without gaps, and waits for new ones until ctx
+	// Read calls f with each record after sequence after, in order and without gaps but for what was erased, and waits for new ones until ctx
 	// ends. It returns the error of f, of ctx, or of the log; never nil.
 	Read(ctx context.Context, after uint64, f func(seq uint64, r Record) error) error
 
@@ -49,6 +49,11 @@ type Log interface {
 
 	// Get returns one record. Errors: ErrNoRecord when there is none with this sequence.
 	Get(ctx context.Context, seq uint64) (Record, error)
+
+	// Erase overwrites what is stored of a record, durably, for a log that may forget: Get finds none then, and Read passes over
+	// its sequence. All others stay as they are, and so does Last: the last record must not be erased. A record that is not
+	// there is erased already. A log that never forgets returns an error.
+	Erase(ctx context.Context, seq uint64) error
 }
 
 // Store is a ledger as it is stored.
@@ -56,7 +61,7 @@ type Store interface {
 	Info() LedgerInfo
 	// Journal returns the commits of a partition.
 	Journal(p Partition) Log
-	// Directory returns the names behind the pseudonyms of a partition.
+	// Directory returns the names behind the pseudonyms of a partition. It may forget: see Log.Erase.
 	Directory(p Partition) Log
 	// Owner returns the record of who owns a partition.
 	Owner(p Partition) Register

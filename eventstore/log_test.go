@@ -19,6 +19,7 @@ import (
 func TestLogInMemory(t *testing.T) {
 	t.Parallel()
 	eventstoretest.Run(t, func(*testing.T) eventstore.Log { return eventstoretest.NewLog() })
+	eventstoretest.RunErase(t, func(*testing.T) eventstore.Log { return eventstoretest.NewLog() })
 }
 
 func TestLogInJetStream(t *testing.T) {
@@ -33,6 +34,8 @@ func TestLogInJetStream(t *testing.T) {
 	t.Run("directory", func(t *testing.T) {
 		t.Parallel()
 		eventstoretest.Run(t, func(t *testing.T) eventstore.Log { return natsStore(t, 1).Directory(0) })
+		eventstoretest.RunErase(t, func(t *testing.T) eventstore.Log { return natsStore(t, 1).Directory(0) })
+		eventstoretest.RunNoErase(t, func(t *testing.T) eventstore.Log { return natsStore(t, 1).Journal(0) })
 	})
 }
 

@@ -23,15 +23,16 @@ type nameTable struct {
 // nameChunk is how many bytes a chunk has. The number of a name is the chunk's number and the place in it, as one.
 const nameChunk = 1 << 16
 
-// packedName is a name as it lies in a chunk: the number of its tenant (4 bytes), and kind, pseudonym and text, each with
-// its length before it as a uvarint.
+// packedName is a name as it lies in a chunk: the number of its tenant (4 bytes), kind, pseudonym and text, each with its length
+// before it as a uvarint, and the sequence of its record as a uvarint.
 type packedName []byte
 
 func newNameTable() nameTable {
 	return nameTable{tenantNumber: map[domain.TenantID]uint32{}, seed: maphash.MakeSeed()}
 }
 
-func (t *nameTable) put(n Name) error {
+// put keeps a name that the record at seq holds.
+func (t *nameTable) put(n Name, seq uint64) error {
 	tenant, ok := t.tenantNumber[n.Tenant]
 	if !ok {
 		tenant = uint32(len(t.tenants))
@@ -42,6 +43,7 @@ func (t *nameTable) put(n Name) error {
 	for _, text := range []string{string(n.Kind), string(n.Pseudonym), n.Text} {
 		packed = append(binary.AppendUvarint(packed, uint64(len(text))), text...)
 	}
+	packed = binary.AppendUvarint(packed, seq)
 	if len(packed) > nameChunk {
 		return fmt.Errorf("name %s of %s has %d bytes, more than %d", n.Pseudonym, n.Tenant, len(n.Text), nameChunk)
 	}
@@ -61,9 +63,49 @@ func (t *nameTable) put(n Name) error {
 	hash = t.pseudonymHash(n.Tenant, n.Pseudonym)
 	if old, ok := t.findPseudonym(hash, tenant, n.Pseudonym); ok {
 		t.byPseudonym.Remove(hash, old)
+		if _, kind, _, text := t.at(old).fields(); string(kind) == string(n.Kind) && string(text) == n.Text {
+			clear(text) // of one name there is one copy
+		}
 	}
 	t.byPseudonym.Add(hash, entry)
 	return nil
+}
+
+// remove forgets a name, and overwrites it. It returns its kind and the record that holds it; false when it is not known.
+func (t *nameTable) remove(tenant domain.TenantID, p domain.Pseudonym) (NameKind, uint64, bool) {
+	number, ok := t.tenantNumber[tenant]
+	if !ok {
+		return "", 0, false
+	}
+	hash := t.pseudonymHash(tenant, p)
+	entry, ok := t.findPseudonym(hash, number, p)
+	if !ok {
+		return "", 0, false
+	}
+	t.byPseudonym.Remove(hash, entry)
+	n := t.at(entry)
+	_, k, _, text := n.fields()
+	kind, seq := NameKind(k), n.seq()
+	hash = t.textHash(tenant, kind, string(text))
+	// Somebody else may have the text by now.
+	if now, ok := t.findText(hash, number, kind, string(text)); ok && now == entry {
+		t.byText.Remove(hash, entry)
+	}
+	clear(text)
+	return kind, seq, true
+}
+
+// recordOf returns the record that holds a name; false when it is not known.
+func (t *nameTable) recordOf(tenant domain.TenantID, p domain.Pseudonym) (uint64, bool) {
+	number, ok := t.tenantNumber[tenant]
+	if !ok {
+		return 0, false
+	}
+	entry, ok := t.findPseudonym(t.pseudonymHash(tenant, p), number, p)
+	if !ok {
+		return 0, false
+	}
+	return t.at(entry).seq(), true
 }
 
 // text returns the clear text of a pseudonym; empty when it is not known.
@@ -121,12 +163,24 @@ func (t *nameTable) at(entry uint32) packedName {
 }
 
 func (n packedName) fields() (tenant uint32, kind, pseudonym, text []byte) {
-	tenant, rest := binary.LittleEndian.Uint32(n), n[4:]
+	tenant, kind, pseudonym, text, _ = n.split()
+	return tenant, kind, pseudonym, text
+}
+
+// seq is the record that holds the name.
+func (n packedName) seq() uint64 {
+	_, _, _, _, rest := n.split()
+	seq, _ := binary.Uvarint(rest)
+	return seq
+}
+
+func (n packedName) split() (tenant uint32, kind, pseudonym, text, rest []byte) {
+	tenant, rest = binary.LittleEndian.Uint32(n), n[4:]
 	next := func() (field []byte) {
 		length, size := binary.Uvarint(rest)
 		field, rest = rest[size:size+int(length)], rest[size+int(length):]
 		return field
 	}
 	kind, pseudonym, text = next(), next(), next()
-	return tenant, kind, pseudonym, text
+	return tenant, kind, pseudonym, text, rest
 }

@@ -34,7 +34,7 @@ func TestNameTableIsTwoMaps(t *testing.T) {
 		})
 		for range rapid.IntRange(1, 30).Draw(t, "puts") {
 			n := name.Draw(t, "name")
-			if err := table.put(n); err != nil {
+			if err := table.put(n, 1); err != nil {
 				t.Fatal(err)
 			}
 			texts[pseudonymKey{n.Tenant, n.Pseudonym}] = n.Text
@@ -53,7 +53,7 @@ func TestNameTableIsTwoMaps(t *testing.T) {
 func TestNameTableRefusesANameThatFitsInNoChunk(t *testing.T) {
 	t.Parallel()
 	table := newNameTable()
-	if err := table.put(Name{Tenant: "acme", Kind: UserName, Pseudonym: "u_1", Text: strings.Repeat("x", nameChunk)}); err == nil {
+	if err := table.put(Name{Tenant: "acme", Kind: UserName, Pseudonym: "u_1", Text: strings.Repeat("x", nameChunk)}, 1); err == nil {
 		t.Fatal("no error")
 	}
 }

@@ -388,6 +388,19 @@ func (l *natsLog) Get(ctx context.Context, seq uint64) (Record, error) {
 	return recordOf(msg.Header, msg.Data), nil
 }
 
+// Erase implements Log.
+func (l *natsLog) Erase(ctx context.Context, seq uint64) error {
+	err := l.stream.SecureDeleteMsg(ctx, seq)
+	if err != nil {
+		// What is not there cannot be deleted, says the server in several ways.
+		if _, gone := l.Get(ctx, seq); errors.Is(gone, ErrNoRecord) {
+			return nil
+		}
+		return fmt.Errorf("erase %d of %s: %w", seq, l.subject, err)
+	}
+	return nil
+}
+
 func recordOf(header nats.Header, body []byte) Record {
 	r := Record{ID: header.Get(jetstream.MsgIDHeader), Header: make(map[string]string, len(header)), Body: body}
 	for key, values := range header {

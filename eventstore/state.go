@@ -21,8 +21,10 @@ type State struct {
 	names      uint64    // how far the directory has to be read to know every pseudonym
 	tenants    map[domain.TenantID]*tenantState
 	due        dueHeap
-	seats      int   // active leases
-	events     int64 // folded by this State, not those of a snapshot
+	moving     map[domain.TenantID]struct{} // tenants with licenses on their way to another one
+	moved      bool                         // moving is another since this was set to false
+	seats      int                          // active leases
+	events     int64                        // folded by this State, not those of a snapshot
 
 	// For snapshots.
 	seen    Checkpoint     // up to here tenants may hold commits that are still to be folded: a snapshot was taken meanwhile
@@ -43,7 +45,9 @@ type tenantState struct {
 }
 
 // NewState returns the state before the first commit.
-func NewState() *State { return &State{tenants: map[domain.TenantID]*tenantState{}} }
+func NewState() *State {
+	return &State{tenants: map[domain.TenantID]*tenantState{}, moving: map[domain.TenantID]struct{}{}}
+}
 
 // FoldUpTo folds the commits of the journal up to and including sequence last, and calls seen, when not nil, with each.
 // The journal has to reach last.
@@ -118,11 +122,16 @@ func (s *State) foldSlice(t *tenantState, slice Slice) {
 		if i+1 < len(slice.Events) && slice.Events[i+1].Command == e.Command {
 			continue
 		}
-		if key, ok := parseIdempotency(e.Command); ok {
-			answer, rejection, known := domain.Recall(t.Tenant, ofCommand)
-			t.answers.put(key, recordedAnswer{at: e.Time, known: known, answer: answer, rejection: rejection})
-		}
+		t.remember(e.Command, e.Time, ofCommand)
 		ofCommand = ofCommand[:0]
+	}
+}
+
+// remember records the answer of a command that came with an Idempotency-Key, from the events it left, which were just applied.
+func (t *tenantState) remember(command string, at time.Time, events []domain.Event) {
+	if key, ok := parseIdempotency(command); ok {
+		answer, rejection, known := domain.Recall(t.Tenant, events)
+		t.answers.put(key, recordedAnswer{at: at, known: known, answer: answer, rejection: rejection})
 	}
 }
 
@@ -148,6 +157,13 @@ func (s *State) restore(t *tenantState) {
 	s.tenants[t.ID] = t
 	s.seats += t.SeatsInUse - t.seats
 	t.seats = t.SeatsInUse
+	if _, moving := s.moving[t.ID]; moving != (t.OnTheirWay > 0) {
+		if s.moved = true; moving {
+			delete(s.moving, t.ID)
+		} else {
+			s.moving[t.ID] = struct{}{}
+		}
+	}
 	next, ok := t.NextDue()
 	if !ok || (!t.scheduled.IsZero() && !next.Before(t.scheduled)) {
 		return
@@ -158,7 +174,7 @@ func (s *State) restore(t *tenantState) {
 
 // moveTo notes that a commit, whose events are applied already, is the last one now.
 func (s *State) moveTo(p *pendingCommit, at Checkpoint, now time.Time) {
-	s.Checkpoint, s.last, s.Time = at, Place{at.Seq, p.record.ID}, now
+	s.Checkpoint, s.last, s.names, s.Time = at, Place{at.Seq, p.record.ID}, max(s.names, p.names), now
 	s.bytes += int64(len(p.record.Body))
 }
 

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -46,8 +48,9 @@ type Writer struct {
 	once    sync.Once
 
 	ownership ownership
-	tenure    *tenure                    // while this Writer leads
-	stored    atomic.Pointer[Checkpoint] // the last commit of this tenure that is known to be stored
+	tenure    *tenure                           // while this Writer leads
+	moving    atomic.Pointer[[]domain.TenantID] // while this Writer leads: State.moving
+	stored    atomic.Pointer[Checkpoint]        // the last commit of this tenure that is known to be stored
 
 	// Owned by Run.
 	state     *State // nil: to be built anew
@@ -180,6 +183,7 @@ func (l *lane) accept(r *request) bool {
 type pendingCommit struct {
 	after    Place
 	record   Record
+	names    uint64     // the last record of the directory that it needs
 	at       Checkpoint // once it is stored
 	events   int
 	outcome  <-chan error
@@ -343,6 +347,7 @@ func (w *Writer) lead(ctx context.Context) error {
 	keeping, done := context.WithCancel(context.WithoutCancel(ctx))
 	var keep sync.WaitGroup
 	keep.Go(func() { w.keep(keeping, lose) })
+	keep.Go(func() { w.erase(keeping) })
 
 	w.ownership.set(Ownership{Owner: w.process})
 	err := w.takeOver(leading)
@@ -355,6 +360,7 @@ func (w *Writer) lead(ctx context.Context) error {
 	}
 	done()
 	keep.Wait()
+	w.moving.Store(nil)
 	w.ownership.set(Ownership{})
 	w.metrics.owner.WithLabelValues(w.label()).Set(0)
 	w.backlog = append(w.backlog, w.waiting.drop()...)
@@ -385,6 +391,24 @@ func (w *Writer) keep(ctx context.Context, lose context.CancelCauseFunc) {
 		if err != nil && ctx.Err() == nil {
 			// Appends go on as far as nobody takes over: the fence decides, not the record.
 			w.log.Warn("cannot renew the ownership", "error", err)
+		}
+	}
+}
+
+// eraseAgain is how long after a failure erasing is tried again.
+const eraseAgain = 5 * time.Second
+
+// erase overwrites what is left of names that were deleted, until ctx ends.
+func (w *Writer) erase(ctx context.Context) {
+	for {
+		for err := w.directory.Erase(ctx); err != nil && ctx.Err() == nil; err = w.directory.Erase(ctx) {
+			w.log.Error("a name that was deleted is still on the disk; trying again", "error", err)
+			pause(ctx, eraseAgain)
+		}
+		select {
+		case <-w.directory.owing:
+		case <-ctx.Done():
+			return
 		}
 	}
 }
@@ -435,6 +459,9 @@ func (w *Writer) takeOver(ctx context.Context) error {
 			return fmt.Errorf("take over: %w", err)
 		}
 		// Somebody else was first: read that, too.
+	}
+	if err := w.recordForgotten(ctx); err != nil {
+		return fmt.Errorf("take over: record who was forgotten: %w", err)
 	}
 	w.log.Info("took over: this process owns the partition", "owner", w.process, "epoch", w.state.Epoch,
 		"commits", w.state.Checkpoint.Seq, "tenants", len(w.state.tenants), "took", time.Since(began), "since_last_sign", time.Since(w.lastSign))
@@ -491,7 +518,8 @@ func (w *Writer) startEpoch(ctx context.Context) error {
 	if err := b.addSystem(event); err != nil {
 		return err
 	}
-	p, next := b.seal(w.state, event.Epoch, w.directory.Seq())
+	// It needs no names, and must not say that it knows newer ones: see recordForgotten.
+	p, next := b.seal(w.state, event.Epoch, w.state.names)
 	p.send(w.journal)
 	if err := w.untilKnown(ctx, p); err != nil {
 		return err
@@ -499,6 +527,30 @@ func (w *Writer) startEpoch(ctx context.Context) error {
 	w.state.moveTo(p, next, b.at)
 	w.stored.Store(&next)
 	w.state.Epoch, w.state.EpochStart = event.Epoch, b.at
+	return nil
+}
+
+// recordForgotten stores the events of names that were deleted by an owner that died before it could. Which those are, the
+// commits tell: one that tells of a deletion also says that it knows the directory up to there, and none before it does.
+func (w *Writer) recordForgotten(ctx context.Context) error {
+	for _, f := range w.directory.forgottenAfter(w.state.names) {
+		b := newCommitBuilder(w.source, w.commitTime())
+		t := w.state.tenant(f.Tenant)
+		event := &domain.PersonForgotten{Pseudonym: f.Pseudonym, Kind: string(f.Kind), Reason: f.Reason}
+		if err := b.add(t, []domain.Event{event}, attributes{f.Actor, f.Command, f.Traceparent}); err != nil {
+			return err
+		}
+		t.remember(f.Command, b.at, []domain.Event{event})
+		w.state.put(t)
+		p, next := b.seal(w.state, w.state.Epoch, f.Record)
+		p.send(w.journal)
+		if err := w.untilKnown(ctx, p); err != nil {
+			return err
+		}
+		w.state.moveTo(p, next, b.at)
+		w.stored.Store(&next)
+	}
+	w.directory.dropForgotten()
 	return nil
 }
 
@@ -536,12 +588,17 @@ func (w *Writer) untilKnown(ctx context.Context, p *pendingCommit) error {
 
 // serve decides commands and answers them until ctx ends and all are answered (nil), or until the state is lost.
 func (w *Writer) serve(ctx context.Context) error {
+	w.state.moved = true // to be told anew
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	stop := ctx.Done()
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	for {
+		if w.state.moved {
+			w.state.moved = false
+			w.moving.Store(new(slices.Sorted(maps.Keys(w.state.moving))))
+		}
 		w.snapshots.advance(w.state, w.storedSeq())
 		free := len(w.inFlight) < w.journal.InFlightMax()
 		if free && w.enoughQueued() {
@@ -738,6 +795,13 @@ func (w *Writer) publish(b *commitBuilder, d *decider) error {
 	// whose holder nobody knows.
 	if len(d.names) > 0 {
 		if err := w.directory.Add(d.names); err != nil {
+			w.backlog = append(d.decided, w.backlog...)
+			return err
+		}
+	}
+	// The name goes before the event that says so: whoever reads the event finds it gone.
+	if d.forgotten != nil {
+		if err := w.directory.Forget(context.Background(), *d.forgotten); err != nil {
 			w.backlog = append(d.decided, w.backlog...)
 			return err
 		}

@@ -85,12 +85,29 @@ func (ws *Writers) Execute(ctx context.Context, r Request) (Result, error) {
 	return ws.of(r.Tenant).Execute(ctx, r)
 }
 
-// Text returns the clear text of a pseudonym; empty when it is not known (any more).
+// Text returns the clear text of a pseudonym; empty when it was forgotten.
 func (ws *Writers) Text(tenant domain.TenantID, p domain.Pseudonym) string {
 	if p == "" {
 		return ""
 	}
 	return ws.of(tenant).directory.Text(tenant, p)
+}
+
+// Moving returns the tenants, of those whose partitions this process owns, that have licenses on their way to another tenant.
+func (ws *Writers) Moving() []domain.TenantID {
+	var all []domain.TenantID
+	for _, w := range ws.writers {
+		if moving := w.moving.Load(); moving != nil {
+			all = append(all, *moving...)
+		}
+	}
+	return all
+}
+
+// AwaitErased returns nil once nothing of names that were deleted is left to be overwritten in the partition of a tenant, or another
+// process has to do it. Errors: that of ctx.
+func (ws *Writers) AwaitErased(ctx context.Context, tenant domain.TenantID) error {
+	return ws.of(tenant).directory.AwaitErased(ctx)
 }
 
 func (ws *Writers) of(tenant domain.TenantID) *Writer { return ws.writers[ws.info.PartitionOf(tenant)] }

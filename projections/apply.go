@@ -45,7 +45,7 @@ func (r *Runner) applyBatch(ctx context.Context, p eventstore.Partition, g *grou
 	r.metrics.began(p, commits[0].Time)
 	var err error
 	directory := max(g.at.directory, last.Directory)
-	if b.Names, err = readNames(ctx, r.store.Directory(p), g.at.directory, directory); err != nil {
+	if b.Names, b.Forgotten, err = r.directories[p].between(ctx, g.at.directory, directory); err != nil {
 		return fmt.Errorf("commit %d (%s): %w", last.At.Seq, last.ID, err)
 	}
 	// Live readers are told of what they can see: not of what the lagging projections catch up on.
@@ -118,34 +118,4 @@ func (r *Runner) send(ctx context.Context, tx pgx.Tx, b *Batch, q *pgx.Batch) er
 		}
 	}
 	return nil
-}
-
-// readNames returns what stands in a directory after sequence after up to last, oldest first. A record that is not there
-// any more was forgotten. Errors: ErrChainBroken when the directory ends before last.
-func readNames(ctx context.Context, log eventstore.Log, after, last uint64) ([]eventstore.Name, error) {
-	var names []eventstore.Name
-	log = remoteLog{log, "the directory"}
-	for seq := after + 1; seq <= last; seq++ {
-		record, err := log.Get(ctx, seq)
-		if errors.Is(err, eventstore.ErrNoRecord) {
-			end, err := log.Last(ctx)
-			if err != nil {
-				return nil, err
-			}
-			if end < last {
-				return nil, fmt.Errorf("%w: it needs the names up to %d, but the directory ends at %d: restore the directory",
-					eventstore.ErrChainBroken, last, end)
-			}
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		some, err := eventstore.DecodeNames(record)
-		if err != nil {
-			return nil, fmt.Errorf("directory record %d: %w", seq, err)
-		}
-		names = append(names, some...)
-	}
-	return names, nil
 }

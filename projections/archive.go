@@ -2,7 +2,6 @@ package projections
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -253,6 +252,9 @@ func (archiveLog) Append(eventstore.Place, eventstore.Record) <-chan error {
 	return outcome
 }
 
+// Erase implements eventstore.Log.
+func (archiveLog) Erase(context.Context, uint64) error { return ErrArchiveReadOnly }
+
 // InFlightMax implements eventstore.Log.
 func (archiveLog) InFlightMax() int { return 1 }
 
@@ -264,16 +266,3 @@ func (noOwner) Read(context.Context) ([]byte, uint64, error) { return nil, 0, ni
 
 // Write implements eventstore.Register.
 func (noOwner) Write(context.Context, []byte, uint64) (uint64, error) { return 0, ErrArchiveReadOnly }
-
-// replacedBy returns the earlier records of a directory that r takes the place of. A directory that forgets a name adds a record that says
-// so and which records held the name; those are erased, here as well.
-func replacedBy(r eventstore.Record) ([]uint64, error) {
-	if len(r.Body) == 0 || r.Body[0] != '{' {
-		return nil, nil // a list of names
-	}
-	var said struct {
-		Replaces []uint64 `json:"replaces"`
-	}
-	err := json.Unmarshal(r.Body, &said)
-	return said.Replaces, err
-}

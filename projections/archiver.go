@@ -385,11 +385,11 @@ func archiveNames(ctx context.Context, directory eventstore.Log, after, last uin
 		if err != nil {
 			return nil, nil, err
 		}
-		replaced, err := replacedBy(r)
+		said, err := eventstore.DecodeDirectory(r)
 		if err != nil {
 			return nil, nil, fmt.Errorf("directory record %d: %w", seq, err)
 		}
-		erased = append(erased, replaced...)
+		erased = append(erased, said.Replaces...)
 		rows = append(rows, []any{nil, seq, r.ID, r.Header, r.Body})
 	}
 	return rows, erased, nil

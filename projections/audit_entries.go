@@ -182,6 +182,14 @@ func changedFields(event domain.Event) (before, after fields) {
 		return fields{"key": e.OldKey}, fields{"key": e.Key.ID, "old_key_until": e.OldUntil}
 	case *domain.TenantKeyRevoked:
 		return fields{"status": "active"}, fields{"status": "revoked"}
+	case *domain.LicenseTransferStarted:
+		return fields{"transfer": nil}, fields{"transfer": domain.TransferDraining, "to": e.To}
+	case *domain.LicenseTransferCancelled:
+		return fields{"transfer": domain.TransferDraining}, fields{"transfer": nil}
+	case *domain.LicenseTransferCompleted:
+		return fields{"transfer": domain.TransferGone}, fields{"transfer": domain.TransferCompleted}
+	case *domain.PersonForgotten:
+		return nil, fields{"forgotten": true}
 	case *domain.SeatBorrowed:
 		return nil, fields{"borrowed": true, "expires_at": e.ExpiresAt}
 	case *domain.SeatAcquired:

@@ -25,6 +25,8 @@ type Change struct {
 	// at PrevVersion missed something. Sequences can not tell that, because not every commit is about every tenant.
 	PrevVersion uint64 `json:"prev_version"`
 	Version     uint64 `json:"version"`
+	// Renamed says that names are others now, or gone, also in rows and events that are not listed.
+	Renamed bool `json:"renamed,omitzero"`
 }
 
 // ChangedRows is the part of a Change that is shown as it is.
@@ -35,9 +37,10 @@ type ChangedRows struct {
 	// LeasesMore says that more leases changed than are listed.
 	LeasesMore bool             `json:"leases_more"`
 	Events     []jsontext.Value `json:"events"` // the newest, as stored, oldest first; no heartbeats
-	// Names is the text of the pseudonyms in Events, as far as it is known.
-	Names map[string]string `json:"names"`
-	Time  time.Time         `json:"time"` // of the last commit
+	// Names is the text of the pseudonyms in Events, and Forgotten those that have none any more.
+	Names     map[string]string `json:"names"`
+	Forgotten []string          `json:"forgotten"`
+	Time      time.Time         `json:"time"` // of the last commit
 }
 
 // The largest lists of a Change. They keep it far below the megabyte that a message may have.
@@ -75,7 +78,7 @@ func changesOf(b *Batch) (*changes, error) {
 		t := c.tenants.at(event.Tenant)
 		if t.Version == 0 {
 			*t = Change{Partition: b.Partition, Seq: last.At.Seq, PrevVersion: event.Version - 1, ChangedRows: ChangedRows{
-				Licenses: []api.License{}, Leases: []api.Lease{}, Events: []jsontext.Value{}, Names: map[string]string{}, Time: last.Time,
+				Licenses: []api.License{}, Leases: []api.Lease{}, Events: []jsontext.Value{}, Names: map[string]string{}, Forgotten: []string{}, Time: last.Time,
 			}}
 		}
 		t.Version = event.Version
@@ -84,6 +87,9 @@ func changesOf(b *Batch) (*changes, error) {
 				renewed.at(leaseKey{event.Tenant, id})
 			}
 			continue
+		}
+		if _, ok := event.Data.(*domain.PersonForgotten); ok {
+			t.Renamed = true
 		}
 		t.Events = append(t.Events, event.Raw)
 		c.look(event.Tenant, event.Data)
@@ -274,6 +280,12 @@ func columnsOf[K any](keys []K, split func(K) (string, string)) (first, second [
 
 // publishAll tells of the batch, which is committed. What gets lost here, by an error or a crash, live readers notice.
 func (r *Runner) publishAll(ctx context.Context, c *changes) {
+	for key := range c.names.all() {
+		t := c.tenants.at(key.tenant)
+		if _, known := t.Names[string(key.pseudonym)]; !known {
+			t.Forgotten = append(t.Forgotten, string(key.pseudonym))
+		}
+	}
 	for tenant, change := range c.tenants.all() {
 		payload, err := json.Marshal(change)
 		if err == nil {

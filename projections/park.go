@@ -65,7 +65,7 @@ func (r *Runner) applyApart(ctx context.Context, p eventstore.Partition, g group
 	b := &Batch{Partition: p, From: g.at.Checkpoint, Commits: []Commit{c}}
 	directory := max(g.at.directory, c.Directory)
 	var err error
-	if b.Names, err = readNames(ctx, r.store.Directory(p), g.at.directory, directory); err != nil {
+	if b.Names, b.Forgotten, err = r.directories[p].between(ctx, g.at.directory, directory); err != nil {
 		return err
 	}
 	parked := group{at: g.at}

@@ -59,8 +59,9 @@ type Batch struct {
 	Partition eventstore.Partition
 	From      eventstore.Checkpoint // before the first commit
 	Commits   []Commit
-	// Names is what was added to the directory for these commits, oldest first.
-	Names []eventstore.Name
+	// Names is what was added to the directory for these commits, oldest first, and Forgotten what was deleted from it.
+	Names     []eventstore.Name
+	Forgotten []eventstore.Forgotten
 
 	next []func(*pgx.Batch) error
 }

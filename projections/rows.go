@@ -50,7 +50,8 @@ func ScanLicense(row pgx.CollectableRow, more ...any) (api.License, error) {
 	return l, nil
 }
 
-// ShowPolicy sets what the API shows of a policy: all of it, with every default. text returns what a pseudonym stands for.
+// ShowPolicy sets what the API shows of a policy: all of it, with every default. text returns what a pseudonym stands for; empty
+// when it was forgotten.
 func ShowPolicy(l *api.License, p domain.Policy, text func(domain.Pseudonym) string) {
 	l.LeaseSeconds, l.HeartbeatSeconds, l.ReviveSeconds = p.LeaseSeconds, p.SuggestedHeartbeat(), p.ReviveSeconds
 	l.SeatPer, l.OnShrink = api.SeatPer(orElse(p.SeatPer, "process")), api.OnShrink(orElse(p.OnShrink, "drain"))
@@ -63,7 +64,12 @@ func ShowPolicy(l *api.License, p domain.Policy, text func(domain.Pseudonym) str
 	for _, r := range p.Reservations {
 		shown := api.Reservation{Name: r.Name, Users: []string{}, Seats: r.Seats, Priority: &r.Priority}
 		for _, user := range r.Users {
-			shown.Users = append(shown.Users, text(user))
+			if name := text(user); name != "" {
+				shown.Users = append(shown.Users, name)
+			}
+		}
+		if forgotten := len(r.Users) - len(shown.Users); forgotten > 0 {
+			shown.Forgotten = &forgotten
 		}
 		slices.Sort(shown.Users)
 		l.Reservations = append(l.Reservations, shown)
@@ -82,10 +88,11 @@ func present(at time.Time) *time.Time {
 	return &at
 }
 
-// LeaseColumns and LeaseTables are a select list and its tables for ScanLease; the lease is l. Names that are not known
-// any more are empty.
+// LeaseColumns and LeaseTables are a select list and its tables for ScanLease; the lease is l. The names of
+// a commit are read before its events, so one that is not there was forgotten.
 const (
 	LeaseColumns = `l.lease_id, l.fence, l.license_id, coalesce(u.text, ''), coalesce(m.text, ''), p.text,
+		u.text IS NULL, m.text IS NULL, p.text IS NULL AND l.process <> '',
 		l.state, l.overage, l.borrowed, l.acquired_at, l.expires_at, l.ended_at`
 	LeaseTables = `read.leases l` + leaseNames
 	leaseNames  = `
@@ -94,13 +101,33 @@ const (
 		LEFT JOIN read.directory p ON p.tenant_id = l.tenant_id AND p.pseudonym = l.process`
 )
 
+// ForgottenNames says in a lease which of its names were forgotten; nil: none.
+func ForgottenNames(user, machine, process bool) *[]api.NameKind {
+	var kinds []api.NameKind
+	if user {
+		kinds = append(kinds, api.NameOfUser)
+	}
+	if machine {
+		kinds = append(kinds, api.NameOfMachine)
+	}
+	if process {
+		kinds = append(kinds, api.NameOfProcess)
+	}
+	if kinds == nil {
+		return nil
+	}
+	return &kinds
+}
+
 // ScanLease reads a row of LeaseColumns, and what follows them into more.
 func ScanLease(row pgx.CollectableRow, more ...any) (api.Lease, error) {
 	var l api.Lease
 	var overage, borrowed bool
+	var forgotten [3]bool
 	err := row.Scan(append([]any{
-		&l.Id, &l.Fence, &l.License, &l.User, &l.Machine, &l.Process, &l.State, &overage, &borrowed, &l.AcquiredAt, &l.ExpiresAt, &l.EndedAt,
+		&l.Id, &l.Fence, &l.License, &l.User, &l.Machine, &l.Process, &forgotten[0], &forgotten[1], &forgotten[2], &l.State, &overage, &borrowed, &l.AcquiredAt, &l.ExpiresAt, &l.EndedAt,
 	}, more...)...)
+	l.Forgotten = ForgottenNames(forgotten[0], forgotten[1], forgotten[2])
 	if overage {
 		l.Overage = &overage
 	}

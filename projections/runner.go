@@ -48,6 +48,7 @@ type Runner struct {
 	publish     Publisher
 	log         *slog.Logger
 	metrics     *metrics
+	directories []*directoryReader // by partition
 	// tables says where the rows are; nil: in the schema "read".
 	tables *tables
 
@@ -81,6 +82,7 @@ func NewRunner(o Options) *Runner {
 	}
 	r.metrics = newMetrics(o.Registerer, r.projections, r.store.Info().Partitions)
 	for p := range r.store.Info().Partitions {
+		r.directories = append(r.directories, newDirectoryReader(r.store.Directory(eventstore.Partition(p))))
 		r.setAway(eventstore.Partition(p), theRows, errors.New("not started"))
 	}
 	return r

@@ -40,7 +40,7 @@ func step(h *projectionstest.History, draw func(n int) int) {
 	}
 	var held []domain.LeaseID
 	h.Tenant(tenant).License(license).Leases(func(l domain.Lease) { held = append(held, l.ID) })
-	switch draw(27) {
+	switch draw(30) {
 	case 24, 25:
 		h.Wait(tenant, license, fmt.Sprintf("%d@m_%d", draw(6), draw(3)))
 	case 26:
@@ -93,6 +93,14 @@ func step(h *projectionstest.History, draw func(n int) int) {
 		if len(held) > 0 {
 			h.Do(tenant, domain.EvictLease{License: license, Lease: held[0]})
 		}
+	case 28, 29:
+		h.Do(tenant, []domain.Command{
+			domain.StartTransfer{License: license, Transfer: domain.TransferID("trf_" + license), To: "elsewhere", As: "lic_9", Key: domain.LicenseKey{ID: "key_9"}},
+			domain.CancelTransfer{License: license}, domain.AdvanceTransfers{}, domain.CompleteTransfer{License: license, Transfer: domain.TransferID("trf_" + license)},
+		}[draw(4)])
+	case 27:
+		user := fmt.Sprint("u_", draw(6))
+		h.Do(tenant, domain.ForgetPerson{Pseudonym: domain.Pseudonym(user), Kind: "user"})
 	case 22, 23:
 		for _, id := range held[:min(len(held), 1)] {
 			l, _ := h.Tenant(tenant).License(license).Lease(id)

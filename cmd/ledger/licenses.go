@@ -1,11 +1,11 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,6 +25,7 @@ type licenseCommands struct {
 	Renew     licenseRenew     `cmd:"" help:"Move the end of its validity, also after it has passed."`
 	Convert   licenseConvert   `cmd:"" help:"Make a trial a paid license."`
 	RotateKey licenseRotateKey `cmd:"" help:"Give it another key; prints it, this once."`
+	Transfer  licenseTransfer  `cmd:"" help:"Move it to another tenant, when its last lease has ended; prints its key there."`
 	Evict     licenseEvict     `cmd:"" help:"Take one seat back."`
 	Revoke    licenseRevoke    `cmd:"" help:"End a license for good, and all its leases at once."`
 }
@@ -165,9 +166,9 @@ func parseReservations(texts []string) ([]api.Reservation, error) {
 
 // reservationText is what parseReservations reads.
 func reservationText(r api.Reservation) string {
-	users := make([]string, len(r.Users))
-	for i, user := range r.Users {
-		users[i] = cmp.Or(user, "forgotten")
+	users := r.Users
+	if r.Forgotten != nil {
+		users = append(slices.Clone(users), fmt.Sprintf("%d forgotten", *r.Forgotten))
 	}
 	priority := ""
 	if r.Priority != nil && *r.Priority > 0 {
@@ -432,6 +433,49 @@ func (c *licenseRotateKey) Run(ctx context.Context, t terminal) error {
 		}
 		_, err := fmt.Fprintf(t.out, "The new license key, shown this once; the present one works until %s:\n\n  export LEDGER_LICENSE_KEY=%s\n",
 			when(reply.OldKeyUntil), reply.Key)
+		return err
+	})
+}
+
+type licenseTransfer struct {
+	licenseArg
+	To     string `xor:"what" required:"" placeholder:"TENANT" help:"Id of the tenant that gets it."`
+	Cancel bool   `xor:"what" required:"" help:"Let it stay: possible while leases of it run."`
+	reason
+	changer
+}
+
+func (licenseTransfer) Help() string {
+	return `From now on the license gives no new seats. When its last lease has ended (at once, if there is none) it is over here, and
+the other tenant has it, with its seats and rules, under another id and with another key. ledger license evict and
+ledger status help where a lease does not end.
+
+Example:
+
+  ledger license transfer acme lic_… --to globex --reason "sold"
+  ledger license transfer acme lic_… --cancel`
+}
+
+// Run implements the command.
+func (c *licenseTransfer) Run(ctx context.Context, t terminal) error {
+	if c.Cancel {
+		return c.changeLicense(ctx, t, http.MethodPost, c.path("cancel-transfer"), c.body())
+	}
+	var reply api.TransferResponse
+	return c.change(ctx, t, http.MethodPost, c.path("transfer"), api.TransferRequest{To: c.To, Reason: c.body().Reason}, &reply, func(raw json.RawMessage) error {
+		if c.JSON {
+			return c.print(t, raw)
+		}
+		var err error
+		if reply.Transfer.State == api.TransferDraining {
+			_, err = fmt.Fprintf(t.out, "It moves to %s when its last lease has ended; seats in use: %d. Until then it can stay:\n\n  ledger license transfer %s %s --cancel\n\n",
+				c.To, reply.License.InUse, c.Tenant, c.License)
+		} else {
+			_, err = fmt.Fprintf(t.out, "It is over here, and on its way to %s.\n\n", c.To)
+		}
+		if err == nil {
+			_, err = fmt.Fprintf(t.out, "There it is %s. Its key, of use once it is there:\n\n  export LEDGER_LICENSE_KEY=%s\n", reply.Transfer.License, reply.Key)
+		}
 		return err
 	})
 }

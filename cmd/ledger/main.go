@@ -37,6 +37,7 @@ type commands struct {
 	Status    statusCommand    `cmd:"" group:"Manage (operator key)" help:"Seats in use, and who holds them."`
 	Tenant    tenantCommands   `cmd:"" group:"Manage (operator key)" help:"Make and manage tenants."`
 	License   licenseCommands  `cmd:"" group:"Manage (operator key)" help:"Issue and manage licenses."`
+	Forget    forgetCommand    `cmd:"" group:"Manage (operator key)" help:"Delete the name of a person for good."`
 
 	Replay     replayCommand      `cmd:"" group:"Audit" help:"Print a tenant's history from the journal, or what it was at an instant."`
 	Export     exportCommand      `cmd:"" group:"Audit" help:"Write a tenant's history into a file that proves itself."`

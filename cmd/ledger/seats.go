@@ -21,6 +21,18 @@ func leaseRows(leases ...api.Lease) [][]string {
 		if l.Process != nil {
 			process = *l.Process
 		}
+		if l.Forgotten != nil {
+			for _, kind := range *l.Forgotten {
+				switch kind {
+				case api.NameOfUser:
+					l.User = "(forgotten)"
+				case api.NameOfMachine:
+					l.Machine = "(forgotten)"
+				case api.NameOfProcess:
+					process = "(forgotten)"
+				}
+			}
+		}
 		if l.EndedAt != nil {
 			until = *l.EndedAt
 		}

@@ -157,6 +157,7 @@ func (c *upCommand) Run(ctx context.Context, t terminal) (err error) {
 	defer finish()
 	g, serving := errgroup.WithContext(ctx)
 	g.Go(func() error { return writers.Run(working) })
+	g.Go(func() error { return commands.CarryTransfers(working, frame.Log) })
 	g.Go(func() error { return runner.Run(working) })
 	g.Go(func() error { return projections.NewArchiver(rows, store, frame.Log, frame.Registry).Run(working) })
 	g.Go(func() error {

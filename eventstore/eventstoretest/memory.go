@@ -3,6 +3,7 @@ package eventstoretest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -105,12 +106,14 @@ var ErrUnanswered = errors.New("no answer")
 
 // Log is an eventstore.Log in memory.
 type Log struct {
-	mu      sync.Mutex
-	records []eventstore.Record
-	faults  []Fault
-	held    []func()
-	late    []func()
-	changed chan struct{} // closed and replaced when a record was stored or held
+	mu       sync.Mutex
+	records  []eventstore.Record // of an erased one only the id is left
+	erased   map[uint64]bool
+	eraseErr error
+	faults   []Fault
+	held     []func()
+	late     []func()
+	changed  chan struct{} // closed and replaced when a record was stored or held
 }
 
 // NewLog returns an empty Log.
@@ -234,8 +237,11 @@ func (l *Log) Read(ctx context.Context, after uint64, f func(uint64, eventstore.
 			return err
 		}
 		l.mu.Lock()
-		r := l.records[seq-1]
+		r, erased := l.records[seq-1], l.erased[seq]
 		l.mu.Unlock()
+		if erased {
+			continue
+		}
 		if err := f(seq, r); err != nil {
 			return err
 		}
@@ -253,8 +259,33 @@ func (l *Log) Last(context.Context) (uint64, error) {
 func (l *Log) Get(_ context.Context, seq uint64) (eventstore.Record, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if seq == 0 || seq > uint64(len(l.records)) {
+	if seq == 0 || seq > uint64(len(l.records)) || l.erased[seq] {
 		return eventstore.Record{}, eventstore.ErrNoRecord
 	}
 	return l.records[seq-1], nil
+}
+
+// FailErase makes Erase return err, until it is called again with nil.
+func (l *Log) FailErase(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.eraseErr = err
+}
+
+// Erase implements eventstore.Log.
+func (l *Log) Erase(_ context.Context, seq uint64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.eraseErr != nil {
+		return l.eraseErr
+	}
+	if seq == 0 || seq >= uint64(len(l.records)) {
+		return fmt.Errorf("record %d cannot be erased", seq)
+	}
+	if l.erased == nil {
+		l.erased = map[uint64]bool{}
+	}
+	l.erased[seq] = true
+	l.records[seq-1] = eventstore.Record{ID: l.records[seq-1].ID}
+	return nil
 }

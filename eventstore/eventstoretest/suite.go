@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -39,6 +40,57 @@ func Run(t *testing.T, newLog func(t *testing.T) eventstore.Log) {
 	run("a reader may start anywhere", testReadFrom)
 	run("a reader stops with the error of its function", testReadError)
 	run("a record of 256 KiB fits", testLarge)
+}
+
+// RunErase checks that logs that may forget do what eventstore.Log promises of Erase. newLog returns an empty one.
+func RunErase(t *testing.T, newLog func(t *testing.T) eventstore.Log) {
+	ctx, cancel := context.WithTimeout(t.Context(), wait)
+	defer cancel()
+	log := newLog(t)
+	fill(t, log, 5)
+	// Twice: what is erased is erased.
+	for _, seq := range []uint64{1, 3, 3, 2} {
+		if err := log.Erase(ctx, seq); err != nil {
+			t.Fatalf("erase %d: %v", seq, err)
+		}
+	}
+	for seq := uint64(1); seq <= 5; seq++ {
+		_, err := log.Get(ctx, seq)
+		if erased := seq <= 3; erased != errors.Is(err, eventstore.ErrNoRecord) || (!erased && err != nil) {
+			t.Fatalf("get %d = %v", seq, err)
+		}
+	}
+	mustLast(ctx, t, log, 5)
+	if err := <-log.Append(behind(5), record(6)); err != nil {
+		t.Fatalf("append behind erased records: %v", err)
+	}
+	for after, want := range map[uint64][]uint64{0: {4, 5, 6}, 2: {4, 5, 6}, 4: {5, 6}} {
+		var seen []uint64
+		err := log.Read(ctx, after, func(seq uint64, r eventstore.Record) error {
+			if seen = append(seen, seq); r.ID != record(int(seq)).ID {
+				return fmt.Errorf("record %d is %s", seq, r.ID)
+			}
+			if seq == 6 {
+				return errEnough
+			}
+			return nil
+		})
+		if !errors.Is(err, errEnough) || !slices.Equal(seen, want) {
+			t.Fatalf("read after %d = %d, %v; want %d", after, seen, err, want)
+		}
+	}
+}
+
+// RunNoErase checks that a log that never forgets refuses to. newLog returns an empty one.
+func RunNoErase(t *testing.T, newLog func(t *testing.T) eventstore.Log) {
+	log := newLog(t)
+	fill(t, log, 2)
+	if err := log.Erase(t.Context(), 1); err == nil {
+		t.Fatal("a record of a log that never forgets was erased")
+	}
+	if r, err := log.Get(t.Context(), 1); err != nil || r.ID != record(1).ID {
+		t.Fatalf("get 1 = %s, %v", r.ID, err)
+	}
 }
 
 // several is a test of a log that takes several appends at once; of one that does not there is nothing to promise.

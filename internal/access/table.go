@@ -22,6 +22,7 @@ const (
 	AuditRead     Permission = "audit.read"
 	MemberRead    Permission = "member.read"
 	MemberManage  Permission = "member.manage"
+	PersonForget  Permission = "person.forget"
 	KeyRead       Permission = "key.read"
 	KeyManage     Permission = "key.manage"
 	BillingRead   Permission = "billing.read"
@@ -79,6 +80,7 @@ var Table = []Row{
 	{AuditRead, "who did what, with before and after", []Role{Owner, Admin, Auditor}},
 	{MemberRead, "the people of the tenant", []Role{Owner, Admin, Auditor}},
 	{MemberManage, "invite, change, remove people", []Role{Owner, Admin}},
+	{PersonForget, "delete a person's name for good", []Role{Owner}},
 	{KeyRead, "the tenant's keys, without their secrets", []Role{Owner, Admin, Auditor}},
 	{KeyManage, "create, rotate, revoke keys", []Role{Owner, Admin}},
 	{BillingRead, "subscriptions and invoices", []Role{Owner, Admin, Billing, Auditor}},

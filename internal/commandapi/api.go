@@ -22,6 +22,8 @@ import (
 type Ledger interface {
 	Execute(ctx context.Context, r eventstore.Request) (eventstore.Result, error)
 	Text(tenant domain.TenantID, p domain.Pseudonym) string
+	AwaitErased(ctx context.Context, tenant domain.TenantID) error
+	Moving() []domain.TenantID
 	Ownership(tenant domain.TenantID) (eventstore.Ownership, <-chan struct{})
 }
 
@@ -36,6 +38,7 @@ type API struct {
 	operator identity.OperatorKey
 	keys     *identity.Keys // of licenses
 	people   *identity.Keys // of tenants' people
+	seal     identity.Seal
 	commands *prometheus.CounterVec
 	peers    *Peers // nil: there are none
 }
@@ -49,6 +52,7 @@ func New(ledger Ledger, secret identity.Secret, operator identity.OperatorKey, r
 		operator:        operator,
 		keys:            identity.NewLicenseKeys(secret),
 		people:          identity.NewTenantKeys(secret),
+		seal:            identity.NewSeal(secret),
 		commands: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "ledger_commands_total", Help: "Commands by what became of them: done, or the code of the refusal."}, []string{"command", "outcome"}),
 	}
@@ -74,6 +78,8 @@ func (a *API) Routes(router *mux.Router) {
 	route(http.MethodPost, "/tenants/{tenant}/licenses/{license}/renew", access.LicenseManage, a.renewLicense)
 	route(http.MethodPost, "/tenants/{tenant}/licenses/{license}/convert", access.LicenseManage, a.convertTrial)
 	route(http.MethodPost, "/tenants/{tenant}/licenses/{license}/rotate-key", access.LicenseRotate, a.rotateKey)
+	route(http.MethodPost, "/tenants/{tenant}/licenses/{license}/transfer", access.LicenseManage, a.startTransfer)
+	route(http.MethodPost, "/tenants/{tenant}/licenses/{license}/cancel-transfer", access.LicenseManage, a.cancelTransfer)
 	route(http.MethodPost, "/tenants/{tenant}/licenses/{license}/leases/{lease}/evict", access.SeatEvict, a.evictLease)
 	route(http.MethodPost, "/tenants/{tenant}/release", access.SeatEvict, a.releaseHolder)
 	route(http.MethodPost, "/tenants/{tenant}/members", access.MemberManage, a.inviteMember)
@@ -82,6 +88,7 @@ func (a *API) Routes(router *mux.Router) {
 	route(http.MethodPost, "/tenants/{tenant}/keys", access.KeyManage, a.createKey)
 	route(http.MethodPost, "/tenants/{tenant}/keys/{key}/rotate", access.KeyManage, a.rotateTenantKey)
 	route(http.MethodPost, "/tenants/{tenant}/keys/{key}/revoke", access.KeyManage, a.revokeKey)
+	route(http.MethodPost, "/tenants/{tenant}/forget", access.PersonForget, a.forgetPerson)
 	route(http.MethodPatch, "/tenants/{tenant}", access.TenantManage, a.renameTenant)
 	route(http.MethodPatch, "/tenants/{tenant}/licenses/{license}", access.LicenseManage, a.changeLicense)
 }

@@ -33,6 +33,7 @@ var secret = identity.Secret(bytes.Repeat([]byte{7}, 32))
 type service struct {
 	t       testing.TB
 	store   *eventstoretest.Store
+	api     *commandapi.API
 	handler http.Handler
 	stop    func()
 }
@@ -43,6 +44,16 @@ func start(t testing.TB, store *eventstoretest.Store) *service {
 }
 
 func startTraced(t testing.TB, store *eventstoretest.Store, tracer trace.Tracer) *service {
+	t.Helper()
+	s := startOnTraced(t, store, tracer)
+	s.store = store
+	return s
+}
+
+// startOn starts a service on any ledger.
+func startOn(t testing.TB, store eventstore.Store) *service { return startOnTraced(t, store, nil) }
+
+func startOnTraced(t testing.TB, store eventstore.Store, tracer trace.Tracer) *service {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	registry := prometheus.NewRegistry()
@@ -60,12 +71,13 @@ func startTraced(t testing.TB, store *eventstoretest.Store, tracer trace.Tracer)
 		t.Fatal(err)
 	}
 	router := serve.NewRouter()
-	commandapi.New(writers, secret, operator, registry).Routes(router)
+	commands := commandapi.New(writers, secret, operator, registry)
+	commands.Routes(router)
 	handler := serve.Observe(router, log, serve.NewMetrics(registry))
 	if tracer != nil {
 		handler = serve.Trace(handler, tracer)
 	}
-	return &service{t: t, store: store, handler: handler, stop: stop}
+	return &service{t: t, api: commands, handler: handler, stop: stop}
 }
 
 // reply is an answer, decoded.

@@ -55,6 +55,7 @@ const (
 func (a *API) Connect(nc *nats.Conn, process string, log *slog.Logger, registry prometheus.Registerer) *Peers {
 	router := serve.NewRouter()
 	a.Routes(router)
+	a.peerRoutes(router)
 	p := &Peers{
 		api: a, nc: nc, process: process, log: log, handler: router,
 		outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -81,11 +82,12 @@ const (
 	headerNotDone = "Ledger-Not-Done" // nothing was done: another process may be asked
 	headerWait    = "Ledger-Wait"     // how long the client still waits for a seat, in milliseconds
 	headerWaiting = "Ledger-Waiting"  // it waits: ask again at once
+	headerSeal    = "Ledger-Seal"     // of the body: it comes from a process of this ledger
 	headerHungUp  = "Ledger-Hung-Up"  // the client of this request has gone
 )
 
 // handedOn are the headers of a request that go with it.
-var handedOn = []string{"Authorization", "Content-Type", "Idempotency-Key", "Traceparent"}
+var handedOn = []string{"Authorization", "Content-Type", "Idempotency-Key", "Traceparent", headerSeal}
 
 // elsewhere is the error of a handler whose partition another process owns. Nothing was done, or, where a request is
 // done in parts, nothing that is not the same when it is done again.
@@ -200,7 +202,7 @@ func repeatable(r *http.Request) bool {
 		return true
 	}
 	switch r.URL.Path {
-	case "/api/v1/licenses/acquire", "/api/v1/licenses/heartbeat", "/api/v1/licenses/release":
+	case "/api/v1/licenses/acquire", "/api/v1/licenses/heartbeat", "/api/v1/licenses/release", receivePath:
 		return true
 	}
 	return false

@@ -18,7 +18,8 @@ import (
 const idempotencyKeyMax = 200
 
 // idempotencyOf returns the Idempotency-Key of a call; nil when it has none. Keys of different callers never meet. What
-// is kept are hashes: a key may say something about a person.
+// is kept for good are hashes, because a key may say something about a person; and because a body does, too, and can be guessed,
+// its hash is also over the key, which cannot.
 func idempotencyOf(c call) (*eventstore.Idempotency, error) {
 	values, sent := c.Header[http.CanonicalHeaderKey("Idempotency-Key")]
 	if !sent {
@@ -30,7 +31,7 @@ func idempotencyOf(c call) (*eventstore.Idempotency, error) {
 	}
 	return &eventstore.Idempotency{
 		Key:         hashOf(16, c.actor, strconv.Itoa(c.part), key),
-		Fingerprint: hashOf(8, c.Method, c.URL.Path, string(c.body)),
+		Fingerprint: hashOf(8, key, c.Method, c.URL.Path, string(c.body)),
 	}, nil
 }
 

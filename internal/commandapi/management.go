@@ -438,7 +438,9 @@ func (a *API) executeManaged(w http.ResponseWriter, c call, prepare func(eventst
 	for _, e := range result.Events {
 		reply.Events = append(reply.Events, api.DryRunEvent{Type: e.EventType(), Subject: e.EventSubject(), Data: e})
 		for _, p := range domain.Pseudonyms(e) {
-			names[string(p)] = cmp.Or(fresh[p], a.ledger.Text(c.tenant, p))
+			if text := cmp.Or(fresh[p], a.ledger.Text(c.tenant, p)); text != "" {
+				names[string(p)] = text
+			}
 		}
 	}
 	return result, serve.Reply(w, http.StatusOK, reply)

@@ -409,6 +409,8 @@ func TestDryRun(t *testing.T) {
 		"POST " + path + `/rotate-key {"overlap_seconds":60}`:                "license.key_rotated.v1",
 		"POST " + path + "/leases/" + lease + "/evict ":                      "seat.evicted.v1",
 		`POST /api/v1/tenants/acme/release {"user":"ada"}`:                   "seat.released.v1",
+		`POST /api/v1/tenants/acme/forget {"user":"ada"}`:                    "person.forgotten.v1",
+		`POST /api/v1/tenants/acme/forget {"user":"nobody"}`:                 "",
 	} {
 		method, rest, _ := strings.Cut(call, " ")
 		to, body, _ := strings.Cut(rest, " ")

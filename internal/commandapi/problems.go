@@ -40,6 +40,8 @@ var statuses = map[domain.Code]int{
 	domain.BorrowNotAllowed:    http.StatusForbidden,
 	domain.BorrowTooLong:       http.StatusForbidden,
 	domain.BorrowLimitReached:  http.StatusConflict,
+	domain.LicenseTransferring: http.StatusConflict,
+	domain.LicenseTransferred:  http.StatusForbidden,
 	domain.PolicyInvalid:       http.StatusUnprocessableEntity,
 }
 
@@ -72,6 +74,8 @@ var titles = map[domain.Code]string{
 	domain.BorrowNotAllowed:    "Seats of this license cannot be borrowed",
 	domain.BorrowTooLong:       "A seat cannot be borrowed for so long",
 	domain.BorrowLimitReached:  "As many seats as may are borrowed",
+	domain.LicenseTransferring: "The license is about to be transferred",
+	domain.LicenseTransferred:  "The license was transferred",
 	domain.PolicyInvalid:       "The policy contradicts itself",
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/coditect-ai/license-ledger/eventstore"
 	"github.com/coditect-ai/license-ledger/internal/identity"
 	"github.com/coditect-ai/license-ledger/internal/serve"
+	"github.com/coditect-ai/license-ledger/projections"
 )
 
 func (a *API) acquireSeat(w http.ResponseWriter, r *http.Request) error {
@@ -196,9 +197,11 @@ func (a *API) leaseReply(tenant domain.TenantID, l domain.Lease) api.Lease {
 		User: a.ledger.Text(tenant, l.Holder.User), Machine: a.ledger.Text(tenant, l.Holder.Machine),
 		AcquiredAt: l.AcquiredAt, ExpiresAt: l.ExpiresAt,
 	}
-	if process := a.ledger.Text(tenant, l.Holder.Process); process != "" {
+	process := a.ledger.Text(tenant, l.Holder.Process)
+	if process != "" {
 		reply.Process = &process
 	}
+	reply.Forgotten = projections.ForgottenNames(reply.User == "", reply.Machine == "", process == "" && l.Holder.Process != "")
 	if l.Overage {
 		reply.Overage = &l.Overage
 	}

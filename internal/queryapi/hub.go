@@ -47,6 +47,7 @@ type reader struct {
 // change is a projections.Change, made ready once for all streams.
 type change struct {
 	prevVersion, version uint64
+	renamed              bool // names are others now: a snapshot is needed
 	frame                []byte
 	access               bool // it may have ended what a key opens
 }
@@ -133,7 +134,7 @@ func (h *hub) deliver(t *topic, payload []byte) {
 	if err != nil {
 		return
 	}
-	ready := change{prevVersion: c.PrevVersion, version: c.Version, frame: frame, access: changesAccess(frame)}
+	ready := change{prevVersion: c.PrevVersion, version: c.Version, renamed: c.Renamed, frame: frame, access: changesAccess(frame)}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	t.keep(ready)
@@ -149,8 +150,13 @@ func (h *hub) deliver(t *topic, payload []byte) {
 	}
 }
 
-// keep keeps a change for streams that come back, as long as there is room, and nothing before a gap.
+// keep keeps a change for streams that come back, as long as there is room, and nothing before a gap, nor what may hold a name
+// that was forgotten.
 func (t *topic) keep(c change) {
+	if c.renamed {
+		t.recent, t.bytes = nil, 0
+		return
+	}
 	if n := len(t.recent); n > 0 && t.recent[n-1].version != c.prevVersion {
 		t.recent, t.bytes = nil, 0
 	}

@@ -110,7 +110,7 @@ func (l *leaseLife) readEvents(ctx context.Context, tx pgx.Tx, tenant domain.Ten
 			l.Ended.Actor, l.Ended.Reason, l.Ended.Cause = last[0].actor, last[0].Reason, last[0].Cause
 		}
 	}
-	l.Names, err = selectNames(ctx, tx, tenant, eventsOf(l.Events))
+	l.Names, _, err = selectNames(ctx, tx, tenant, eventsOf(l.Events))
 	return err
 }
 

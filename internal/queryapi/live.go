@@ -36,6 +36,7 @@ type (
 		LeasesMore bool              `json:"leases_more"`
 		Events     []jsontext.Value  `json:"events"`
 		Names      map[string]string `json:"names"`
+		Forgotten  []string          `json:"forgotten"`
 		Position   string            `json:"position"`
 		Time       time.Time         `json:"time"`
 
@@ -203,6 +204,8 @@ func (s *stream) run(ctx context.Context, first beginning) error {
 			case c.version <= s.version: // in the snapshot already
 			case c.prevVersion != s.version:
 				err = s.again(ctx, "gap")
+			case c.renamed:
+				err = s.again(ctx, "forgotten")
 			default:
 				err = s.pass(c)
 			}
@@ -365,6 +368,6 @@ func readSnapshot(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, s *liv
 	if s.Events, err = selectLatest(ctx, tx, tenant, snapshotEventsMax); err != nil {
 		return err
 	}
-	s.Names, err = selectNames(ctx, tx, tenant, s.Events)
+	s.Names, s.Forgotten, err = selectNames(ctx, tx, tenant, s.Events)
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -424,5 +425,29 @@ func TestLiveSnapshotIsCut(t *testing.T) {
 	f.commit(t)
 	if _, s := f.open(t, "acme"); len(s.Leases) != 200 || !s.LeasesMore || len(s.Events) != 50 {
 		t.Errorf("%d leases, more %v, %d events", len(s.Leases), s.LeasesMore, len(s.Events))
+	}
+}
+
+// Whoever watches is shown everything anew when a person was forgotten: the name may be anywhere on the page.
+func TestLiveForgetsAtOnce(t *testing.T) {
+	f := setup(t)
+	f.example(t)
+	c, s := f.open(t, "acme")
+	if len(s.Leases) != 2 || s.Leases[1].User != "ada" || s.Leases[1].Forgotten != nil || s.Names["u_ada"] != "ada" {
+		t.Fatalf("snapshot: %+v", s)
+	}
+	f.Forget("acme", "u_ada")
+	f.commit(t)
+	s = c.snapshot()
+	if len(s.Leases) != 2 || s.Leases[1].User != "" || fmt.Sprint(*s.Leases[1].Forgotten) != "[user]" || s.Leases[1].Machine != "host-1" {
+		t.Errorf("leases: %+v", s.Leases)
+	}
+	if _, known := s.Names["u_ada"]; known || !slices.Contains(s.Forgotten, "u_ada") || slices.Contains(s.Forgotten, "m_1") {
+		t.Errorf("names %v, forgotten %v", s.Names, s.Forgotten)
+	}
+	f.Do("acme", domain.RenameTenant{Name: "Acme"})
+	f.commit(t)
+	if change := c.change(); change.Tenant.Name != "Acme" {
+		t.Errorf("change: %+v", change)
 	}
 }

@@ -128,6 +128,7 @@ func TestTimelineIsWhatIsStored(t *testing.T) {
 			}
 			Next, Position string
 			Names          map[string]string
+			Forgotten      []string
 			Age            float64 `json:"age_seconds"`
 		}](t, f, "/tenants/acme/timeline?limit=3&cursor="+next)
 		for _, entry := range page.Items {

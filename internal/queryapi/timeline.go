@@ -32,16 +32,25 @@ func scanEvent(row pgx.CollectableRow, more ...any) (jsontext.Value, error) {
 
 const namesSelect = `SELECT pseudonym, text FROM read.directory WHERE tenant_id = $1 AND pseudonym = ANY($2)`
 
-// selectNames returns the text of the pseudonyms in events, as far as it is known.
-func selectNames(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, events []jsontext.Value) (map[string]string, error) {
+// selectNames returns the text of the pseudonyms in events, and those whose text was forgotten.
+func selectNames(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, events []jsontext.Value) (names map[string]string, forgotten []string, err error) {
 	pseudonyms, err := projections.Pseudonyms(events)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return selectTexts(ctx, tx, tenant, pseudonyms)
+	if names, err = selectTexts(ctx, tx, tenant, pseudonyms); err != nil {
+		return nil, nil, err
+	}
+	forgotten = []string{}
+	for _, p := range pseudonyms {
+		if _, known := names[string(p)]; !known {
+			forgotten = append(forgotten, string(p))
+		}
+	}
+	return names, forgotten, nil
 }
 
-// selectTexts returns what pseudonyms stand for, as far as it is known.
+// selectTexts returns what pseudonyms stand for; who was forgotten is not in it.
 func selectTexts(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, pseudonyms []domain.Pseudonym) (map[string]string, error) {
 	names := map[string]string{}
 	if len(pseudonyms) == 0 {
@@ -115,6 +124,7 @@ var timelineList = list[auditEntry]{
 type timelinePage struct {
 	page[auditEntry] `json:",inline"`
 	Names            map[string]string `json:"names"`
+	Forgotten        []string          `json:"forgotten"`
 }
 
 func (a *API) listTimeline(w http.ResponseWriter, r *http.Request) error {
@@ -134,7 +144,7 @@ func (a *API) listTimeline(w http.ResponseWriter, r *http.Request) error {
 			return whereTerms(ctx, tx, where, tenant, terms)
 		},
 		after: func(ctx context.Context, tx pgx.Tx, items []auditEntry) (err error) {
-			reply.Names, err = selectNames(ctx, tx, tenant, eventsOf(items))
+			reply.Names, reply.Forgotten, err = selectNames(ctx, tx, tenant, eventsOf(items))
 			return err
 		},
 		reply: func(p page[auditEntry]) any { reply.page = p; return reply },

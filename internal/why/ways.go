@@ -93,7 +93,7 @@ func (s Scene) tries(denied domain.SeatDenied, t *domain.Tenant) []try {
 	switch denied.Reason {
 	case domain.TenantIsOff:
 		return []try{s.with(Change{Of: OfTenant, Field: "status", From: s.Status, To: domain.TenantActive}, func(s *Scene) { s.Status = domain.TenantActive })}
-	case domain.LicenseIsOff, domain.LicenseIsGone:
+	case domain.LicenseIsOff, domain.LicenseIsGone, domain.LicenseTransferred:
 		return []try{s.with(Change{Of: OfLicense, Field: "status", From: s.License.Status, To: domain.LicenseActive}, func(s *Scene) { s.License.Status = domain.LicenseActive })}
 	case domain.FeatureNotEntitled:
 		more := append(slices.Clone(s.License.Features), denied.Feature)

@@ -1,6 +1,7 @@
 package projectionstest
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -36,7 +37,7 @@ type History struct {
 type partition struct {
 	at        eventstore.Checkpoint
 	last      eventstore.Place // the commit at at
-	directory eventstore.Place // the last record of its directory
+	directory *eventstore.Directory
 	order     []domain.TenantID
 	pending   map[domain.TenantID][]domain.Event
 }
@@ -120,16 +121,29 @@ func (h *History) Wait(id domain.TenantID, license domain.LicenseID, user string
 // Name adds an entry to the directory; the commits from now on need it.
 func (h *History) Name(id domain.TenantID, pseudonym domain.Pseudonym, kind eventstore.NameKind, text string) {
 	h.t.Helper()
-	p := h.partition(h.store.Info().PartitionOf(id))
-	body, err := json.Marshal([]eventstore.Name{{Tenant: id, Pseudonym: pseudonym, Kind: kind, Text: text}})
+	h.Names(eventstore.Name{Tenant: id, Pseudonym: pseudonym, Kind: kind, Text: text})
+}
+
+// Names adds entries to the directory as one record; they are of one partition.
+func (h *History) Names(names ...eventstore.Name) {
+	h.t.Helper()
+	if err := h.partition(h.store.Info().PartitionOf(names[0].Tenant)).directory.Add(names); err != nil {
+		h.t.Fatalf("names: %v", err)
+	}
+}
+
+// Forget deletes the entry of a user, and erases what held it; the event waits for Commit.
+func (h *History) Forget(id domain.TenantID, pseudonym domain.Pseudonym) {
+	h.t.Helper()
+	directory := h.partition(h.store.Info().PartitionOf(id)).directory
+	err := directory.Forget(context.Background(), eventstore.Forgotten{Tenant: id, Pseudonym: pseudonym, Kind: eventstore.UserName})
 	if err == nil {
-		r := eventstore.Record{ID: uuid.NewString(), Header: map[string]string{"Content-Type": "application/json"}, Body: body}
-		err = <-h.store.Directory(h.store.Info().PartitionOf(id)).Append(p.directory, r)
-		p.directory = eventstore.Place{Seq: p.directory.Seq + 1, ID: r.ID}
+		err = directory.Erase(context.Background())
 	}
 	if err != nil {
-		h.t.Fatalf("name: %v", err)
+		h.t.Fatalf("forget: %v", err)
 	}
+	h.Do(id, domain.ForgetPerson{Pseudonym: pseudonym, Kind: string(eventstore.UserName)})
 }
 
 // Commit stores what waits, one commit per partition, and lets a second pass. It returns the positions after it.
@@ -151,7 +165,7 @@ func (h *History) Commit() []eventstore.Position {
 func (h *History) Append(p eventstore.Partition, body []byte) {
 	h.t.Helper()
 	at := h.partition(p)
-	c := eventstore.Commit{ID: uuid.NewString(), Epoch: 1, Prev: at.at.Hash, Directory: at.directory.Seq, Body: body}
+	c := eventstore.Commit{ID: uuid.NewString(), Epoch: 1, Prev: at.at.Hash, Directory: at.directory.Seq(), Body: body}
 	if err := <-h.store.Journal(p).Append(at.last, c.Record()); err != nil {
 		h.t.Fatalf("append: %v", err)
 	}
@@ -161,7 +175,9 @@ func (h *History) Append(p eventstore.Partition, body []byte) {
 
 func (h *History) partition(p eventstore.Partition) *partition {
 	if h.partitions[p] == nil {
-		h.partitions[p] = &partition{pending: map[domain.TenantID][]domain.Event{}}
+		h.partitions[p] = &partition{
+			directory: eventstore.NewDirectory(h.store.Directory(p)), pending: map[domain.TenantID][]domain.Event{},
+		}
 	}
 	return h.partitions[p]
 }

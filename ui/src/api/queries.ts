@@ -25,6 +25,7 @@ export async function loadSnapshot(tenant: string): Promise<LiveSnapshot> {
     leases_more: seats.next !== '',
     events: timeline.items.map((entry) => entry.event),
     names: timeline.names,
+    forgotten: timeline.forgotten,
     position: seats.position,
     time: timeline.items[0]?.event.time ?? found.tenant.created_at ?? '',
   }

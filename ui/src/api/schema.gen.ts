@@ -18,8 +18,8 @@ export interface paths {
          * @description Takes one seat of the license for this user, machine and process. The same three again is a retry: it gets the seat
          *     it already holds (200), not a second one.
          *
-         *     When several refusals apply the first of this list wins: `tenant_suspended`, `license_revoked`, `license_suspended`,
-         *     `feature_not_entitled`; and, for who has no lease yet or wants to borrow it, `license_not_started`, `license_expired`,
+         *     When several refusals apply the first of this list wins: `tenant_suspended`, `license_transferred`, `license_revoked`, `license_suspended`,
+         *     `feature_not_entitled`; and, for who has no lease yet or wants to borrow it, `license_transferring`, `license_not_started`, `license_expired`,
          *     `borrow_not_allowed`, `borrow_too_long`, `borrow_limit_reached`; and, for who has no lease yet, `user_limit_reached`,
          *     `machine_limit_reached`, `no_seat_available`. Refusals are recorded as `seat.denied` events, one a minute for each holder, with how many it stands for.
          *
@@ -372,6 +372,60 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/tenants/{tenant}/licenses/{license}/transfer": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+                /** @example lic_4tq8v2m6x1c9k3pz */
+                license: components["parameters"]["LicensePath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Move a license to another tenant
+         * @description From now on the license gives no new seats (409 `license_transferring`). When its last lease has ended, at once if there is none, it is
+         *     over here (revoked, with `transferred_to`) and the other tenant gets it: with its seats and its policy, under another id and with
+         *     another key, which this answers. It is never usable in both. Leases can be ended with `evict` and `release`; until the last has ended
+         *     the transfer can be cancelled. A process that dies in between changes nothing: the next one goes on.
+         *
+         *     People in reservations are known to the other tenant by name; who was forgotten is in none any more. Neither tenant sees the
+         *     other's events. To the same tenant again is a retry.
+         */
+        post: operations["startTransfer"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tenants/{tenant}/licenses/{license}/cancel-transfer": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+                /** @example lic_4tq8v2m6x1c9k3pz */
+                license: components["parameters"]["LicensePath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Let a license stay
+         * @description As long as leases of it run. One that does not move stays as it is; one that has gone is 409 `license_already_revoked`.
+         */
+        post: operations["cancelTransfer"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/tenants/{tenant}/licenses/{license}/leases/{lease}/evict": {
         parameters: {
             query?: never;
@@ -576,6 +630,34 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/tenants/{tenant}/forget": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Delete the name of a person
+         * @description Deletes the clear text behind a pseudonym, for good: from the directory, from its files and from the read models. Events,
+         *     leases, seats in use and proofs stay as they are. Wherever the name was shown there is none any more, and `forgotten` says
+         *     so: of a `Lease`, a `Reservation`, a `Timeline` and a live stream. A lease that runs goes on under the old pseudonym until it ends; the same
+         *     name sent again gets a new pseudonym, and so another lease. A machine's or a process's name can be deleted the same way.
+         *
+         *     The event `person.forgotten` records who asked for it, and why, under the pseudonym. docs/FORGETTING.md says what is
+         *     erased where and when.
+         */
+        post: operations["forgetPerson"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/tenants/{tenant}/seats": {
         parameters: {
             query?: never;
@@ -751,7 +833,7 @@ export interface paths {
         /**
          * The tenant's events, newest first
          * @description Every event but heartbeats: as the CloudEvents object that is stored in the journal, with what it changed, why, and whom it is
-         *     about. Events hold pseudonyms only; `names` maps those of this page to clear text, as far as they are still known.
+         *     about. Events hold pseudonyms only; `names` maps those of this page to clear text, and `forgotten` lists those whose text was deleted.
          *
          *     `q` asks for some of them: `type:seat.denied user:"Ada L." -license:lic_x after:2026-01-01`. The keys are `type:`, `actor:`, `license:`,
          *     `lease:`, `user:`, `before:` and `after:`; the terms of one key are alternatives, different keys all hold, a minus excludes. docs/TIMELINE.md
@@ -805,7 +887,7 @@ export interface paths {
          *     Both have an SSE `id`, an opaque text. A `ping` with empty data and no id comes every 15 s. Whoever connects again with the
          *     last `id` in `Last-Event-ID` goes on from there: a client that missed nothing gets a `ping`, one that missed little the
          *     `change`s it missed, and any other a `snapshot`. When a change was or may have been missed on an open stream, by a client that
-         *     reads too slowly for instance, a new `snapshot` is sent in its place.
+         *     reads too slowly for instance, and when a person was forgotten, a new `snapshot` is sent in its place.
          */
         get: operations["streamLive"];
         put?: never;
@@ -978,6 +1060,8 @@ export interface components {
         /** @enum {string} */
         LicenseStatus: "active" | "suspended" | "revoked";
         /** @enum {string} */
+        NameKind: "user" | "machine" | "process";
+        /** @enum {string} */
         LeaseState: "active" | "released" | "expired" | "revoked" | "evicted";
         /**
          * @description What takes one seat. Several leases of one machine, or user, share it until the last of them ends.
@@ -1006,8 +1090,10 @@ export interface components {
         Reservation: {
             /** @example render team */
             name: string;
-            /** @description As programs name them when they acquire a seat. A person who was forgotten shows as empty. */
+            /** @description As programs name them when they acquire a seat. Who was forgotten is not listed. */
             users: string[];
+            /** @description How many more users it has, who were forgotten; absent: none. Of no meaning in a request: users that are sent take the place of all. */
+            forgotten?: number;
             /** @description 0: none is kept, the reservation only gives a priority. */
             seats: number;
             /**
@@ -1074,10 +1160,14 @@ export interface components {
              */
             fence: number;
             license: string;
-            /** @description Empty once the person was forgotten. */
+            /** @description Empty once it was forgotten, see `forgotten`. */
             user: string;
+            /** @description Empty once it was forgotten, see `forgotten`. */
             machine: string;
+            /** @description Absent when there is none, or once it was forgotten, see `forgotten`. */
             process?: string;
+            /** @description Which of `user`, `machine` and `process` were forgotten; absent: none. */
+            forgotten?: components["schemas"]["NameKind"][];
             state: components["schemas"]["LeaseState"];
             /** @description It took a seat beyond those of the license; absent: no. */
             overage?: boolean;
@@ -1237,7 +1327,7 @@ export interface components {
         /** @description What a command with `dry_run=true` would append; nothing was. */
         DryRunResponse: {
             dry_run: boolean;
-            /** @description The clear text behind the pseudonyms in `events`. */
+            /** @description The clear text behind the pseudonyms in `events`, but for those that were forgotten. */
             names?: {
                 [key: string]: string;
             };
@@ -1270,6 +1360,49 @@ export interface components {
         };
         ReleaseHolderResponse: {
             released: components["schemas"]["Lease"][];
+        };
+        TransferRequest: {
+            to: components["schemas"]["TenantId"];
+            reason?: string;
+        };
+        /**
+         * @description `draining`: leases run, it can be cancelled. `gone`: it is over here, and not known to be there yet. `completed`: it is there.
+         * @enum {string}
+         */
+        TransferState: "draining" | "gone" | "completed";
+        Transfer: {
+            /** @example trf_4tq8v2m6x1c9k3pz */
+            id: string;
+            to: components["schemas"]["TenantId"];
+            /** @description Its id there. */
+            license: string;
+            state: components["schemas"]["TransferState"];
+        };
+        TransferResponse: {
+            license: components["schemas"]["License"];
+            transfer: components["schemas"]["Transfer"];
+            /** @description Opens it there, once it is there. The present key is of no use then. */
+            key: string;
+        };
+        /** @description One of `user`, `machine` and `process`, as programs send it when they acquire a seat. */
+        ForgetRequest: {
+            user?: string;
+            machine?: string;
+            process?: string;
+            /**
+             * @description Recorded for good, so it must not hold the name itself.
+             * @example request 4711
+             */
+            reason?: string;
+        };
+        ForgetResponse: {
+            /**
+             * @description What stands for the person in events from now on; absent when nobody was called that.
+             * @example u_3k9x2m7q1w5e8r4t
+             */
+            pseudonym?: string;
+            /** @description The files of the directory hold the name no more. False: that could not be done yet and is tried again until it is. */
+            erased: boolean;
         };
         TenantResponse: {
             tenant: components["schemas"]["Tenant"];
@@ -1359,7 +1492,7 @@ export interface components {
             source: string;
             /** @example ai.coditect.seat.acquired.v1 */
             type: string;
-            /** @description The license or lease. */
+            /** @description The license, lease or pseudonym. */
             subject?: string;
             /** Format: date-time */
             time: string;
@@ -1401,6 +1534,8 @@ export interface components {
             names: {
                 [key: string]: string;
             };
+            /** @description Pseudonyms in `items` that were forgotten. */
+            forgotten: string[];
             position: string;
             /**
              * Format: double
@@ -1780,6 +1915,8 @@ export interface components {
             names: {
                 [key: string]: string;
             };
+            /** @description Pseudonyms in `events` that were forgotten. */
+            forgotten: string[];
             position: string;
             /**
              * Format: date-time
@@ -1798,6 +1935,7 @@ export interface components {
             names: {
                 [key: string]: string;
             };
+            forgotten: string[];
             position: string;
             /** Format: date-time */
             time: string;
@@ -1935,7 +2073,7 @@ export interface operations {
                     "application/json": components["schemas"]["AcquireResponse"];
                 };
             };
-            /** @description `license_suspended`, `license_revoked`, `tenant_suspended`, `feature_not_entitled`, `license_not_started`, `license_expired`, `borrow_not_allowed` or `borrow_too_long`. */
+            /** @description `license_suspended`, `license_revoked`, `license_transferred`, `tenant_suspended`, `feature_not_entitled`, `license_not_started`, `license_expired`, `borrow_not_allowed` or `borrow_too_long`. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2654,6 +2792,92 @@ export interface operations {
             default: components["responses"]["Refused"];
         };
     };
+    startTransfer: {
+        parameters: {
+            query?: {
+                /** @description Only say what would happen: 200 with a `DryRunResponse`, or the refusal. */
+                dry_run?: components["parameters"]["DryRun"];
+            };
+            header?: {
+                /** @description Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+                /** @example lic_4tq8v2m6x1c9k3pz */
+                license: components["parameters"]["LicensePath"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TransferRequest"];
+            };
+        };
+        responses: {
+            /** @description On its way. */
+            200: {
+                headers: {
+                    "Ledger-Position": components["headers"]["LedgerPosition"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TransferResponse"];
+                };
+            };
+            /** @description `tenant_not_found`, of either tenant; `license_not_found`. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `license_already_revoked`, also when it was transferred; `license_transferring`: to yet another tenant. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            default: components["responses"]["Refused"];
+        };
+    };
+    cancelTransfer: {
+        parameters: {
+            query?: {
+                /** @description Only say what would happen: 200 with a `DryRunResponse`, or the refusal. */
+                dry_run?: components["parameters"]["DryRun"];
+            };
+            header?: {
+                /** @description Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+                /** @example lic_4tq8v2m6x1c9k3pz */
+                license: components["parameters"]["LicensePath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: components["requestBodies"]["Reason"];
+        responses: {
+            /** @description It stays. */
+            200: {
+                headers: {
+                    "Ledger-Position": components["headers"]["LedgerPosition"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LicenseResponse"];
+                };
+            };
+            default: components["responses"]["Refused"];
+        };
+    };
     evictLease: {
         parameters: {
             query?: {
@@ -3111,6 +3335,39 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    forgetPerson: {
+        parameters: {
+            query?: {
+                /** @description Only say what would happen: 200 with a `DryRunResponse`, or the refusal. */
+                dry_run?: components["parameters"]["DryRun"];
+            };
+            header?: {
+                /** @description Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ForgetRequest"];
+            };
+        };
+        responses: {
+            /** @description Deleted, or nobody was called that. */
+            200: {
+                headers: {
+                    "Ledger-Position": components["headers"]["LedgerPosition"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ForgetResponse"];
                 };
             };
             default: components["responses"]["Refused"];

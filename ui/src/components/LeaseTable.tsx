@@ -28,7 +28,7 @@ export function LeaseTable({ leases, licenses }: { leases: ShownLease[]; license
             <tr key={lease.id} data-lease={lease.id} className={`border-b border-line last:border-0 max-md:grid hover:bg-surface-2 max-md:grid-cols-2 max-md:gap-x-3 max-md:px-3 max-md:py-2 ${gone ? 'text-muted line-through' : ''}`}>
               <Cell name="User">{lease.user ? <span className="font-medium">{lease.user}</span> : <em>forgotten</em>}</Cell>
               <Cell name="Machine">{lease.machine || <em>forgotten</em>}</Cell>
-              <Cell name="Process">{lease.process ?? '–'}</Cell>
+              <Cell name="Process">{lease.forgotten?.includes('process') ? <em>forgotten</em> : (lease.process ?? '–')}</Cell>
               <Cell name="License">{products.get(lease.license) ?? lease.license}</Cell>
               <Cell name="Since">
                 <time dateTime={lease.acquired_at} title={fullTime(lease.acquired_at)}>

@@ -27,6 +27,7 @@ suite('words of events', () => {
     [event('seat.evicted', { license: 'lic_1', leases: ['lse_1'], cause: 'operator', reason: 'left' }), 'Seat evicted', 'ada on ws-1, cad: left'],
     [event('seat.evicted', { license: 'lic_1', leases: ['lse_1', 'lse_2'], cause: 'license_shrunk' }), 'Seat evicted', 'ada on ws-1, lse_2, cad: fewer seats'],
     [event('tenant.suspended', { reason: 'unpaid' }), 'Tenant suspended', 'unpaid'],
+    [event('person.forgotten', { pseudonym: 'u_1', kind: 'user', reason: 'asked' }), 'Forgotten', 'a user, known as u_1: asked'],
   ])('says what happened', (e, verb, about) => {
     expect(words(e)).toMatchObject({ verb, about })
   })

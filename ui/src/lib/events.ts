@@ -20,6 +20,8 @@ const reasons: Record<string, string> = {
   feature_not_entitled: 'feature not included',
   user_limit_reached: 'user has the most leases allowed',
   machine_limit_reached: 'machine has the most leases allowed',
+  license_transferring: 'license about to be transferred',
+  license_transferred: 'license transferred',
   borrow_not_allowed: 'seats cannot be borrowed',
   borrow_too_long: 'asked to borrow for too long',
   borrow_limit_reached: 'as many seats as may are borrowed',
@@ -71,7 +73,15 @@ export function describe(event: Event, names: Record<string, string>, licenses: 
     case 'ai.coditect.license.reinstated.v1':
       return { verb: 'License reinstated', about: product + because, tone: 'ok', sign: '●' }
     case 'ai.coditect.license.revoked.v1':
-      return { verb: 'License revoked', about: product + because, tone: 'danger', sign: '✕' }
+      return data.transferred_to
+        ? { verb: 'License transferred', about: `${product}, to ${text('transferred_to')}`, tone: 'plain', sign: '→' }
+        : { verb: 'License revoked', about: product + because, tone: 'danger', sign: '✕' }
+    case 'ai.coditect.license.transfer_started.v1':
+      return { verb: 'Transfer started', about: `${product}, to ${text('to')}${because}`, tone: 'warn', sign: '→' }
+    case 'ai.coditect.license.transfer_cancelled.v1':
+      return { verb: 'Transfer cancelled', about: product + because, tone: 'plain', sign: '→' }
+    case 'ai.coditect.license.transfer_completed.v1':
+      return { verb: 'Transfer completed', about: product, tone: 'plain', sign: '→' }
     case 'ai.coditect.seat.acquired.v1':
       return data.borrowed
         ? { verb: 'Seat borrowed', about: `${holder()}, ${product}, until ${day('expires_at')}`, tone: 'ok', sign: '●' }
@@ -88,6 +98,8 @@ export function describe(event: Event, names: Record<string, string>, licenses: 
       return { verb: 'Seat expired', about: `${held()}, ${product}`, tone: 'warn', sign: '○' }
     case 'ai.coditect.seat.denied.v1':
       return { verb: 'Seat denied', about: `${holder()}, ${product}: ${reasons[text('reason')] ?? text('reason')}${typeof data.count === 'number' && data.count > 1 ? `, ${data.count} times` : ''}`, tone: 'danger', sign: '▲' }
+    case 'ai.coditect.person.forgotten.v1':
+      return { verb: 'Forgotten', about: `a ${text('kind')}, known as ${text('pseudonym')}${because}`, tone: 'plain', sign: '⌫' }
     case 'ai.coditect.seat.queued.v1':
       return { verb: 'Waits for a seat', about: `${holder()}, ${product}, number ${text('position')}`, tone: 'plain', sign: '…' }
     case 'ai.coditect.seat.dequeued.v1':

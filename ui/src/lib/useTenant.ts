@@ -97,6 +97,7 @@ function snapshotOf(view: TenantView | undefined): Frame | undefined {
     kind: 'snapshot',
     data: {
       tenant, licenses, events, names, position, time,
+      forgotten: [], // those that have no name
       leases: leases.filter((l) => l.state === 'active'), leases_more: leasesMore,
     },
   }

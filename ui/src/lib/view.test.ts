@@ -93,6 +93,13 @@ describe('who held a lease', () => {
     const forgotten = snapshot({ leases: [], names: {} })
     expect(applyFrame(start(), { kind: 'snapshot', data: forgotten }, 2000)?.holders).toEqual({ lse_1: 'forgotten on forgotten' })
   })
+  it('is not remembered from before somebody was forgotten', () => {
+    const view = start({ events: [] })
+    const ended = after(view, { leases: [lease('lse_1', { state: 'released' })], events: [released] })
+    const told = event('person.forgotten', { pseudonym: 'user_1', kind: 'user' }, '9')
+    const again = applyFrame(ended, { kind: 'snapshot', data: snapshot({ leases: [], events: [told, released], names: {} }) }, 2000)
+    expect(again).toMatchObject({ leases: [], holders: {} })
+  })
   it('is dropped with the last event about it', () => {
     const others = { events: Array.from({ length: 50 }, (_, i) => event('seat.denied', {}, String(i + 10))) }
     const ended = after(start(), { leases: [lease('lse_1', { state: 'released' })] })

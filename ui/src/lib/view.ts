@@ -56,7 +56,10 @@ export function applyFrame(view: TenantView | undefined, frame: Frame, now: numb
   }
 }
 
-function fromSnapshot(data: LiveSnapshot, before: TenantView | undefined, now: number): TenantView {
+function fromSnapshot(data: LiveSnapshot, known: TenantView | undefined, now: number): TenantView {
+  // When a person was forgotten meanwhile, nothing is remembered that may hold the name.
+  const forgot = data.events.some((e) => e.type === 'ai.coditect.person.forgotten.v1' && !known?.events.some((k) => k.id === e.id))
+  const before = forgot ? undefined : known
   const lingering = before?.leases.filter((l) => l.goneAt !== undefined && l.goneAt > now) ?? []
   const leases = newestFirst([...data.leases, ...lingering])
   const events = data.events.slice(0, eventsMax)

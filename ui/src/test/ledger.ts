@@ -29,13 +29,13 @@ export const names = { user_1: 'ada', machine_1: 'ws-1' }
 
 export function snapshot(over: Partial<LiveSnapshot> = {}): LiveSnapshot {
   return {
-    tenant, licenses: [license], leases: [lease('lse_1')], leases_more: false, events: [acquired], names, position: 'position-1',
+    tenant, licenses: [license], leases: [lease('lse_1')], leases_more: false, events: [acquired], names, forgotten: [], position: 'position-1',
     time: new Date().toISOString(), ...over,
   }
 }
 
 export function change(over: Partial<LiveChange> = {}): LiveChange {
-  return { licenses: [], leases: [], leases_more: false, events: [], names: {}, position: 'position-2', time: new Date().toISOString(), ...over }
+  return { licenses: [], leases: [], leases_more: false, events: [], names: {}, forgotten: [], position: 'position-2', time: new Date().toISOString(), ...over }
 }
 
 const base = '*/api/v1/tenants'
@@ -60,7 +60,7 @@ export function answersTenant(view: LiveSnapshot, frames: ReadableStream<Uint8Ar
     http.get(`${base}/acme`, () => HttpResponse.json({ tenant: view.tenant })),
     http.get(`${base}/acme/licenses`, () => HttpResponse.json({ items: view.licenses, next: '', position: 'p' })),
     http.get(`${base}/acme/seats`, () => HttpResponse.json({ items: view.leases, next: '', seats: 5, in_use: 1, position: 'p' })),
-    http.get(`${base}/acme/timeline`, () => HttpResponse.json({ items: view.events.map((stored) => ({ event: stored })), next: '', names: view.names, position: 'p', age_seconds: 0 })),
+    http.get(`${base}/acme/timeline`, () => HttpResponse.json({ items: view.events.map((stored) => ({ event: stored })), next: '', names: view.names, forgotten: view.forgotten, position: 'p', age_seconds: 0 })),
     http.get(`${base}/acme/live`, () =>
       frames ? new HttpResponse(frames, { headers: { 'Content-Type': 'text/event-stream' } }) : new HttpResponse(null, { status: 503 }),
     ),
