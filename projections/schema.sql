@@ -73,6 +73,7 @@ CREATE TABLE read.audit_entries (
 );
 CREATE INDEX audit_entries_borrowed ON read.audit_entries USING btree (tenant_id, subject, version) WHERE (type = 'ai.coditect.seat.borrowed.v1'::text);
 CREATE INDEX audit_entries_of_license ON read.audit_entries USING btree (tenant_id, subject, version) WHERE (type ~~ 'ai.coditect.license.%'::text);
+CREATE INDEX audit_entries_of_queue ON read.audit_entries USING btree (tenant_id, subject, version) WHERE (type = ANY (ARRAY['ai.coditect.seat.queued.v1'::text, 'ai.coditect.seat.dequeued.v1'::text]));
 
 CREATE TABLE read.checkpoints (
     projection text NOT NULL,
