@@ -103,7 +103,10 @@ func (r *Runner) commitBatch(ctx context.Context, g *group, b *Batch, directory 
 func (r *Runner) send(ctx context.Context, tx pgx.Tx, b *Batch, q *pgx.Batch) error {
 	for more := true; more; {
 		for _, queued := range q.QueuedQueries {
-			queued.SQL = r.tables.sql(queued.SQL)
+			var err error
+			if queued.SQL, err = r.tables.retarget(queued.SQL); err != nil {
+				return err
+			}
 		}
 		if err := tx.SendBatch(ctx, q).Close(); err != nil {
 			return err

@@ -13,7 +13,8 @@ import (
 	"github.com/coditect-ai/license-ledger/eventstore"
 )
 
-// Projection is one read model.
+// Projection is one read model. Its tables have its name, or begin with it and an underscore; else a method Tables says which they
+// are: a rebuild makes these again, and refuses to write to any other. One that counts the rows of others says so by a method CountsOn.
 type Projection interface {
 	// Name is the key of its checkpoints. It never changes.
 	Name() string

@@ -17,6 +17,9 @@ type queue struct{}
 // Name implements Projection.
 func (queue) Name() string { return "queue" }
 
+// Tables says which tables are its own.
+func (queue) Tables() []string { return []string{"queue", "seat_ends"} }
+
 const queueInsert = `
 	INSERT INTO read.queue (tenant_id, license_id, "user", machine, process, priority, version, since)
 	SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::int[], $7::bigint[], $8::timestamptz[])`

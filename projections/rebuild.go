@@ -218,11 +218,13 @@ func (b *rebuild) close() {
 	if b.rows != nil && b.rows != b.o.DB {
 		b.rows.Close()
 	}
-	// Its session has the lock.
-	conn := b.lock.Hijack()
 	closing, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	_ = conn.Close(closing)
+	if _, err := b.lock.Exec(closing, `SELECT pg_advisory_unlock($1)`, int64(rebuildLock)); err == nil {
+		b.lock.Release()
+		return
+	}
+	_ = b.lock.Hijack().Close(closing) // the lock goes with its session
 }
 
 // choose takes the projections of these names, and those that they count on.
@@ -256,8 +258,11 @@ func (b *rebuild) choose(names []string) error {
 	return nil
 }
 
-// tablesOf returns the tables of a projection: they have its name, or begin with it.
+// tablesOf returns the tables of a projection: those that it says, or those that have its name, or begin with it.
 func tablesOf(p Projection, all []string) (tables []string) {
+	if says, ok := p.(interface{ Tables() []string }); ok {
+		return says.Tables()
+	}
 	for _, t := range all {
 		if t == p.Name() || strings.HasPrefix(t, p.Name()+"_") {
 			tables = append(tables, t)

@@ -1,6 +1,7 @@
 package projections
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 	"sync"
@@ -16,6 +17,18 @@ type tables struct {
 
 func tablesIn(schema string, names []string) *tables {
 	return &tables{schema: schema, names: regexp.MustCompile(`\bread\.(` + strings.Join(names, "|") + `)\b`)}
+}
+
+// writesRunning is a statement that writes to a table of the running version.
+var writesRunning = regexp.MustCompile(`(?i)\b(INSERT\s+INTO|UPDATE|DELETE\s+FROM|TRUNCATE)\s+(TABLE\s+)?(ONLY\s+)?read\.`)
+
+// retarget makes a projection's statement one on these tables. Errors: it writes to a table that is not one of them.
+func (t *tables) retarget(statement string) (string, error) {
+	becomes := t.sql(statement)
+	if t != nil && writesRunning.MatchString(becomes) {
+		return "", fmt.Errorf("not a table of a projection that is being rebuilt (see Projection): %s", becomes)
+	}
+	return becomes, nil
 }
 
 // sql returns a statement on these tables. Of nil it is the same.

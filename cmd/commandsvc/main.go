@@ -22,6 +22,7 @@ type config struct {
 	Partitions    int    `env:"LEDGER_PARTITIONS" default:"8" help:"Partitions of a new ledger, 1 to 100; an existing one keeps its own."`
 	Snapshots     string `env:"LEDGER_SNAPSHOTS" type:"path" help:"Folder for snapshots, of this process alone, with which a start is quick; it may be lost. Default: none, every start reads the whole journal."`
 	SnapshotEvery int64  `env:"LEDGER_SNAPSHOT_EVERY" default:"33554432" help:"How much is added to a partition's journal between two snapshots, in bytes."`
+	LeaseMin      int    `env:"LEDGER_LEASE_SECONDS_MIN" default:"30" help:"For tests: the shortest lease that a license can be given, in seconds. Programs on a network cannot keep a shorter one."`
 	Replicas      int    `env:"LEDGER_REPLICAS" default:"1" help:"Copies of each stream of a new ledger: 1, or 3 in a cluster."`
 }
 
@@ -63,6 +64,7 @@ func run(ctx context.Context, args []string, logs io.Writer) error {
 	}
 	frame.Health.Require("writers", writers.Ready)
 	commands := commandapi.New(writers, secret, operator, frame.Registry)
+	commands.LeaseSecondsMin = cfg.LeaseMin
 	peers := commands.Connect(nc, writers.Process(), frame.Log, frame.Registry)
 	commands.Routes(frame.Router)
 

@@ -100,7 +100,7 @@ type rules struct {
 	BorrowMax      *int          `help:"The most that may be held offline at once; 0: any number."`
 	BorrowLowWater *int          `help:"How many seats stay online, however many are borrowed."`
 	Features       *[]string     `help:"What it entitles to, with commas."`
-	Starts         *time.Time    `format:"2006-01-02" placeholder:"DATE" help:"No seats before this day (UTC)."`
+	Starts         *day          `placeholder:"DATE" help:"No seats before this day (UTC)."`
 	GraceDays      *int          `help:"Leases go on for so many days after its end."`
 	OnShrink       *string       `enum:"drain,evict_newest" help:"When fewer seats remain than are in use: drain or evict_newest."`
 }
@@ -111,7 +111,7 @@ func (r rules) request() (api.ChangeLicenseRequest, error) {
 		LeaseSeconds: (*int)(r.Lease), HeartbeatSeconds: (*int)(r.Heartbeat), ReviveSeconds: (*int)(r.Revive),
 		SeatPer: (*api.SeatPer)(r.SeatPer), MaxPerUser: r.MaxPerUser, MaxPerMachine: r.MaxPerMachine,
 		BorrowDays: r.BorrowDays, BorrowMax: r.BorrowMax, BorrowLowWater: r.BorrowLowWater,
-		StartsAt: r.Starts, GraceDays: r.GraceDays, OnShrink: (*api.OnShrink)(r.OnShrink),
+		StartsAt: (*time.Time)(r.Starts), GraceDays: r.GraceDays, OnShrink: (*api.OnShrink)(r.OnShrink),
 	}
 	if len(r.Reserve) > 0 {
 		reservations, err := parseReservations(r.Reserve)
@@ -189,12 +189,25 @@ func (s *wholeSeconds) UnmarshalText(text []byte) error {
 	return err
 }
 
+// day is the beginning of a day, UTC.
+type day time.Time
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *day) UnmarshalText(text []byte) error {
+	at, err := time.Parse(time.DateOnly, string(text))
+	if err != nil {
+		return fmt.Errorf("must be a day such as 2027-12-31, not %q", text)
+	}
+	*d = day(at)
+	return nil
+}
+
 type licenseIssue struct {
 	tenantArg
-	Product string     `arg:"" help:"What is licensed, such as cad."`
-	Seats   int        `required:"" help:"How many may use it at the same time."`
-	Trial   bool       `help:"It is a trial, until: ledger license convert."`
-	Until   *time.Time `format:"2006-01-02" placeholder:"DATE" help:"No new seats from this day on (UTC)."`
+	Product string `arg:"" help:"What is licensed, such as cad."`
+	Seats   int    `required:"" help:"How many may use it at the same time."`
+	Trial   bool   `help:"It is a trial, until: ledger license convert."`
+	Until   *day   `placeholder:"DATE" help:"No new seats from this day on (UTC)."`
 	rules
 	changer
 }
@@ -218,7 +231,7 @@ func (c *licenseIssue) Run(ctx context.Context, t terminal) error {
 	}
 	var reply api.IssueLicenseResponse
 	return c.change(ctx, t, http.MethodPost, c.path("licenses"), api.IssueLicenseRequest{
-		Product: c.Product, Seats: c.Seats, Trial: &c.Trial, ExpiresAt: c.Until, LeaseSeconds: r.LeaseSeconds, HeartbeatSeconds: r.HeartbeatSeconds,
+		Product: c.Product, Seats: c.Seats, Trial: &c.Trial, ExpiresAt: (*time.Time)(c.Until), LeaseSeconds: r.LeaseSeconds, HeartbeatSeconds: r.HeartbeatSeconds,
 		SeatPer: r.SeatPer, Overage: r.Overage, OveragePercent: r.OveragePercent, ReviveSeconds: r.ReviveSeconds, MaxPerUser: r.MaxPerUser,
 		MaxPerMachine: r.MaxPerMachine, Reservations: r.Reservations, BorrowDays: r.BorrowDays, BorrowMax: r.BorrowMax,
 		BorrowLowWater: r.BorrowLowWater, Features: r.Features, StartsAt: r.StartsAt, GraceDays: r.GraceDays, OnShrink: r.OnShrink,
@@ -379,8 +392,8 @@ func (c *licenseReinstate) Run(ctx context.Context, t terminal) error {
 
 type licenseRenew struct {
 	licenseArg
-	Until   time.Time `xor:"end" required:"" format:"2006-01-02" placeholder:"DATE" help:"No new seats from this day on (UTC), such as 2027-12-31."`
-	Forever bool      `xor:"end" required:"" help:"It has no end."`
+	Until   day  `xor:"end" required:"" placeholder:"DATE" help:"No new seats from this day on (UTC), such as 2027-12-31."`
+	Forever bool `xor:"end" required:"" help:"It has no end."`
 	changer
 }
 
@@ -388,7 +401,7 @@ type licenseRenew struct {
 func (c *licenseRenew) Run(ctx context.Context, t terminal) error {
 	var body api.RenewLicenseRequest
 	if !c.Forever {
-		body.ExpiresAt = &c.Until
+		body.ExpiresAt = (*time.Time)(&c.Until)
 	}
 	return c.changeLicense(ctx, t, http.MethodPost, c.path("renew"), body)
 }

@@ -41,7 +41,7 @@ type acquireCommand struct {
 	licenseKey
 	holder
 	Wait        time.Duration `placeholder:"TIME" help:"Wait that long for a seat when all are in use: first come, first served. Default: do not."`
-	BorrowUntil *time.Time    `format:"2006-01-02" placeholder:"DATE" help:"Hold it offline until this day (UTC), without heartbeats."`
+	BorrowUntil *day          `placeholder:"DATE" help:"Hold it offline until this day (UTC), without heartbeats."`
 	output
 }
 
@@ -66,7 +66,7 @@ func (c *acquireCommand) Run(ctx context.Context, t terminal) error {
 	if err != nil {
 		return err
 	}
-	request := api.AcquireRequest{User: c.User, Machine: c.Machine, BorrowUntil: c.BorrowUntil}
+	request := api.AcquireRequest{User: c.User, Machine: c.Machine, BorrowUntil: (*time.Time)(c.BorrowUntil)}
 	if c.User == "" || c.Machine == "" {
 		here, err := client.DefaultHolder()
 		if err != nil {

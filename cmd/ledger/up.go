@@ -36,6 +36,7 @@ type upCommand struct {
 	NATSAddr      string     `name:"nats-addr" env:"LEDGER_NATS_ADDR" help:"Also let other programs reach the journal on this address, without any password: for looking at it with the nats command line. Default: no port."`
 	Partitions    int        `env:"LEDGER_PARTITIONS" default:"1" help:"Partitions of a new ledger, 1 to 100; an existing one keeps its own."`
 	SnapshotEvery int64      `env:"LEDGER_SNAPSHOT_EVERY" default:"33554432" help:"How much is added to the journal between two snapshots, in bytes."`
+	LeaseMin      int        `name:"lease-seconds-min" hidden:"" env:"LEDGER_LEASE_SECONDS_MIN" default:"30"` // for tests
 	LogLevel      slog.Level `env:"LOG_LEVEL" default:"INFO" help:"DEBUG logs every request."`
 }
 
@@ -137,7 +138,9 @@ func (c *upCommand) Run(ctx context.Context, t terminal) (err error) {
 	frame.Health.Require("writers", writers.Ready)
 	frame.Health.Require("projections", func(context.Context) error { return runner.Ready() })
 	frame.Health.Require("postgres", db.Ping)
-	commandapi.New(writers, secret, operator, frame.Registry).Routes(frame.Router)
+	commands := commandapi.New(writers, secret, operator, frame.Registry)
+	commands.LeaseSecondsMin = c.LeaseMin
+	commands.Routes(frame.Router)
 	queryapi.New(queryapi.Options{
 		DB: db, Ledger: store.Info(), Journal: store.Journal, Tokens: eventstore.NewTokens(secret), Operator: operator, NATS: nc, Log: frame.Log, Registerer: frame.Registry,
 	}).Routes(frame.Router)

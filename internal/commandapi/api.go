@@ -27,6 +27,10 @@ type Ledger interface {
 
 // API answers the command calls of api/openapi.yaml.
 type API struct {
+	// LeaseSecondsMin is the shortest lease that a license can be given; 30 by default. Tests that wait for leases to run out make
+	// it less: over a network a program cannot keep so short a one.
+	LeaseSecondsMin int
+
 	ledger   Ledger
 	tokens   *eventstore.Tokens
 	operator identity.OperatorKey
@@ -38,10 +42,11 @@ type API struct {
 // New returns the API of a ledger.
 func New(ledger Ledger, secret identity.Secret, operator identity.OperatorKey, registry prometheus.Registerer) *API {
 	a := &API{
-		ledger:   ledger,
-		tokens:   eventstore.NewTokens(secret),
-		operator: operator,
-		keys:     identity.NewLicenseKeys(secret),
+		LeaseSecondsMin: leaseSecondsMin,
+		ledger:          ledger,
+		tokens:          eventstore.NewTokens(secret),
+		operator:        operator,
+		keys:            identity.NewLicenseKeys(secret),
 		commands: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "ledger_commands_total", Help: "Commands by what became of them: done, or the code of the refusal."}, []string{"command", "outcome"}),
 	}

@@ -21,6 +21,7 @@ import (
 const (
 	seatsMax            = 1_000_000
 	leaseSecondsDefault = 300
+	leaseSecondsMin     = 30
 	leaseSecondsMax     = 7 * 24 * 60 * 60
 	overagePercentMax   = 1000
 	graceDaysMax        = 365
@@ -93,7 +94,7 @@ func (a *API) issueLicense(w http.ResponseWriter, r *http.Request) error {
 	if err := serve.Decode(c.body, &req, "product", "seats"); err != nil {
 		return err
 	}
-	policy, err := policyOf(api.ChangeLicenseRequest{
+	policy, err := a.policyOf(api.ChangeLicenseRequest{
 		LeaseSeconds: req.LeaseSeconds, HeartbeatSeconds: req.HeartbeatSeconds, SeatPer: req.SeatPer,
 		Overage: req.Overage, OveragePercent: req.OveragePercent, ReviveSeconds: req.ReviveSeconds,
 		MaxPerUser: req.MaxPerUser, MaxPerMachine: req.MaxPerMachine, Reservations: req.Reservations,
@@ -128,7 +129,7 @@ func (a *API) changeLicense(w http.ResponseWriter, r *http.Request) error {
 	if req == (api.ChangeLicenseRequest{}) {
 		return serve.Invalid("seats", `Name what to change: "seats", or a rule such as "lease_seconds".`)
 	}
-	policy, err := policyOf(req)
+	policy, err := a.policyOf(req)
 	if err := firstError(checkOptional("seats", req.Seats, 0, seatsMax), err); err != nil {
 		return err
 	}
@@ -184,7 +185,7 @@ func reservationsOf(given *[]api.Reservation, s eventstore.Scope) *[]domain.Rese
 
 // policyOf checks each rule of a request by itself; whether they fit together shows in the domain. Reservations need the
 // scope of a command: see reservationsOf.
-func policyOf(req api.ChangeLicenseRequest) (domain.PolicyChange, error) {
+func (a *API) policyOf(req api.ChangeLicenseRequest) (domain.PolicyChange, error) {
 	c := domain.PolicyChange{
 		LeaseSeconds: req.LeaseSeconds, HeartbeatSeconds: req.HeartbeatSeconds, OveragePercent: req.OveragePercent,
 		ReviveSeconds: req.ReviveSeconds, MaxPerUser: req.MaxPerUser, MaxPerMachine: req.MaxPerMachine,
@@ -192,7 +193,7 @@ func policyOf(req api.ChangeLicenseRequest) (domain.PolicyChange, error) {
 		StartsAt: instant(req.StartsAt), GraceDays: req.GraceDays,
 	}
 	err := firstError(
-		checkOptional("lease_seconds", req.LeaseSeconds, 1, leaseSecondsMax), checkOptional("heartbeat_seconds", req.HeartbeatSeconds, 0, leaseSecondsMax),
+		checkOptional("lease_seconds", req.LeaseSeconds, a.LeaseSecondsMin, leaseSecondsMax), checkOptional("heartbeat_seconds", req.HeartbeatSeconds, 0, leaseSecondsMax),
 		choose("seat_per", &c.SeatPer, req.SeatPer, "process", "machine", "user"),
 		choose("overage", &c.Overage, req.Overage, "none", "percent", "unlimited"),
 		checkOptional("overage_percent", req.OveragePercent, 1, overagePercentMax),

@@ -189,7 +189,7 @@ func TestChangeLicenseChecksEachRule(t *testing.T) {
 	for body, field := range map[string]string{
 		`{}`:                                     "seats",
 		`{"seats":-1}`:                           "seats",
-		`{"lease_seconds":0}`:                    "lease_seconds",
+		`{"lease_seconds":29}`:                   "lease_seconds",
 		`{"lease_seconds":604801}`:               "lease_seconds",
 		`{"heartbeat_seconds":-1}`:               "heartbeat_seconds",
 		`{"seat_per":"desk"}`:                    "seat_per",
@@ -220,6 +220,97 @@ func TestChangeLicenseChecksEachRule(t *testing.T) {
 	for _, body := range []string{`{"heartbeat_seconds":300}`, `{"overage":"percent"}`, `{"overage_percent":5}`} {
 		s.want(s.call("PATCH", path, operatorKey, body), 422, "policy_invalid")
 	}
+}
+
+// The three holes of others: a late heartbeat cannot revive a lease over the limit; a heartbeat for an ended lease is never 200;
+// a holder may acquire again the moment its lease expired.
+func TestLateHeartbeats(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *service) {
+		path, key := s.policy(1, `"lease_seconds":60,"revive_seconds":600`)
+		beat := func(id string) reply { return s.call("POST", heartbeatPath, key, lease(id)) }
+		first := s.want(s.acquire(key, "ada", "ws", ""), 201, "").str("lease.id")
+		time.Sleep(time.Minute)
+		second := s.want(s.acquire(key, "bob", "ws", ""), 201, "").str("lease.id")
+		s.want(beat(first), 410, "lease_expired") // the seat is bob's
+		s.want(s.call("POST", releasePath, key, lease(second)), 200, "")
+		s.want(beat(second), 410, "lease_released")
+		if got := s.want(beat(first), 200, ""); got.str("lease.state") != "active" || got.str("expires_in_seconds") != "60" {
+			t.Error(got.text) // the seat is free, and it is not too late
+		}
+		time.Sleep(time.Minute)
+		again := s.want(s.acquire(key, "ada", "ws", ""), 201, "").str("lease.id")
+		s.want(beat(first), 410, "lease_expired")
+		s.want(s.call("POST", path+"/revoke", operatorKey, ""), 200, "")
+		s.want(beat(again), 410, "lease_revoked")
+		s.want(beat(first), 410, "lease_expired")
+
+		// Without the rule nothing is revived, not even beside free seats.
+		_, key = s.policy(9, `"lease_seconds":60`)
+		plain := s.want(s.acquire(key, "ada", "ws", ""), 201, "").str("lease.id")
+		time.Sleep(time.Minute)
+		s.want(beat(plain), 410, "lease_expired")
+		s.want(s.acquire(key, "ada", "ws", ""), 201, "")
+	})
+}
+
+// Leases go on for the grace, and end with it.
+func TestGrace(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *service) {
+		end := time.Now().UTC().Add(time.Hour)
+		_, key := s.policy(9, fmt.Sprintf(`"lease_seconds":7200,"expires_at":%q,"grace_days":1`, end.Format(time.RFC3339)))
+		id := s.want(s.acquire(key, "ada", "ws", ""), 201, "").str("lease.id")
+		time.Sleep(time.Hour)
+		s.want(s.acquire(key, "bob", "ws", ""), 403, "license_expired")
+		s.want(s.acquire(key, "ada", "ws", ""), 200, "") // who has a lease gets it again
+		for range 23 {
+			s.want(s.call("POST", heartbeatPath, key, lease(id)), 200, "")
+			time.Sleep(time.Hour)
+		}
+		if got := s.want(s.call("POST", heartbeatPath, key, lease(id)), 200, ""); got.str("expires_in_seconds") != "3600" {
+			t.Error(got.text)
+		}
+		time.Sleep(time.Hour)
+		s.want(s.call("POST", heartbeatPath, key, lease(id)), 410, "lease_expired")
+	})
+}
+
+// When several refusals apply the documented order wins, over HTTP, too: the reasons are taken away one by one.
+func TestOrderOfRefusals(t *testing.T) {
+	t.Parallel()
+	s := start(t, eventstoretest.NewStore(1))
+	now := time.Now().UTC()
+	at := func(hours int) string { return now.Add(time.Duration(hours) * time.Hour).Format(time.RFC3339) }
+	path, key := s.policy(0, fmt.Sprintf(`"starts_at":%q,"max_per_user":1,"max_per_machine":1`, at(1)))
+	ask := func() reply {
+		return s.call("POST", acquirePath, key, fmt.Sprintf(`{"user":"ada","machine":"ws","process":"two","features":["cam"],"borrow_until":%q}`, at(72)))
+	}
+	patch := func(body string) { s.want(s.call("PATCH", path, operatorKey, body), 200, "") }
+	s.want(s.call("POST", path+"/suspend", operatorKey, ""), 200, "")
+	s.want(s.call("POST", "/api/v1/tenants/acme/suspend", operatorKey, ""), 200, "")
+	s.want(ask(), 403, "tenant_suspended")
+	s.want(s.call("POST", "/api/v1/tenants/acme/reinstate", operatorKey, ""), 200, "")
+	s.want(ask(), 403, "license_suspended")
+	s.want(s.call("POST", path+"/reinstate", operatorKey, ""), 200, "")
+	s.want(ask(), 403, "feature_not_entitled")
+	patch(`{"features":["cam"]}`)
+	s.want(ask(), 403, "license_not_started")
+	patch(fmt.Sprintf(`{"starts_at":%q}`, at(-2)))
+	s.want(ask(), 403, "borrow_not_allowed")
+	patch(`{"borrow_days":2,"borrow_low_water":1,"seats":1}`)
+	s.want(ask(), 403, "borrow_too_long")
+	patch(`{"borrow_days":9}`)
+	s.want(ask(), 409, "borrow_limit_reached")
+	s.want(s.call("POST", acquirePath, key, `{"user":"ada","machine":"ws","process":"one"}`), 201, "")
+	patch(`{"borrow_low_water":0}`)
+	s.want(ask(), 409, "user_limit_reached")
+	patch(`{"max_per_user":0}`)
+	s.want(ask(), 409, "machine_limit_reached")
+	patch(`{"max_per_machine":0}`)
+	s.want(ask(), 409, "no_seat_available")
+	patch(`{"seats":2}`)
+	s.want(ask(), 201, "")
+	s.want(s.call("POST", path+"/revoke", operatorKey, ""), 200, "")
+	s.want(ask(), 403, "license_revoked")
 }
 
 // The old key opens the license during the overlap, and no longer; the recorded answer holds the same new key.

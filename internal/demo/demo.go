@@ -38,7 +38,7 @@ type offer struct {
 }
 
 var offers = []offer{
-	{product: "cad-studio", seats: 5, leaseSeconds: 15, programs: 8},
+	{product: "cad-studio", seats: 5, leaseSeconds: 30, programs: 8},
 	{product: "flow-solver", seats: 3, leaseSeconds: 30, programs: 4},
 }
 

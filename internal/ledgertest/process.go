@@ -70,7 +70,7 @@ func Launch(t testing.TB, env []string, name string, args ...string) *Process {
 	t.Helper()
 	p := &Process{t: t, cmd: Command(name, args...), output: &buffer{}, done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
-	p.cmd.Env = append(os.Environ(), env...)
+	p.cmd.Env = append(append(os.Environ(), "LEDGER_LEASE_SECONDS_MIN=1"), env...) // tests wait for leases to run out
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -221,6 +221,7 @@ func (c *cluster) startRival(ctx context.Context, ahead time.Duration, alone boo
 		return nil, err
 	}
 	commands := commandapi.New(writers, c.secret, c.operator, registry)
+	commands.LeaseSecondsMin = 1
 	peers := commands.Connect(nc, writers.Process(), log, registry)
 	router := serve.NewRouter()
 	commands.Routes(router)

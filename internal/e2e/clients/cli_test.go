@@ -112,7 +112,7 @@ func TestCommandLine(t *testing.T) {
 		"license change acme " + license + " --revive 1m":       "license.policy_changed",
 		"license resize acme " + license + " 9":                 "license.resized",
 		"license suspend acme " + license:                       "license.suspended",
-		"license renew acme " + license + " --until 2030-1-1":   "--until",
+		"license renew acme " + license + " --until 2030-1-1":   "--until: must be a day such as",
 		"license renew acme " + license + " --until 2030-01-01": "license.renewed",
 		"license convert acme " + trial:                         "license.trial_converted",
 		"license rotate-key acme " + license:                    "license.key_rotated",
