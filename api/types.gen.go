@@ -1464,6 +1464,12 @@ type SuspendLicenseParams struct {
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
+// StreamLiveParams defines parameters for StreamLive.
+type StreamLiveParams struct {
+	// LastEventID The `id` of the last event that was received; one that is not known is ignored.
+	LastEventID *string `json:"Last-Event-ID,omitempty"`
+}
+
 // ReinstateTenantParams defines parameters for ReinstateTenant.
 type ReinstateTenantParams struct {
 	// DryRun Only say what would happen: 200 with a `DryRunResponse`, or the refusal.

@@ -50,6 +50,7 @@ type API struct {
 	exports   exports
 	hub       *hub
 	ping      time.Duration
+	stalled   time.Duration // writeTimeout, or more in tests
 	log       *slog.Logger
 	metrics   metrics
 }
@@ -58,6 +59,7 @@ type metrics struct {
 	behind    prometheus.Counter
 	streams   prometheus.Gauge
 	snapshots *prometheus.CounterVec
+	resumed   *prometheus.CounterVec
 }
 
 const pingDefault = 15 * time.Second
@@ -65,7 +67,7 @@ const pingDefault = 15 * time.Second
 // New returns the API of a ledger.
 func New(o Options) *API {
 	a := &API{
-		db: o.DB, ledger: o.Ledger, tokens: o.Tokens, operator: o.Operator, ping: o.Ping, log: o.Log,
+		db: o.DB, ledger: o.Ledger, tokens: o.Tokens, operator: o.Operator, ping: o.Ping, stalled: writeTimeout, log: o.Log,
 		hub: newHub(o.NATS, o.Tokens),
 		metrics: metrics{
 			behind: prometheus.NewCounter(prometheus.CounterOpts{
@@ -74,6 +76,8 @@ func New(o Options) *API {
 				Name: "ledger_live_streams", Help: "Live streams that are open."}),
 			snapshots: prometheus.NewCounterVec(prometheus.CounterOpts{
 				Name: "ledger_live_snapshots_total", Help: "Snapshots sent on live streams, by reason."}, []string{"reason"}),
+			resumed: prometheus.NewCounterVec(prometheus.CounterOpts{
+				Name: "ledger_live_resumed_total", Help: "Live streams that clients came back to: they had missed nothing, some changes that were still there, or too much and got a snapshot."}, []string{"missed"}),
 		},
 	}
 	a.waiting.look, a.archiving.look = a.stands, a.archiveEnds
@@ -87,7 +91,7 @@ func New(o Options) *API {
 	if a.log == nil {
 		a.log = slog.Default()
 	}
-	o.Registerer.MustRegister(a.metrics.behind, a.metrics.streams, a.metrics.snapshots)
+	o.Registerer.MustRegister(a.metrics.behind, a.metrics.streams, a.metrics.snapshots, a.metrics.resumed)
 	return a
 }
 

@@ -3,9 +3,11 @@ package queryapi
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
-
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -65,18 +67,97 @@ func (a *API) streamLive(w http.ResponseWriter, r *http.Request) error {
 		// The rows are good without NATS; until it is back each ping brings them up to date.
 		a.log.WarnContext(r.Context(), "live stream without changes", "error", err)
 	}
-	first, err := a.snapshot(r.Context(), tenant)
+	first, err := a.begin(r.Context(), tenant, r.Header.Get("Last-Event-ID"), changes)
 	if err != nil {
 		return err
 	}
+	changes.recent = nil
 	a.metrics.streams.Inc()
 	defer a.metrics.streams.Dec()
 	s := stream{API: a, tenant: tenant, changes: changes, connected: connected, w: w, control: http.NewResponseController(w)}
 	if err := s.run(r.Context(), first); err != nil && r.Context().Err() == nil {
-		// The answer has begun: all that is left is to end it. The client connects again and gets a snapshot.
+		// The answer has begun: all that is left is to end it. The client connects again, and goes on.
 		a.log.InfoContext(r.Context(), "live stream ended", "request_id", serve.RequestID(r.Context()), "error", err)
 	}
 	return nil
+}
+
+// beginning is what a stream begins with: a snapshot, or, for a client that has all up to a version, what came after that.
+type beginning struct {
+	snapshot *liveSnapshot // nil: it goes on
+	version  uint64        // that the client has
+	missed   []change
+	position string // which the rows reflect
+}
+
+// begin decides what a stream begins with. Errors: 404 tenant_not_found.
+func (a *API) begin(ctx context.Context, tenant domain.TenantID, lastEventID string, changes *reader) (b beginning, err error) {
+	var known bool
+	if b.version, known = a.lastSeen(tenant, lastEventID); known {
+		var now uint64
+		now, b.position, err = a.versionNow(ctx, tenant)
+		if err != nil {
+			return b, err
+		}
+		if b.version == now {
+			a.metrics.resumed.WithLabelValues("nothing").Inc()
+			return b, nil
+		}
+		missed, kept := changes.since(b.version)
+		if kept && now > b.version && missed[len(missed)-1].version >= now {
+			a.metrics.resumed.WithLabelValues("some").Inc()
+			b.missed = missed
+			return b, nil
+		}
+		a.metrics.resumed.WithLabelValues("too_much").Inc()
+	}
+	if b.snapshot, err = a.snapshot(ctx, tenant); err == nil {
+		b.position = b.snapshot.Position
+	}
+	return b, err
+}
+
+// eventID is the id of a snapshot or a change: the position, and the version of the tenant, which says what comes next.
+func eventID(position string, version uint64) string {
+	return position + ":" + strconv.FormatUint(version, 10)
+}
+
+// lastSeen reads an eventID that a client sends back: false when it is none of this ledger and tenant, or promises nothing.
+func (a *API) lastSeen(tenant domain.TenantID, id string) (uint64, bool) {
+	position, text, _ := strings.Cut(id, ":")
+	at, err := a.tokens.Parse(position)
+	if err != nil || len(at) != 1 || at[0].Partition != a.ledger.PartitionOf(tenant) {
+		return 0, false
+	}
+	version, err := strconv.ParseUint(text, 10, 64)
+	return version, err == nil && version > 0
+}
+
+// versionNow returns the tenant's version in the rows and the position they reflect; version 0 while a read model is rebuilt.
+// Errors: 404 tenant_not_found.
+func (a *API) versionNow(ctx context.Context, tenant domain.TenantID) (version uint64, position string, err error) {
+	partition := a.ledger.PartitionOf(tenant)
+	err = a.readOnce(ctx, reading{
+		partitions: []eventstore.Partition{partition},
+		reflects:   func(now reflects) { position = now.Position },
+		rows: func(ctx context.Context, tx pgx.Tx) error {
+			err := tx.QueryRow(ctx, versionSelect, tenant).Scan(&version)
+			if errors.Is(err, pgx.ErrNoRows) {
+				return noTenant(tenant)
+			}
+			if err != nil {
+				return err
+			}
+			var at time.Time
+			var together bool
+			err = tx.QueryRow(ctx, commitTimeSelect, a.ledger.ID, partition).Scan(&at, &together)
+			if !together {
+				version = 0
+			}
+			return err
+		},
+	})
+	return version, position, err
 }
 
 // stream is one live stream.
@@ -90,16 +171,16 @@ type stream struct {
 	version   uint64 // of the tenant, that the client has
 }
 
-func (s *stream) run(ctx context.Context, first *liveSnapshot) error {
+func (s *stream) run(ctx context.Context, first beginning) error {
 	header := s.w.Header()
 	header.Set("Content-Type", "text/event-stream")
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Accel-Buffering", "no")
-	header.Set("Ledger-Position", first.Position)
+	header.Set("Ledger-Position", first.position)
 	if err := s.write([]byte("retry: 2000\n\n")); err != nil {
 		return err
 	}
-	if err := s.writeSnapshot(first, "start"); err != nil {
+	if err := s.first(first); err != nil {
 		return err
 	}
 	pings := time.NewTicker(s.ping)
@@ -117,8 +198,7 @@ func (s *stream) run(ctx context.Context, first *liveSnapshot) error {
 			case c.prevVersion != s.version:
 				err = s.again(ctx, "gap")
 			default:
-				s.version = c.version
-				err = s.write(c.frame)
+				err = s.pass(c)
 			}
 		case <-s.changes.missed:
 			err = s.again(ctx, "slow")
@@ -131,6 +211,26 @@ func (s *stream) run(ctx context.Context, first *liveSnapshot) error {
 			return err
 		}
 	}
+}
+
+// first writes what the stream begins with, and a ping where that is nothing: the client is to hear that it is up to date.
+func (s *stream) first(b beginning) error {
+	if b.snapshot != nil {
+		return s.writeSnapshot(b.snapshot, "start")
+	}
+	s.version = b.version
+	for _, c := range b.missed {
+		if err := s.pass(c); err != nil {
+			return err
+		}
+	}
+	return s.write(pingFrame)
+}
+
+// pass passes on the next change.
+func (s *stream) pass(c change) error {
+	s.version = c.version
+	return s.write(c.frame)
 }
 
 // again sends a snapshot in place of what was or may have been missed.
@@ -156,11 +256,13 @@ func (s *stream) check(ctx context.Context) error {
 			return err
 		}
 	}
-	return s.write([]byte("event: ping\ndata:\n\n"))
+	return s.write(pingFrame)
 }
 
+var pingFrame = []byte("event: ping\ndata:\n\n")
+
 func (s *stream) writeSnapshot(snapshot *liveSnapshot, reason string) error {
-	frame, err := frameOf("snapshot", snapshot.Position, snapshot)
+	frame, err := frameOf("snapshot", eventID(snapshot.Position, snapshot.version), snapshot)
 	if err != nil {
 		return err
 	}
@@ -170,7 +272,7 @@ func (s *stream) writeSnapshot(snapshot *liveSnapshot, reason string) error {
 }
 
 func (s *stream) write(frame []byte) error {
-	if err := s.control.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+	if err := s.control.SetWriteDeadline(time.Now().Add(s.stalled)); err != nil {
 		return err
 	}
 	if _, err := s.w.Write(frame); err != nil {

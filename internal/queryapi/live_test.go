@@ -36,11 +36,29 @@ func (f *fixture) live(t *testing.T, tenant string) *client {
 
 func (f *fixture) liveAt(t *testing.T, base, tenant string) *client {
 	t.Helper()
+	return f.resumeAt(t, base, tenant, "")
+}
+
+// resume opens a stream again, after the event with that id.
+func (f *fixture) resume(t *testing.T, tenant, id string) *client {
+	t.Helper()
+	c := f.resumeAt(t, f.server.URL, tenant, id)
+	if first, _ := c.next(); first.retry != "2000" {
+		t.Errorf("the stream begins with %+v", first)
+	}
+	return c
+}
+
+func (f *fixture) resumeAt(t *testing.T, base, tenant, id string) *client {
+	t.Helper()
 	r, err := http.NewRequestWithContext(deadline(t), http.MethodGet, base+"/api/v1/tenants/"+tenant+"/live", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.Header.Set("Authorization", "Bearer "+operatorKey)
+	if id != "" {
+		r.Header.Set("Last-Event-ID", id)
+	}
 	response, err := (&http.Client{Transport: &http.Transport{}}).Do(r)
 	if err != nil {
 		t.Fatal(err)
@@ -119,8 +137,8 @@ func decoded[T any](t *testing.T, f frame) T {
 	if err := decoder.Decode(&v); err != nil {
 		t.Fatalf("%v in %s", err, f.data)
 	}
-	if !strings.Contains(f.data, `"position":"`+f.id+`"`) {
-		t.Errorf("the id %s is not the position: %s", f.id, f.data)
+	if position, version, _ := strings.Cut(f.id, ":"); !strings.Contains(f.data, `"position":"`+position+`"`) || version == "" {
+		t.Errorf("the id %s is not of the position: %s", f.id, f.data)
 	}
 	return v
 }
@@ -269,12 +287,47 @@ func TestHubForgetsTenantsThatNobodyWatches(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.api.hub.leave("acme", first)
-	if f.nats.NumSubscriptions() != before+1 {
-		t.Error("the one that stays has no subscription")
-	}
 	f.api.hub.leave("acme", second)
-	if f.nats.NumSubscriptions() != before || len(f.api.hub.topics) != 0 {
-		t.Error("a subscription stays behind")
+	if f.nats.NumSubscriptions() != before+1 || f.api.hub.idle != 1 {
+		t.Error("nobody listens for those who come back")
+	}
+	third, err := f.api.hub.join("acme")
+	if err != nil || f.api.hub.idle != 0 || f.nats.NumSubscriptions() != before+1 {
+		t.Errorf("%d tenants are idle: %v", f.api.hub.idle, err)
+	}
+	f.api.hub.linger = 0
+	f.api.hub.leave("acme", third)
+	for ctx := deadline(t); f.nats.NumSubscriptions() != before; {
+		if ctx.Err() != nil {
+			t.Fatal("a subscription stays behind")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	f.api.hub.mu.Lock()
+	defer f.api.hub.mu.Unlock()
+	if len(f.api.hub.topics) != 0 || f.api.hub.idle != 0 {
+		t.Errorf("%d topics, %d idle", len(f.api.hub.topics), f.api.hub.idle)
+	}
+}
+
+// Of tenants that nobody watches only so many are listened to.
+func TestHubListensToSoManyIdleTenants(t *testing.T) {
+	f := setup(t)
+	before := f.nats.NumSubscriptions()
+	for i := range idleMax + 50 {
+		tenant := domain.TenantID(fmt.Sprint("t-", i))
+		r, err := f.api.hub.join(tenant)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.api.hub.leave(tenant, r)
+	}
+	ctx := deadline(t)
+	for f.nats.NumSubscriptions() != before+idleMax {
+		if ctx.Err() != nil {
+			t.Fatalf("%d subscriptions", f.nats.NumSubscriptions()-before)
+		}
+		time.Sleep(time.Millisecond)
 	}
 }
 

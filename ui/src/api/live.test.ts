@@ -116,6 +116,26 @@ describe('followTenant', () => {
     expect(calls[1]?.headers.get('Last-Event-ID')).toBe('p1')
   })
 
+  it('is live again by a ping when nothing was missed, and remembers where it stopped', async () => {
+    const { frames, statuses } = follow()
+    await later()
+    calls[0]?.open()
+    await later()
+    calls[0]?.send(snapshotText)
+    await later()
+    calls[0]?.cut()
+    await later(700)
+    calls[1]?.open()
+    await later()
+    calls[1]?.send('event: ping\ndata:\n\n')
+    await later()
+    expect(statuses).toEqual(['live', 'reconnecting', 'live'])
+    expect(frames).toEqual(['snapshot'])
+    calls[1]?.cut()
+    await later(700)
+    expect(calls[2]?.headers.get('Last-Event-ID')).toBe('p1')
+  })
+
   it('waits longer each time, and says after three failures that it polls', async () => {
     const { statuses } = follow()
     await later()

@@ -86,7 +86,7 @@ async function stream(tenant: string, signal: AbortSignal, heard: (frame: Frame 
   while (!signal.aborted) {
     const refused = await once(tenant, signal, lastId, (received, id) => {
       failures = 0
-      lastId = id
+      if (id) lastId = id // the ping with which a resumed stream may begin has none
       status('live')
       heard(received)
     }, () => status('delayed'))

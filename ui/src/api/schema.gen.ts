@@ -668,9 +668,10 @@ export interface paths {
         /**
          * Live changes as server-sent events
          * @description First an event `snapshot` (a `LiveSnapshot`), then `change` (a `LiveChange`) after each batch of commits that touched this tenant.
-         *     The SSE `id` of both is the position they reflect. A `ping` with empty data and no id comes every 15 s. Every
-         *     connection begins with a snapshot, so `Last-Event-ID` is not needed; when a change was or may have been missed a new
-         *     `snapshot` is sent.
+         *     Both have an SSE `id`, an opaque text. A `ping` with empty data and no id comes every 15 s. Whoever connects again with the
+         *     last `id` in `Last-Event-ID` goes on from there: a client that missed nothing gets a `ping`, one that missed little the
+         *     `change`s it missed, and any other a `snapshot`. When a change was or may have been missed on an open stream, by a client that
+         *     reads too slowly for instance, a new `snapshot` is sent in its place.
          */
         get: operations["streamLive"];
         put?: never;
@@ -2751,7 +2752,10 @@ export interface operations {
     streamLive: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The `id` of the last event that was received; one that is not known is ignored. */
+                "Last-Event-ID"?: string;
+            };
             path: {
                 tenant: components["parameters"]["TenantPath"];
             };
