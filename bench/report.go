@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,7 +58,7 @@ func (r *results) targets() []target {
 		return target{Measure: measure, Against: against, Got: rate(row) / rate(peer), Wanted: wanted, Unit: "×", Missing: r.Missing[peer]}
 	}
 	even := min(rate(rowWide)/rate(rowDeep), rate(rowDeep)/rate(rowWide))
-	return []target{
+	return slices.Concat([]target{
 		ratio(rowMix, rowMix, rowEcho, "echo", 0.5),
 		ratio(rowMix, rowMix, rowMixEverysec, "Redis, fsync every second", 1.5),
 		ratio(rowMix, rowMix, rowMixAlways, "Redis, fsync always", 3),
@@ -68,7 +69,7 @@ func (r *results) targets() []target {
 		{Measure: "start from a snapshot", Against: "only reading and decoding it", Got: float64(r.Million.SnapshotDecode) / float64(r.Million.SnapshotStart), Wanted: 0.5, Unit: "×"},
 		{Measure: "replay without a snapshot", Against: "only reading and decoding", Got: float64(r.Million.ReplayDecode) / float64(r.Million.Replay), Wanted: 0.5, Unit: "×"},
 		{Measure: rowWide, Against: "50 tenants of 20,000 (the slower by the faster)", Got: even, Wanted: 0.8, Unit: "×"},
-	}
+	}, r.Audit.targets())
 }
 
 // rows in the order of the table.
