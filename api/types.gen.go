@@ -301,6 +301,30 @@ func (e UsageListBucket) Valid() bool {
 	}
 }
 
+// Defines values for WayChangeOf.
+const (
+	WayChangeOfLeases  WayChangeOf = "leases"
+	WayChangeOfLicense WayChangeOf = "license"
+	WayChangeOfRequest WayChangeOf = "request"
+	WayChangeOfTenant  WayChangeOf = "tenant"
+)
+
+// Valid indicates whether the value is a known member of the WayChangeOf enum.
+func (e WayChangeOf) Valid() bool {
+	switch e {
+	case WayChangeOfLeases:
+		return true
+	case WayChangeOfLicense:
+		return true
+	case WayChangeOfRequest:
+		return true
+	case WayChangeOfTenant:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ListAuditParamsSort.
 const (
 	ListAuditParamsSortMinusTime ListAuditParamsSort = "-time"
@@ -710,6 +734,52 @@ type DenialList struct {
 	Position   string   `json:"position"`
 }
 
+// DenialWhy defines model for DenialWhy.
+type DenialWhy struct {
+	// AgeSeconds As in `Ledger-Age`.
+	AgeSeconds float64 `json:"age_seconds"`
+
+	// Denial A CloudEvents 1.0 object as stored.
+	Denial Event `json:"denial"`
+
+	// Holders Active leases of the license then, newest first, at most 1,000.
+	Holders     []Lease `json:"holders"`
+	HoldersMore bool    `json:"holders_more"`
+
+	// License docs/POLICIES.md has each rule with an example.
+	License  License           `json:"license"`
+	Names    map[string]string `json:"names"`
+	Position string            `json:"position"`
+
+	// Reproduced The rules refuse again on the state as it was. When not, `ways` is empty: what was seen is not known exactly.
+	Reproduced bool `json:"reproduced"`
+
+	// Waiting Who waited for a seat then.
+	Waiting []Waiter `json:"waiting"`
+
+	// Ways Each would have let the acquire through; all are of the fewest changes that do.
+	Ways []Way `json:"ways"`
+}
+
+// Diff defines model for Diff.
+type Diff struct {
+	A Instant `json:"a"`
+
+	// AgeSeconds As in `Ledger-Age`, of `b`.
+	AgeSeconds float64    `json:"age_seconds"`
+	B          Instant    `json:"b"`
+	GivenBack  LeasesDiff `json:"given_back"`
+
+	// Licenses Those with a difference; seats in use are one, too.
+	Licenses []LicenseDiff `json:"licenses"`
+	Position string        `json:"position"`
+	Taken    LeasesDiff    `json:"taken"`
+	Tenant   []FieldDiff   `json:"tenant"`
+
+	// Timeline The path of the events between.
+	Timeline string `json:"timeline"`
+}
+
 // DryRunEvent defines model for DryRunEvent.
 type DryRunEvent struct {
 	Data interface{} `json:"data"`
@@ -763,6 +833,16 @@ type EvictLeaseResponse struct {
 // ExpiresIn How long the lease runs from the decision on. Counted from when the request was *sent*, for the first time if it was repeated, it
 // ends before the ledger gives the seat to somebody else, whatever the client's clock says.
 type ExpiresIn = float64
+
+// FieldDiff defines model for FieldDiff.
+type FieldDiff struct {
+	// A Absent when there was none.
+	A interface{} `json:"a,omitempty"`
+
+	// B Absent when there is none.
+	B     interface{} `json:"b,omitempty"`
+	Field string      `json:"field"`
+}
 
 // ForecastBand On half of the days, or on nine of ten, it will be in here.
 type ForecastBand struct {
@@ -819,6 +899,15 @@ type ForgetResponse struct {
 
 	// Pseudonym What stands for the person in events from now on; absent when nobody was called that.
 	Pseudonym *string `json:"pseudonym,omitempty"`
+}
+
+// Instant defines model for Instant.
+type Instant struct {
+	Position string `json:"position"`
+
+	// Time Of the tenant's last event until then.
+	Time    time.Time `json:"time"`
+	Version int64     `json:"version"`
 }
 
 // InviteMemberRequest defines model for InviteMemberRequest.
@@ -995,6 +1084,14 @@ type LeaseResult struct {
 // LeaseState defines model for LeaseState.
 type LeaseState string
 
+// LeasesDiff defines model for LeasesDiff.
+type LeasesDiff struct {
+	Count int `json:"count"`
+
+	// Items Newest first, at most 1,000: as they were at the instant at which they are active.
+	Items []Lease `json:"items"`
+}
+
 // LeasesRequest Either `lease` or `leases`.
 type LeasesRequest struct {
 	// Fence With `lease` only: the fence that the lease must have, else 410 `fence_stale`.
@@ -1093,6 +1190,15 @@ type License struct {
 	// Tenant Lower-case letters, digits and inner hyphens.
 	Tenant TenantId `json:"tenant"`
 	Trial  bool     `json:"trial"`
+}
+
+// LicenseDiff defines model for LicenseDiff.
+type LicenseDiff struct {
+	Fields []FieldDiff `json:"fields"`
+
+	// Issued It was issued between; all its fields are new.
+	Issued  bool   `json:"issued"`
+	License string `json:"license"`
 }
 
 // LicenseList defines model for LicenseList.
@@ -1344,6 +1450,24 @@ type SeatList struct {
 
 // SeatPer What takes one seat. Several leases of one machine, or user, share it until the last of them ends.
 type SeatPer string
+
+// State defines model for State.
+type State struct {
+	// AgeSeconds As in `Ledger-Age`.
+	AgeSeconds float64 `json:"age_seconds"`
+
+	// Leases Active leases, newest first, at most 10,000.
+	Leases []Lease `json:"leases"`
+
+	// LeasesMore There are more; `seats?as_of=` has them all, by pages.
+	LeasesMore bool      `json:"leases_more"`
+	Licenses   []License `json:"licenses"`
+	Position   string    `json:"position"`
+	Tenant     Tenant    `json:"tenant"`
+
+	// Version The tenant's version: the number of its events so far.
+	Version int64 `json:"version"`
+}
 
 // Tenant defines model for Tenant.
 type Tenant struct {
@@ -1610,6 +1734,31 @@ type Waiter struct {
 	User     string    `json:"user"`
 }
 
+// Way defines model for Way.
+type Way struct {
+	// Changes Together.
+	Changes []WayChange `json:"changes"`
+}
+
+// WayChange defines model for WayChange.
+type WayChange struct {
+	// Field Of the tenant, the license or the request; absent for leases.
+	Field *string `json:"field,omitempty"`
+
+	// From Its value then; absent when there was none.
+	From interface{} `json:"from,omitempty"`
+
+	// Leases Had these ended before. They share one seat.
+	Leases *[]string   `json:"leases,omitempty"`
+	Of     WayChangeOf `json:"of"`
+
+	// To One that would have done; absent for none.
+	To interface{} `json:"to,omitempty"`
+}
+
+// WayChangeOf defines model for WayChange.Of.
+type WayChangeOf string
+
 // AsOf defines model for AsOf.
 type AsOf = string
 
@@ -1787,6 +1936,24 @@ type ListDenialsParams struct {
 
 // ListDenialsParamsSort defines parameters for ListDenials.
 type ListDenialsParamsSort string
+
+// ExplainDenialParams defines parameters for ExplainDenial.
+type ExplainDenialParams struct {
+	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
+	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
+}
+
+// GetDiffParams defines parameters for GetDiff.
+type GetDiffParams struct {
+	// A The one instant: a time or a position, as for `as_of`.
+	A string `form:"a" json:"a"`
+
+	// B The other, not before `a`; absent: now.
+	B *string `form:"b,omitempty" json:"b,omitempty"`
+
+	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
+	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
+}
 
 // ExportTenantParams defines parameters for ExportTenant.
 type ExportTenantParams struct {
@@ -2108,6 +2275,16 @@ type ListSeatsParams struct {
 
 // ListSeatsParamsSort defines parameters for ListSeats.
 type ListSeatsParamsSort string
+
+// GetStateParams defines parameters for GetState.
+type GetStateParams struct {
+	// AsOf Answer as it was then, in the same shape: a time, which means the last commit at or before it, or a position as in `Ledger-Position`.
+	// Absent: now. 400 when it is in the future, 404 when the tenant did not exist yet. docs/HISTORY.md says what it promises.
+	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
+
+	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
+	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
+}
 
 // SuspendTenantParams defines parameters for SuspendTenant.
 type SuspendTenantParams struct {

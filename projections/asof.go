@@ -118,6 +118,12 @@ func versionOf(tenant, seq string) string {
 	return strings.NewReplacer("{tenant}", tenant, "{seq}", seq).Replace(versionSelect)
 }
 
+// TimeOf returns when a tenant got to a version.
+func TimeOf(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, version uint64) (at time.Time, err error) {
+	err = tx.QueryRow(ctx, `SELECT time FROM read.slices_before($1, $2, 1)`, tenant, version+1).Scan(&at)
+	return at.UTC(), err
+}
+
 // renewal is what a heartbeat, or what began or prolonged a lease, says of it.
 type renewal struct {
 	version   uint64

@@ -81,6 +81,7 @@ CREATE INDEX audit_entries_of_actor ON read.audit_entries USING btree (tenant_id
 CREATE INDEX audit_entries_of_all ON read.audit_entries USING btree ("time", tenant_id, version) WHERE (NOT traffic);
 CREATE INDEX audit_entries_of_license ON read.audit_entries USING btree (tenant_id, subject, version) WHERE (type ~~ 'ai.coditect.license.%'::text);
 CREATE INDEX audit_entries_of_license_id ON read.audit_entries USING btree (tenant_id, license_id, version) WHERE (license_id <> ''::text);
+CREATE INDEX audit_entries_of_queue ON read.audit_entries USING btree (tenant_id, subject, version) WHERE (type = ANY (ARRAY['ai.coditect.seat.queued.v1'::text, 'ai.coditect.seat.dequeued.v1'::text]));
 CREATE INDEX audit_entries_of_type ON read.audit_entries USING btree (tenant_id, type, version) WHERE (type <> ALL (ARRAY['ai.coditect.seat.acquired.v1'::text, 'ai.coditect.seat.released.v1'::text, 'ai.coditect.seat.expired.v1'::text]));
 CREATE INDEX audit_entries_of_user ON read.audit_entries USING btree (tenant_id, "user", version) WHERE ("user" <> ''::text);
 

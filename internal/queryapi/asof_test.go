@@ -71,6 +71,8 @@ func (f *fixture) busy(t *testing.T, random *rand.Rand, steps int) map[domain.Ps
 			}
 		case 13, 14:
 			f.Commit()
+		case 15:
+			f.Wait(tenant, license, fmt.Sprint(random.IntN(6)))
 		}
 	}
 	f.Commit()
@@ -141,6 +143,9 @@ func TestAsOfIsTheFoldOfTheJournal(t *testing.T) {
 					// A position says the same as a time within its commit.
 					ways := []string{asOf, "as_of=" + f.tokens.Token(eventstore.Position{Partition: f.store.Info().PartitionOf(tenant), Seq: events[len(events)-1].Seq})}
 					f.checkView(t, path, ways[random.IntN(2)], want)
+					earlier := events[:1+random.IntN(len(events))]
+					earlier = journal[tenant][:lastOfItsCommit(events, len(earlier)-1)+1]
+					f.checkDiff(t, path, earlier[len(earlier)-1].Time, at, projectionstest.ViewOf(earlier, names), want)
 					summary := api.TenantSummary{Id: want.Tenant.Id, Name: want.Tenant.Name, Status: want.Tenant.Status, CreatedAt: want.Tenant.CreatedAt, Licenses: len(want.Licenses)}
 					for _, l := range want.Licenses {
 						if summary.InUse += l.InUse; l.Status != "revoked" {
@@ -154,6 +159,169 @@ func TestAsOfIsTheFoldOfTheJournal(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// lastOfItsCommit returns the last of the events that have the time of event i.
+func lastOfItsCommit(events []projectionstest.Stored, i int) int {
+	for i+1 < len(events) && events[i+1].Time.Equal(events[i].Time) {
+		i++
+	}
+	return i
+}
+
+// checkDiff compares what is different between two instants.
+func (f *fixture) checkDiff(t *testing.T, path string, a, b time.Time, before, after projectionstest.View) {
+	t.Helper()
+	query := url.Values{"a": {a.Format(time.RFC3339Nano)}, "b": {b.Format(time.RFC3339Nano)}}
+	d := ok[api.Diff](t, f, path+"/diff?"+query.Encode())
+	without := func(some, others []api.Lease) []api.Lease {
+		return slices.DeleteFunc(slices.Clone(some), func(l api.Lease) bool {
+			return slices.ContainsFunc(others, func(o api.Lease) bool { return o.Id == l.Id })
+		})
+	}
+	if want := without(after.Active(), before.Active()); asJSON(t, d.Taken.Items) != asJSON(t, want) || d.Taken.Count != len(want) {
+		t.Fatalf("%s: taken is %s, not %s", query, asJSON(t, d.Taken), asJSON(t, want))
+	}
+	if want := without(before.Active(), after.Active()); asJSON(t, d.GivenBack.Items) != asJSON(t, want) || d.GivenBack.Count != len(want) {
+		t.Fatalf("%s: given back is %s, not %s", query, asJSON(t, d.GivenBack), asJSON(t, want))
+	}
+	// The differences, made to what was, give what is.
+	patch := func(was any, fields []api.FieldDiff) string {
+		var object map[string]any
+		if err := json.Unmarshal([]byte(asJSON(t, was)), &object); err != nil {
+			t.Fatal(err)
+		}
+		for _, field := range fields {
+			object[field.Field] = field.B
+		}
+		for name, value := range object {
+			if orNil(value) == nil {
+				delete(object, name)
+			}
+		}
+		return asJSON(t, object)
+	}
+	if got, want := patch(before.Tenant, d.Tenant), patch(after.Tenant, nil); got != want {
+		t.Fatalf("%s: the tenant is %s, not %s", query, got, want)
+	}
+	for _, l := range after.Licenses {
+		was := any(struct{}{})
+		for _, b := range before.Licenses {
+			if b.Id == l.Id {
+				was = b
+			}
+		}
+		var fields []api.FieldDiff
+		for _, diff := range d.Licenses {
+			if diff.License == l.Id {
+				fields = diff.Fields
+			}
+		}
+		if got, want := patch(was, fields), patch(l, nil); got != want {
+			t.Fatalf("%s: the license is %s, not %s", query, got, want)
+		}
+	}
+}
+
+func TestDiff(t *testing.T) {
+	f := setup(t)
+	f.example(t)
+	f.Now = f.Now.Add(time.Minute)
+	before := f.Now.Add(-time.Millisecond)
+	f.Do("acme", domain.ChangeLicense{License: "lic_1", Seats: new(9), Policy: domain.PolicyChange{MaxPerUser: new(2)}})
+	f.Do("acme", domain.ReleaseSeats{License: "lic_1", Leases: []domain.LeaseID{"lse_1"}})
+	f.Issue("acme", "lic_3", 1)
+	f.commit(t)
+	f.archive(t)
+	d := ok[api.Diff](t, f, "/tenants/acme/diff?a="+url.QueryEscape(before.Format(time.RFC3339Nano)))
+	var fields []string
+	for _, l := range d.Licenses {
+		if l.Issued {
+			fields = append(fields, l.License+" issued")
+			continue
+		}
+		for _, field := range l.Fields {
+			fields = append(fields, fmt.Sprintf("%s %s %v to %v", l.License, field.Field, field.A, field.B))
+		}
+	}
+	if got, want := strings.Join(fields, ", "), "lic_1 in_use 1 to 0, lic_1 max_per_user 0 to 2, lic_1 seats 2 to 9, lic_3 issued"; got != want {
+		t.Errorf("licenses: %s, not %s", got, want)
+	}
+	if len(d.Tenant) != 0 || d.Taken.Count != 0 || d.GivenBack.Count != 1 || d.GivenBack.Items[0].Id != "lse_1" || d.GivenBack.Items[0].State != "active" {
+		t.Errorf("%+v", d)
+	}
+	if want := "/api/v1/tenants/acme/timeline?q=after%3A2026-03-01T09%3A00%3A01.001Z+before%3A2026-03-01T09%3A01%3A02.001Z"; d.Timeline != want {
+		t.Errorf("timeline %s, not %s", d.Timeline, want)
+	}
+	f.refused(t, http.StatusBadRequest, "invalid_request", "a", "/tenants/acme/diff")
+	f.refused(t, http.StatusBadRequest, "invalid_request", "b", "/tenants/acme/diff?a="+d.B.Position+"&b="+d.A.Position)
+	f.refused(t, http.StatusNotFound, "tenant_not_found", "", "/tenants/acme/diff?a=2000-01-01T00:00:00Z")
+}
+
+// The denials of a random history can be explained: the rules refuse again on the state that the rows say it was. Those that tell of
+// refusals long before are left out: nobody knows when those were.
+func TestDenialsAreExplained(t *testing.T) {
+	for seed := range uint64(3) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			f := setup(t)
+			f.busy(t, rand.New(rand.NewPCG(seed, 13)), 300)
+			f.projectAll(t)
+			f.archive(t)
+			denials, queued := 0, 0
+			for tenant, events := range projectionstest.Events(t, f.store) {
+				for _, e := range events {
+					denied, is := e.Data.(*domain.SeatDenied)
+					if !is || denied.Count > 0 {
+						continue
+					}
+					d := ok[api.DenialWhy](t, f, fmt.Sprintf("/tenants/%s/denials/%d/why", tenant, e.Version))
+					if !d.Reproduced || len(d.Ways) == 0 || denied.Reason == domain.NoSeatAvailable && len(d.Waiting) != denied.Waiting {
+						t.Errorf("%s/%d: %+v, %s", tenant, e.Version, denied, asJSON(t, d))
+					}
+					if denials++; denied.Waiting > 0 {
+						queued++
+					}
+				}
+			}
+			t.Logf("%d denials, %d of them with a queue", denials, queued)
+			if denials < 5 {
+				t.Error("too few denials to say so")
+			}
+		})
+	}
+}
+
+func TestWhy(t *testing.T) {
+	f := setup(t)
+	f.Name("acme", "u_ada", eventstore.UserName, "ada")
+	f.Name("acme", "u_cem", eventstore.UserName, "cem")
+	f.Create("acme", "lic_1", 1)
+	ada := f.Acquire("acme", "lic_1", "ada")
+	f.Commit()
+	f.Acquire("acme", "lic_1", "cem")
+	f.Commit()
+	f.Acquire("acme", "lic_1", "cem") // too soon after the other for an event
+	f.Commit()
+	f.Do("acme", domain.HeartbeatSeats{License: "lic_1", Leases: []domain.LeaseID{ada}})
+	f.Do("acme", domain.ReleaseSeats{License: "lic_1", Leases: []domain.LeaseID{ada}})
+	f.Commit()
+	f.Now = f.Now.Add(time.Minute)
+	f.Do("acme", domain.ExpireSeats{Max: 9}) // tells of it
+	f.commit(t)
+	f.archive(t)
+	d := ok[api.DenialWhy](t, f, "/tenants/acme/denials/4/why")
+	if d.Names["u_cem"] != "cem" || d.License.Seats != 1 || d.License.InUse != 1 || len(d.Holders) != 1 || d.Holders[0].User != "ada" || d.Holders[0].State != "active" {
+		t.Errorf("%s", asJSON(t, d))
+	}
+	if got, want := asJSON(t, d.Ways), `[{"changes":[{"field":"seats","from":1,"of":"license","to":2}]},{"changes":[{"leases":["`+string(ada)+`"],"of":"leases"}]}]`; got != want {
+		t.Errorf("ways: %s, not %s", got, want)
+	}
+	if late := ok[api.DenialWhy](t, f, "/tenants/acme/denials/7/why"); !late.Reproduced || len(late.Holders) != 1 {
+		t.Errorf("a denial that was told of later: %s", asJSON(t, late))
+	}
+	for _, id := range []string{"3", "99", "x", "-1"} {
+		f.refused(t, http.StatusNotFound, "denial_not_found", "", "/tenants/acme/denials/"+id+"/why")
 	}
 }
 
@@ -177,6 +345,8 @@ func (f *fixture) checkView(t *testing.T, path, asOf string, want projectionstes
 	same("tenant", ok[api.TenantResponse](t, f, path+"?"+asOf).Tenant, want.Tenant)
 	same("licenses", all[api.License](t, f, path+"/licenses?"+asOf), want.Licenses)
 	same("seats", all[api.Lease](t, f, path+"/seats?"+asOf), want.Leases)
+	state := ok[api.State](t, f, path+"/state?"+asOf)
+	same("state", []any{state.Tenant, state.Licenses, state.Leases, state.LeasesMore}, []any{want.Tenant, want.Licenses, want.Active(), false})
 	same("active seats", all[api.Lease](t, f, path+"/seats?state=active&"+asOf), want.Active())
 	file := f.get(t, path+"/seats?"+asOf, "Accept", "application/jsonl")
 	got := []api.Lease{}

@@ -16,9 +16,16 @@ type Scene struct {
 	// status count.
 	License domain.LicenseInfo
 	Leases  []domain.Lease
+	Waiting []Waiter // for a seat of it, the next one first
 	Denied  domain.SeatDenied
 
 	request domain.AcquireSeat // made of Denied
+}
+
+// Waiter is a holder in the queue.
+type Waiter struct {
+	Holder   domain.Holder
+	Priority int
 }
 
 // Reproduces reports whether the domain refuses again, for the recorded reason and at the recorded use.
@@ -59,6 +66,9 @@ func (s Scene) fold() *domain.Tenant {
 		t.Apply(l.AcquiredAt, &domain.SeatAcquired{License: s.License.ID, Lease: l.ID, Holder: l.Holder, ExpiresAt: l.ExpiresAt, Overage: l.Overage, Borrowed: l.Borrowed})
 	}
 	t.Apply(s.At, &domain.PolicyChanged{License: s.License.ID, Policy: s.License.Policy, Was: roomy})
+	for i, w := range s.Waiting {
+		t.Apply(s.At, &domain.SeatQueued{License: s.License.ID, Holder: w.Holder, Priority: w.Priority, Position: i + 1})
+	}
 	switch s.License.Status {
 	case domain.LicenseOnSuspense:
 		t.Apply(s.At, &domain.LicenseSuspended{License: s.License.ID})

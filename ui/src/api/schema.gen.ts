@@ -821,6 +821,78 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/tenants/{tenant}/state": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+            };
+            cookie?: never;
+        };
+        /**
+         * All of a tenant, as it was
+         * @description Its licenses with their policies and seats in use, and its active leases, all of one instant. docs/HISTORY.md says what that promises and costs.
+         */
+        get: operations["getState"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tenants/{tenant}/diff": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+            };
+            cookie?: never;
+        };
+        /**
+         * What is different between two instants
+         * @description The tenant and its licenses field by field, and the leases that are active at one of the two instants only. What came and went between
+         *     them is no difference; the link leads to the events that are all of it.
+         */
+        get: operations["getDiff"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tenants/{tenant}/denials/{denial}/why": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+                /** @description The tenant's version of the denial. */
+                denial: number;
+            };
+            cookie?: never;
+        };
+        /**
+         * Why an acquire was refused, and what would have let it through
+         * @description What the decision saw: the license, who held its seats, who waited. And the fewest changes that would have let the acquire through. Each
+         *     was tried: the rules of the ledger decided again on that state with the change, and granted the seat.
+         *
+         *     The denial tells who asked, but not all of what was asked: a second feature, or how long a seat was to be borrowed, is not in it.
+         */
+        get: operations["explainDenial"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/tenants/{tenant}/timeline": {
         parameters: {
             query?: never;
@@ -1902,6 +1974,112 @@ export interface components {
             within_50: number;
             /** Format: double */
             within_90: number;
+        };
+        State: {
+            tenant: components["schemas"]["Tenant"];
+            licenses: components["schemas"]["License"][];
+            /** @description Active leases, newest first, at most 10,000. */
+            leases: components["schemas"]["Lease"][];
+            /** @description There are more; `seats?as_of=` has them all, by pages. */
+            leases_more: boolean;
+            /**
+             * Format: int64
+             * @description The tenant's version: the number of its events so far.
+             */
+            version: number;
+            position: string;
+            /**
+             * Format: double
+             * @description As in `Ledger-Age`.
+             */
+            age_seconds: number;
+        };
+        Diff: {
+            a: components["schemas"]["Instant"];
+            b: components["schemas"]["Instant"];
+            tenant: components["schemas"]["FieldDiff"][];
+            /** @description Those with a difference; seats in use are one, too. */
+            licenses: components["schemas"]["LicenseDiff"][];
+            taken: components["schemas"]["LeasesDiff"];
+            given_back: components["schemas"]["LeasesDiff"];
+            /** @description The path of the events between. */
+            timeline: string;
+            position: string;
+            /**
+             * Format: double
+             * @description As in `Ledger-Age`, of `b`.
+             */
+            age_seconds: number;
+        };
+        Instant: {
+            /** Format: int64 */
+            version: number;
+            position: string;
+            /**
+             * Format: date-time
+             * @description Of the tenant's last event until then.
+             */
+            time: string;
+        };
+        FieldDiff: {
+            /** @example seats */
+            field: string;
+            /** @description Absent when there was none. */
+            a?: unknown;
+            /** @description Absent when there is none. */
+            b?: unknown;
+        };
+        LicenseDiff: {
+            license: string;
+            /** @description It was issued between; all its fields are new. */
+            issued: boolean;
+            fields: components["schemas"]["FieldDiff"][];
+        };
+        LeasesDiff: {
+            count: number;
+            /** @description Newest first, at most 1,000: as they were at the instant at which they are active. */
+            items: components["schemas"]["Lease"][];
+        };
+        DenialWhy: {
+            denial: components["schemas"]["Event"];
+            /** @description The rules refuse again on the state as it was. When not, `ways` is empty: what was seen is not known exactly. */
+            reproduced: boolean;
+            license: components["schemas"]["License"];
+            /** @description Active leases of the license then, newest first, at most 1,000. */
+            holders: components["schemas"]["Lease"][];
+            holders_more: boolean;
+            /** @description Who waited for a seat then. */
+            waiting: components["schemas"]["Waiter"][];
+            /** @description Each would have let the acquire through; all are of the fewest changes that do. */
+            ways: components["schemas"]["Way"][];
+            names: {
+                [key: string]: string;
+            };
+            position: string;
+            /**
+             * Format: double
+             * @description As in `Ledger-Age`.
+             */
+            age_seconds: number;
+        };
+        Way: {
+            /** @description Together. */
+            changes: components["schemas"]["WayChange"][];
+        };
+        WayChange: {
+            /** @enum {string} */
+            of: "tenant" | "license" | "request" | "leases";
+            /**
+             * @description Of the tenant, the license or the request; absent for leases.
+             * @example seats
+             */
+            field?: string;
+            /** @description Its value then; absent when there was none. */
+            from?: unknown;
+            /** @description One that would have done; absent for none. */
+            to?: unknown;
+            /** @description Had these ended before. They share one seat. */
+            leases?: string[];
         };
         LiveSnapshot: {
             tenant: components["schemas"]["Tenant"];
@@ -3673,6 +3851,113 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["UsageForecast"];
+                };
+            };
+            default: components["responses"]["Refused"];
+        };
+    };
+    getState: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Answer as it was then, in the same shape: a time, which means the last commit at or before it, or a position as in `Ledger-Position`.
+                 *     Absent: now. 400 when it is in the future, 404 when the tenant did not exist yet. docs/HISTORY.md says what it promises.
+                 * @example 2026-03-01T09:00:00Z
+                 */
+                as_of?: components["parameters"]["AsOf"];
+            };
+            header?: {
+                /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
+                "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
+            };
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The state. */
+            200: {
+                headers: {
+                    "Ledger-Position": components["headers"]["LedgerPosition"];
+                    "Ledger-Age": components["headers"]["LedgerAge"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["State"];
+                };
+            };
+            default: components["responses"]["Refused"];
+        };
+    };
+    getDiff: {
+        parameters: {
+            query: {
+                /** @description The one instant: a time or a position, as for `as_of`. */
+                a: string;
+                /** @description The other, not before `a`; absent: now. */
+                b?: string;
+            };
+            header?: {
+                /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
+                "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
+            };
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The differences. */
+            200: {
+                headers: {
+                    "Ledger-Position": components["headers"]["LedgerPosition"];
+                    "Ledger-Age": components["headers"]["LedgerAge"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Diff"];
+                };
+            };
+            default: components["responses"]["Refused"];
+        };
+    };
+    explainDenial: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
+                "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
+            };
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+                /** @description The tenant's version of the denial. */
+                denial: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The explanation. */
+            200: {
+                headers: {
+                    "Ledger-Position": components["headers"]["LedgerPosition"];
+                    "Ledger-Age": components["headers"]["LedgerAge"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DenialWhy"];
+                };
+            };
+            /** @description `denial_not_found`: this version of the tenant is no denial. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             default: components["responses"]["Refused"];
