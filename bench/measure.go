@@ -31,6 +31,7 @@ const (
 	rowWide         = "mix over 50,000 tenants of 20 seats"
 	rowDeep         = "mix over 50 tenants of 20,000 seats"
 	rowPaced        = "mix over 1,000 licenses at half the rate"
+	rowAudit        = "an auditor's replay and verify"
 )
 
 // sample is one measurement of a row.
@@ -48,6 +49,7 @@ type results struct {
 	Raw     rawAppend           `json:"raw_append"`
 	Million million             `json:"million_leases"`
 	Reads   reads               `json:"reads"`
+	Audit   auditing            `json:"audit"`
 }
 
 // measured is a row and the server that it is measured on.
@@ -147,6 +149,14 @@ func measure(ctx context.Context, cfg config) (*results, error) {
 		}
 	}
 	if cfg.Only != "" {
+		if strings.Contains(rowAudit, cfg.Only) {
+			if r.Audit, err = measureAudit(ctx, cfg, scaled(auditCommits)); err != nil {
+				return nil, err
+			}
+			for _, t := range r.Audit.targets() {
+				fmt.Println(t)
+			}
+		}
 		return r, ctx.Err()
 	}
 	half := r.median(rowMix).PerSecond / 2
@@ -165,6 +175,9 @@ func measure(ctx context.Context, cfg config) (*results, error) {
 		return nil, err
 	}
 	if r.Million, err = measureMillion(ctx, cfg, serverConfig{Tenants: 50, Licenses: 20, Seats: 2 * batch, Leases: scaled(1000)}); err != nil {
+		return nil, err
+	}
+	if r.Audit, err = measureAudit(ctx, cfg, scaled(auditCommits)); err != nil {
 		return nil, err
 	}
 	return r, ctx.Err()

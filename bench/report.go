@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -61,7 +62,7 @@ func (r *results) targets() []target {
 		return t
 	}
 	even := min(rate(rowWide)/rate(rowDeep), rate(rowDeep)/rate(rowWide))
-	return []target{
+	return slices.Concat([]target{
 		ratio(rowMix, rowMix, rowEcho, "echo", 0.5),
 		ratio(rowMix, rowMix, rowMixEverysec, "Redis, fsync every second", 1.5),
 		ratio(rowMix, rowMix, rowMixAlways, "Redis, fsync always", 3),
@@ -74,7 +75,7 @@ func (r *results) targets() []target {
 		{Measure: rowWide, Against: "50 tenants of 20,000 (the slower by the faster)", Got: even, Wanted: 0.8, Unit: "×"},
 		{Measure: rowLag, Against: fmt.Sprintf("%.0f requests/s before", r.Reads.PerSecond), Got: r.Reads.CaughtUp.Seconds(), Wanted: 5, Most: true, Unit: "s"},
 		{Measure: rowLive, Against: fmt.Sprintf("p99 at %.0f requests/s", r.Reads.LivePerSecond), Got: ms(r.Reads.LiveP99), Wanted: 250, Most: true, Unit: "ms"},
-	}
+	}, r.Audit.targets())
 }
 
 // rows in the order of the table.

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/coditect-ai/license-ledger/domain"
 	"github.com/coditect-ai/license-ledger/eventstore"
 )
@@ -16,64 +14,83 @@ import (
 type Source struct {
 	Journal eventstore.Log // of the tenant's partition
 	Tenant  domain.TenantID
-	// Index says which commits hold events of the tenant, in order, and up to which commit of the partition it knows. What comes
-	// after that is read one by one. If it left one out, the tenant's chain does not fit, and Read fails; only that none
-	// is left out after the last it names has to be believed. Nil: every commit of the partition is read.
-	Index func(ctx context.Context) (commits []uint64, upTo uint64, err error)
-	// Progress is called with how many of the commits that have to be read were read; nil: nobody asks.
+	// Copied calls f with the slices of the tenant that a copy of the journal holds, in order, and returns up to which commit of the
+	// partition that is known. It need not be trusted: each slice must follow from the one before, and the last one must stand in the
+	// journal, whose link to it depends on every byte before. Only that the copy left none out after its last has to be
+	// believed. What comes after upTo is read from the journal. Nil: every commit of the partition is read.
+	Copied func(ctx context.Context, f func(Slice) error) (upTo uint64, err error)
+	// Progress is called with how many of the commits that have to be read one by one were read; nil: nobody asks.
 	Progress func(done, total uint64)
 }
 
-// atOnce is how many commits are asked for at once: each is a round trip.
-const atOnce = 32
-
-// Read calls f with each slice of the tenant, from the first one to the last one at the time of the call.
+// Read calls f with each slice of the tenant, from the first one to the last one at the time of the call. Only when it returns nil
+// is it certain that the slices are those of the journal.
 //
 // Errors: eventstore.ErrChainBroken when one does not follow from the one before; those of f and of the journal.
 func (s Source) Read(ctx context.Context, f func(Slice) error) error {
+	chain := link{tenant: s.Tenant, f: f}
+	var after eventstore.Checkpoint // where the reading of every commit begins
+	if s.Copied != nil {
+		var err error
+		if after, err = s.readCopied(ctx, &chain); err != nil {
+			return err
+		}
+	}
 	last, err := s.Journal.Last(ctx)
 	if err != nil {
 		return err
 	}
-	var known []uint64
-	var after eventstore.Checkpoint // where the reading of every commit begins
-	if s.Index != nil {
-		var upTo uint64
-		if known, upTo, err = s.Index(ctx); err != nil {
-			return fmt.Errorf("index of the tenant's commits: %w", err)
-		}
-		upTo = min(upTo, last)
-		if n, _ := slices.BinarySearch(known, upTo+1); n < len(known) {
-			known = known[:n]
-		}
-		if after, err = s.checkpoint(ctx, upTo); err != nil {
-			return err
-		}
-	}
-	chain := link{tenant: s.Tenant, f: f}
-	total := uint64(len(known)) + last - after.Seq
-	if err := s.readKnown(ctx, known, &chain, total); err != nil {
-		return err
-	}
 	mark := []byte(`"` + string(s.Tenant) + `"`) // ids of tenants need no escapes
-	done := uint64(len(known))
+	first := after.Seq
 	return eventstore.ReadCommitsUpTo(ctx, s.Journal, after, last, func(at eventstore.Checkpoint, c eventstore.Commit) error {
-		done++
-		s.progress(done, total)
+		if s.Progress != nil {
+			s.Progress(at.Seq-first, last-first)
+		}
 		if !bytes.Contains(c.Body, mark) {
 			return nil
 		}
-		return chain.commit(at.Seq, c, false)
+		slice, found, err := s.sliceOf(at.Seq, c)
+		if err != nil || !found {
+			return err
+		}
+		return chain.take(slice)
 	})
 }
 
-// checkpoint is the place in the partition's chain after a commit.
-func (s Source) checkpoint(ctx context.Context, seq uint64) (eventstore.Checkpoint, error) {
-	if seq == 0 {
-		return eventstore.Checkpoint{}, nil
+// readCopied takes the slices of the copy, and compares the last one with the journal. It returns the place in the partition's
+// chain up to which they are all of the tenant's.
+func (s Source) readCopied(ctx context.Context, chain *link) (at eventstore.Checkpoint, err error) {
+	var newest Slice
+	if at.Seq, err = s.Copied(ctx, func(slice Slice) error { newest = slice; return chain.take(slice) }); err != nil {
+		return at, err
 	}
-	c, err := s.get(ctx, seq)
-	return eventstore.Checkpoint{Seq: seq, Hash: c.Hash()}, err
+	if at.Seq = max(at.Seq, newest.Seq); at.Seq == 0 {
+		return at, nil
+	}
+	last, err := s.Journal.Last(ctx)
+	switch {
+	case err != nil:
+		return at, err
+	case last < at.Seq:
+		return at, fmt.Errorf("%w: it has %d commits, and its copy %d: it lost some; ledger restore brings them back", eventstore.ErrChainBroken, last, at.Seq)
+	}
+	if newest.Seq > 0 {
+		c, err := s.get(ctx, newest.Seq)
+		if err != nil {
+			return at, err
+		}
+		stands, found, err := s.sliceOf(newest.Seq, c)
+		switch {
+		case err != nil:
+			return at, err
+		case !found || !bytes.Equal(stands.Stored, newest.Stored):
+			return at, fmt.Errorf("%w: the copy has events of %s in commit %d that the journal does not have there: one of them is not right; "+
+				"ledger verify --live finds which commit differs first", eventstore.ErrChainBroken, s.Tenant, newest.Seq)
+		}
+	}
+	c, err := s.get(ctx, at.Seq)
+	at.Hash = c.Hash()
+	return at, err
 }
 
 func (s Source) get(ctx context.Context, seq uint64) (eventstore.Commit, error) {
@@ -88,36 +105,17 @@ func (s Source) get(ctx context.Context, seq uint64) (eventstore.Commit, error) 
 	return c, nil
 }
 
-// readKnown reads the commits of the index, some at once, and takes them in order.
-func (s Source) readKnown(ctx context.Context, known []uint64, chain *link, total uint64) error {
-	done := uint64(0)
-	for chunk := range slices.Chunk(known, atOnce) {
-		commits := make([]eventstore.Commit, len(chunk))
-		asking, askCtx := errgroup.WithContext(ctx)
-		for i, seq := range chunk {
-			asking.Go(func() (err error) {
-				commits[i], err = s.get(askCtx, seq)
-				return err
-			})
-		}
-		if err := asking.Wait(); err != nil {
-			return err
-		}
-		for i, c := range commits {
-			if err := chain.commit(chunk[i], c, true); err != nil {
-				return err
-			}
-			done++
-			s.progress(done, total)
-		}
+// sliceOf returns the tenant's slice of a commit, if it has one.
+func (s Source) sliceOf(seq uint64, c eventstore.Commit) (_ Slice, found bool, err error) {
+	all, err := c.Decode()
+	if err != nil {
+		return Slice{}, false, fmt.Errorf("commit %d: %w", seq, err)
 	}
-	return nil
-}
-
-func (s Source) progress(done, total uint64) {
-	if s.Progress != nil {
-		s.Progress(done, total)
+	i := slices.IndexFunc(all, func(slice eventstore.Slice) bool { return slice.Tenant == s.Tenant })
+	if i < 0 {
+		return Slice{}, false, nil
 	}
+	return Slice{all[i], seq}, true, nil
 }
 
 // link follows the chain of a tenant.
@@ -128,24 +126,11 @@ type link struct {
 	f       func(Slice) error
 }
 
-// commit takes the tenant's slice of a commit, which may be there, or must.
-func (l *link) commit(seq uint64, c eventstore.Commit, must bool) error {
-	all, err := c.Decode()
-	if err != nil {
-		return fmt.Errorf("commit %d: %w", seq, err)
-	}
-	i := slices.IndexFunc(all, func(s eventstore.Slice) bool { return s.Tenant == l.tenant })
-	if i < 0 {
-		if must {
-			return fmt.Errorf("%w: commit %d has no events of %s, as the index says it has", eventstore.ErrChainBroken, seq, l.tenant)
-		}
-		return nil
-	}
-	s := Slice{all[i], seq}
+func (l *link) take(s Slice) error {
 	first := s.Events[0]
-	if *first.Prev != l.head || first.Version != l.version+1 {
+	if s.Tenant != l.tenant || *first.Prev != l.head || first.Version != l.version+1 {
 		return fmt.Errorf("%w: commit %d has version %d of %s after version %d, and follows the head %s, not %s",
-			eventstore.ErrChainBroken, seq, first.Version, l.tenant, l.version, *first.Prev, l.head)
+			eventstore.ErrChainBroken, s.Seq, first.Version, s.Tenant, l.version, *first.Prev, l.head)
 	}
 	l.head, l.version = s.Head(), s.Events[len(s.Events)-1].Version
 	return l.f(s)

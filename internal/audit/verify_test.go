@@ -357,38 +357,72 @@ func TestTheExporterRefusesABrokenChain(t *testing.T) {
 	}
 }
 
-// With an index only the tenant's commits are read, and what is new; one that leaves out a commit is found out.
-func TestASourceWithAnIndex(t *testing.T) {
+// With a copy, only what is new is read from the journal, and the last commit that the copy has: which tells of a copy in which a
+// byte is another one, a slice is missing, or that is of another ledger.
+func TestASourceWithACopy(t *testing.T) {
 	t.Parallel()
 	store := aLedger(t, 40)
-	var want []uint64
-	if err := (Source{Journal: store.Journal(0), Tenant: "acme"}).Read(t.Context(), func(s Slice) error { want = append(want, s.Seq); return nil }); err != nil {
+	journal := store.Journal(0)
+	var all []Slice
+	if err := (Source{Journal: journal, Tenant: "acme"}).Read(t.Context(), func(s Slice) error { all = append(all, s); return nil }); err != nil {
 		t.Fatal(err)
 	}
-	last, err := store.Journal(0).Last(t.Context())
+	last, err := journal.Last(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, upTo := range []uint64{0, 1, 30, last, last + 10} {
-		known := slices.Clone(want)
-		if n := slices.IndexFunc(known, func(seq uint64) bool { return seq > upTo }); n >= 0 {
-			known = known[:n]
-		}
-		counted := &counting{Log: store.Journal(0)}
-		var got []uint64
-		source := Source{Journal: counted, Tenant: "acme", Index: func(context.Context) ([]uint64, uint64, error) { return known, upTo, nil }}
-		if err := source.Read(t.Context(), func(s Slice) error { got = append(got, s.Seq); return nil }); err != nil || !slices.Equal(got, want) {
-			t.Fatalf("index up to %d: %v, read %d of %d", upTo, err, got, want)
-		}
-		if most := int(last-min(upTo, last)) + 1; counted.read > most {
-			t.Errorf("index up to %d of %d: %d commits were read one by one", upTo, last, counted.read)
+	copied := func(copy []Slice, upTo uint64) func(context.Context, func(Slice) error) (uint64, error) {
+		return func(_ context.Context, f func(Slice) error) (uint64, error) {
+			for _, s := range copy {
+				if s.Seq <= upTo {
+					if err := f(s); err != nil {
+						return 0, err
+					}
+				}
+			}
+			return upTo, nil
 		}
 	}
-	source := Source{Journal: store.Journal(0), Tenant: "acme", Index: func(context.Context) ([]uint64, uint64, error) {
-		return slices.Delete(slices.Clone(want), 5, 6), last, nil
-	}}
-	if err := source.Read(t.Context(), func(Slice) error { return nil }); !errors.Is(err, eventstore.ErrChainBroken) {
-		t.Errorf("an index without the sixth commit: %v", err)
+	for _, upTo := range []uint64{0, 1, 20, last} {
+		counted := &counting{Log: journal}
+		var got []uint64
+		source := Source{Journal: counted, Tenant: "acme", Copied: copied(all, upTo)}
+		if err := source.Read(t.Context(), func(s Slice) error { got = append(got, s.Seq); return nil }); err != nil || len(got) != len(all) {
+			t.Fatalf("copied up to %d: %v, read %d of %d", upTo, err, len(got), len(all))
+		}
+		if most := int(last-upTo) + 1; counted.read > most {
+			t.Errorf("copied up to %d of %d: %d commits were read one by one", upTo, last, counted.read)
+		}
+	}
+
+	// From the sixth slice on it is another history, whole in itself: its links were made anew.
+	forged := slices.Clone(all)
+	head := *forged[5].Events[0].Prev
+	for i := 5; i < len(forged); i++ {
+		stored := bytes.ReplaceAll(forged[i].Stored, []byte("u_user"), []byte("u_uzer"))
+		stored = bytes.Replace(stored, []byte(forged[i].Events[0].Prev.String()), []byte(head.String()), 1)
+		made, err := eventstore.Commit{Body: append(append([]byte{'['}, stored...), ']')}.Decode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		forged[i] = Slice{made[0], forged[i].Seq}
+		head = made[0].Head()
+	}
+	lastChanged := copyOf(t, journal, func(seq uint64, c *eventstore.Commit) {
+		if seq == all[len(all)-1].Seq {
+			c.Body = bytes.ReplaceAll(c.Body, []byte(`"operator"`), []byte(`"operated"`))
+		}
+	})
+	for what, source := range map[string]Source{
+		"a slice is left out of the copy":         {Journal: journal, Copied: copied(slices.Delete(slices.Clone(all), 5, 6), last)},
+		"the copy is made anew from the sixth on": {Journal: journal, Copied: copied(forged, last)},
+		"the journal has another last commit":     {Journal: lastChanged, Copied: copied(all, last)},
+		"the journal lost its end":                {Journal: eventstoretest.NewStore(1).Journal(0), Copied: copied(all, last)},
+	} {
+		source.Tenant = "acme"
+		if err := source.Read(t.Context(), func(Slice) error { return nil }); !errors.Is(err, eventstore.ErrChainBroken) {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 }
 
