@@ -109,6 +109,30 @@ func (e Overage) Valid() bool {
 	}
 }
 
+// Defines values for ProjectionProgressState.
+const (
+	Behind     ProjectionProgressState = "behind"
+	Current    ProjectionProgressState = "current"
+	Parked     ProjectionProgressState = "parked"
+	Rebuilding ProjectionProgressState = "rebuilding"
+)
+
+// Valid indicates whether the value is a known member of the ProjectionProgressState enum.
+func (e ProjectionProgressState) Valid() bool {
+	switch e {
+	case Behind:
+		return true
+	case Current:
+		return true
+	case Parked:
+		return true
+	case Rebuilding:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for SeatPer.
 const (
 	SeatPerMachine SeatPer = "machine"
@@ -169,6 +193,24 @@ func (e UsageListBucket) Valid() bool {
 	}
 }
 
+// Defines values for ListAuditParamsSort.
+const (
+	ListAuditParamsSortMinusTime ListAuditParamsSort = "-time"
+	ListAuditParamsSortTime      ListAuditParamsSort = "time"
+)
+
+// Valid indicates whether the value is a known member of the ListAuditParamsSort enum.
+func (e ListAuditParamsSort) Valid() bool {
+	switch e {
+	case ListAuditParamsSortMinusTime:
+		return true
+	case ListAuditParamsSortTime:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ListTenantsParamsSort.
 const (
 	ListTenantsParamsSortCreatedAt      ListTenantsParamsSort = "created_at"
@@ -193,6 +235,24 @@ func (e ListTenantsParamsSort) Valid() bool {
 	case ListTenantsParamsSortMinusName:
 		return true
 	case ListTenantsParamsSortName:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListDenialsParamsSort.
+const (
+	ListDenialsParamsSortMinusTime ListDenialsParamsSort = "-time"
+	ListDenialsParamsSortTime      ListDenialsParamsSort = "time"
+)
+
+// Valid indicates whether the value is a known member of the ListDenialsParamsSort enum.
+func (e ListDenialsParamsSort) Valid() bool {
+	switch e {
+	case ListDenialsParamsSortMinusTime:
+		return true
+	case ListDenialsParamsSortTime:
 		return true
 	default:
 		return false
@@ -247,6 +307,24 @@ func (e ListSeatsParamsSort) Valid() bool {
 	case AcquiredAt:
 		return true
 	case MinusAcquiredAt:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListTimelineParamsSort.
+const (
+	ListTimelineParamsSortMinusTime ListTimelineParamsSort = "-time"
+	ListTimelineParamsSortTime      ListTimelineParamsSort = "time"
+)
+
+// Valid indicates whether the value is a known member of the ListTimelineParamsSort enum.
+func (e ListTimelineParamsSort) Valid() bool {
+	switch e {
+	case ListTimelineParamsSortMinusTime:
+		return true
+	case ListTimelineParamsSortTime:
 		return true
 	default:
 		return false
@@ -370,6 +448,38 @@ type AcquireResponse struct {
 	Lease            Lease `json:"lease"`
 }
 
+// Audit defines model for Audit.
+type Audit struct {
+	// AgeSeconds As in `Ledger-Age`.
+	AgeSeconds float64      `json:"age_seconds"`
+	Items      []AuditEntry `json:"items"`
+	Next       string       `json:"next"`
+	Position   string       `json:"position"`
+}
+
+// AuditEntry An event as stored, with what it changed, why, and whom it is about.
+type AuditEntry struct {
+	After *map[string]interface{} `json:"after,omitempty"`
+
+	// Before The fields that changed.
+	Before *map[string]interface{} `json:"before,omitempty"`
+
+	// Cause What led to it, where several things may.
+	Cause *string `json:"cause,omitempty"`
+
+	// Event A CloudEvents 1.0 object as stored.
+	Event Event `json:"event"`
+
+	// License That it is about; absent: none.
+	License *string `json:"license,omitempty"`
+
+	// Reason That somebody gave; of a denial the code.
+	Reason *string `json:"reason,omitempty"`
+
+	// User Whom it is about, in clear text; absent: nobody, several, or somebody who was forgotten.
+	User *string `json:"user,omitempty"`
+}
+
 // ChangeLicenseRequest One or more; what is not named stays as it is. `renew` takes the end of the validity away.
 type ChangeLicenseRequest struct {
 	BorrowDays     *int      `json:"borrow_days,omitempty"`
@@ -406,6 +516,39 @@ type CreateTenantRequest struct {
 	// Id Lower-case letters, digits and inner hyphens.
 	Id   TenantId `json:"id"`
 	Name string   `json:"name"`
+}
+
+// Denial defines model for Denial.
+type Denial struct {
+	// Count Of refusals that it stands for.
+	Count int `json:"count"`
+
+	// Id The version of its event.
+	Id      int64   `json:"id"`
+	InUse   int     `json:"in_use"`
+	License string  `json:"license"`
+	Machine string  `json:"machine"`
+	Process *string `json:"process,omitempty"`
+	Reason  string  `json:"reason"`
+
+	// Seats Of the license then.
+	Seats int       `json:"seats"`
+	Time  time.Time `json:"time"`
+
+	// Timeline The events behind this.
+	Timeline TimelineLink `json:"timeline"`
+
+	// User Empty once the person was forgotten.
+	User string `json:"user"`
+}
+
+// DenialList defines model for DenialList.
+type DenialList struct {
+	// AgeSeconds As in `Ledger-Age`.
+	AgeSeconds float64  `json:"age_seconds"`
+	Items      []Denial `json:"items"`
+	Next       string   `json:"next"`
+	Position   string   `json:"position"`
 }
 
 // DryRunEvent defines model for DryRunEvent.
@@ -570,6 +713,43 @@ type Lease struct {
 	User string `json:"user"`
 }
 
+// LeaseEnd Absent while it is active.
+type LeaseEnd struct {
+	// Actor Who ended it: `operator`, `key:` and the id of a key; `writer` is the ledger itself, when time was over.
+	Actor  string     `json:"actor"`
+	At     time.Time  `json:"at"`
+	Cause  *string    `json:"cause,omitempty"`
+	Reason *string    `json:"reason,omitempty"`
+	State  LeaseState `json:"state"`
+}
+
+// LeaseLife defines model for LeaseLife.
+type LeaseLife struct {
+	// AgeSeconds As in `Ledger-Age`.
+	AgeSeconds float64 `json:"age_seconds"`
+
+	// Ended Absent while it is active.
+	Ended *LeaseEnd `json:"ended,omitempty"`
+
+	// Events All but heartbeats, oldest first, at most 200.
+	Events []AuditEntry `json:"events"`
+
+	// EventsMore There are more; `timeline` has all.
+	EventsMore bool `json:"events_more"`
+
+	// Heartbeats How many came so far, but those that revived it.
+	Heartbeats int               `json:"heartbeats"`
+	Lease      Lease             `json:"lease"`
+	Names      map[string]string `json:"names"`
+	Position   string            `json:"position"`
+
+	// RenewedAt When it was acquired, borrowed, revived, or its last heartbeat came, whichever was last.
+	RenewedAt time.Time `json:"renewed_at"`
+
+	// Timeline The events behind this.
+	Timeline TimelineLink `json:"timeline"`
+}
+
 // LeaseResult `expires_at` when it was renewed, `state` when it was released, else `code`.
 type LeaseResult struct {
 	Code      *string     `json:"code,omitempty"`
@@ -599,6 +779,22 @@ type LeasesResponse struct {
 	HeartbeatSeconds *int           `json:"heartbeat_seconds,omitempty"`
 	Lease            *Lease         `json:"lease,omitempty"`
 	Results          *[]LeaseResult `json:"results,omitempty"`
+}
+
+// LedgerPartitions defines model for LedgerPartitions.
+type LedgerPartitions struct {
+	// AgeSeconds As in `Ledger-Age`.
+	AgeSeconds float64             `json:"age_seconds"`
+	Items      []PartitionProgress `json:"items"`
+	Position   string              `json:"position"`
+}
+
+// LedgerProjections defines model for LedgerProjections.
+type LedgerProjections struct {
+	// AgeSeconds As in `Ledger-Age`.
+	AgeSeconds float64              `json:"age_seconds"`
+	Items      []ProjectionProgress `json:"items"`
+	Position   string               `json:"position"`
 }
 
 // License docs/POLICIES.md has each rule with an example.
@@ -735,6 +931,26 @@ type OnShrink string
 // Overage How far beyond `seats` the license can be used. Leases beyond are marked `overage`.
 type Overage string
 
+// PartitionProgress defines model for PartitionProgress.
+type PartitionProgress struct {
+	// CommitsPerSecond That were added, over up to the last minute in which somebody asked here; absent when nobody did before.
+	CommitsPerSecond *float64 `json:"commits_per_second,omitempty"`
+
+	// Head Sequence of the last commit, as last seen.
+	Head       int64 `json:"head"`
+	LagCommits int64 `json:"lag_commits"`
+
+	// LagSeconds For how long, at most, something may have been stored that is not in the rows.
+	LagSeconds float64 `json:"lag_seconds"`
+	Partition  int     `json:"partition"`
+
+	// Reached Sequence that all read models reflect.
+	Reached int64 `json:"reached"`
+
+	// ReachedAt Time of that commit; absent before the first.
+	ReachedAt *time.Time `json:"reached_at,omitempty"`
+}
+
 // Problem RFC 9457 problem details.
 type Problem struct {
 	Code   string  `json:"code"`
@@ -762,6 +978,28 @@ type Problem struct {
 	// Waiting Of `no_seat_available`: how many wait for a seat.
 	Waiting *int `json:"waiting,omitempty"`
 }
+
+// ProjectionProgress defines model for ProjectionProgress.
+type ProjectionProgress struct {
+	CommitsPerSecond *float64   `json:"commits_per_second,omitempty"`
+	Head             int64      `json:"head"`
+	LagCommits       int64      `json:"lag_commits"`
+	LagSeconds       float64    `json:"lag_seconds"`
+	ParkedAt         *time.Time `json:"parked_at,omitempty"`
+	ParkedBecause    *string    `json:"parked_because,omitempty"`
+	Partition        int        `json:"partition"`
+	Projection       string     `json:"projection"`
+
+	// Seq Sequence of the last commit that it applied; 0 before the first.
+	Seq int64 `json:"seq"`
+
+	// State `rebuilding`: it is behind other read models of the partition. `parked`: a commit that it could not apply stopped it alone.
+	State     ProjectionProgressState `json:"state"`
+	UpdatedAt *time.Time              `json:"updated_at,omitempty"`
+}
+
+// ProjectionProgressState `rebuilding`: it is behind other read models of the partition. `parked`: a commit that it could not apply stopped it alone.
+type ProjectionProgressState string
 
 // ReasonRequest defines model for ReasonRequest.
 type ReasonRequest struct {
@@ -880,11 +1118,14 @@ type TenantSummary struct {
 type Timeline struct {
 	// AgeSeconds As in `Ledger-Age`.
 	AgeSeconds float64           `json:"age_seconds"`
-	Items      []Event           `json:"items"`
+	Items      []AuditEntry      `json:"items"`
 	Names      map[string]string `json:"names"`
 	Next       string            `json:"next"`
 	Position   string            `json:"position"`
 }
+
+// TimelineLink The events behind this.
+type TimelineLink = string
 
 // UsageBucket defines model for UsageBucket.
 type UsageBucket struct {
@@ -1082,11 +1323,45 @@ type MinPosition = string
 // TenantPath Lower-case letters, digits and inner hyphens.
 type TenantPath = TenantId
 
+// TimelineQuery defines model for TimelineQuery.
+type TimelineQuery = string
+
 // Refused RFC 9457 problem details.
 type Refused = Problem
 
 // Reason defines model for Reason.
 type Reason = ReasonRequest
+
+// ListAuditParams defines parameters for ListAudit.
+type ListAuditParams struct {
+	// Cursor `next` of the page before. It is good for the same list with the same filters and the same sort only.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// Limit Items per page. A file has all rows unless this is given.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Q A query of the timeline.
+	Q    *TimelineQuery       `form:"q,omitempty" json:"q,omitempty"`
+	Sort *ListAuditParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
+
+	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
+	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
+}
+
+// ListAuditParamsSort defines parameters for ListAudit.
+type ListAuditParamsSort string
+
+// ListPartitionsParams defines parameters for ListPartitions.
+type ListPartitionsParams struct {
+	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
+	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
+}
+
+// ListProjectionsParams defines parameters for ListProjections.
+type ListProjectionsParams struct {
+	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
+	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
+}
 
 // AcquireSeatParams defines parameters for AcquireSeat.
 type AcquireSeatParams struct {
@@ -1161,11 +1436,49 @@ type RenameTenantParams struct {
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
+// ListDenialsParams defines parameters for ListDenials.
+type ListDenialsParams struct {
+	// Cursor `next` of the page before. It is good for the same list with the same filters and the same sort only.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// Limit Items per page. A file has all rows unless this is given.
+	Limit   *Limit                 `form:"limit,omitempty" json:"limit,omitempty"`
+	Sort    *ListDenialsParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
+	License *string                `form:"license,omitempty" json:"license,omitempty"`
+
+	// User By name or pseudonym.
+	User *string `form:"user,omitempty" json:"user,omitempty"`
+
+	// Machine By name or pseudonym.
+	Machine *string `form:"machine,omitempty" json:"machine,omitempty"`
+
+	// Reason A code of a refusal.
+	Reason *string `form:"reason,omitempty" json:"reason,omitempty"`
+
+	// From Only those at or after.
+	From *time.Time `form:"from,omitempty" json:"from,omitempty"`
+
+	// To Only those before.
+	To *time.Time `form:"to,omitempty" json:"to,omitempty"`
+
+	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
+	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
+}
+
+// ListDenialsParamsSort defines parameters for ListDenials.
+type ListDenialsParamsSort string
+
 // ExportTenantParams defines parameters for ExportTenant.
 type ExportTenantParams struct {
 	// Names Add what the pseudonyms in the events stand for today, as far as they are known. Such a file holds personal data.
 	Names *bool `form:"names,omitempty" json:"names,omitempty"`
 
+	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
+	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
+}
+
+// GetLeaseParams defines parameters for GetLease.
+type GetLeaseParams struct {
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
 	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
 }
@@ -1378,9 +1691,16 @@ type ListTimelineParams struct {
 	// Limit Items per page. A file has all rows unless this is given.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
+	// Q A query of the timeline.
+	Q    *TimelineQuery          `form:"q,omitempty" json:"q,omitempty"`
+	Sort *ListTimelineParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
+
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
 	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
 }
+
+// ListTimelineParamsSort defines parameters for ListTimeline.
+type ListTimelineParamsSort string
 
 // ListUsageParams defines parameters for ListUsage.
 type ListUsageParams struct {

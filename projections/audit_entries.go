@@ -4,25 +4,33 @@ import (
 	"cmp"
 	"encoding/json"
 	"reflect"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/coditect-ai/license-ledger/domain"
+	"github.com/coditect-ai/license-ledger/eventstore"
 )
 
-// auditEntries keeps read.audit_entries: every event of a tenant but heartbeats, as stored, with what it changed.
+// auditEntries keeps read.audit_entries: every event of a tenant but heartbeats, as stored, with what it changed and whom it
+// is about. What ends a lease does not say whose it was: its row does. Rows of leases are never behind these, unless leases are parked:
+// then the entry is about nobody.
 type auditEntries struct{}
 
 // Name implements Projection.
 func (auditEntries) Name() string { return "audit_entries" }
 
 const auditEntriesInsert = `
-	INSERT INTO read.audit_entries (tenant_id, version, partition, seq, index, type, time, subject, actor, command, event, before, after)
-	SELECT c.tenant_id, c.version, $1, c.seq, c.index, c.type, c.time, c.subject, c.actor, c.command, c.event, c.before, c.after
+	INSERT INTO read.audit_entries (tenant_id, version, partition, seq, index, type, time, subject, actor, command, event, before, after,
+		license_id, "user", reason, cause, traffic)
+	SELECT c.tenant_id, c.version, $1, c.seq, c.index, c.type, c.time, c.subject, c.actor, c.command, c.event, c.before, c.after,
+		c.license_id, CASE WHEN c.lease_id = '' THEN c."user" ELSE coalesce((
+			SELECT l."user" FROM read.leases l WHERE l.tenant_id = c.tenant_id AND l.lease_id = c.lease_id), '') END,
+		c.reason, c.cause, c.traffic
 	FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::int[], $6::text[], $7::timestamptz[], $8::text[], $9::text[], $10::text[],
-		$11::text[], $12::jsonb[], $13::jsonb[])
-		AS c (tenant_id, version, seq, index, type, time, subject, actor, command, event, before, after)`
+		$11::text[], $12::jsonb[], $13::jsonb[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::bool[])
+		AS c (tenant_id, version, seq, index, type, time, subject, actor, command, event, before, after, license_id, "user", lease_id, reason, cause, traffic)`
 
 // A revoked license was active or suspended before; its event does not say which, the entry before does.
 const auditEntriesRevoked = `
@@ -39,9 +47,11 @@ const auditEntriesRevoked = `
 func (auditEntries) Apply(b *Batch, q *pgx.Batch) error {
 	var (
 		tenants, types, subjects, actors, commands, events []string
+		licenses, users, leases, reasons, causes           []string
 		versions, seqs                                     []uint64
 		indexes                                            []int
 		times                                              []time.Time
+		traffic                                            []bool
 		befores, afters                                    [][]byte
 		revokedTenants                                     []string
 		revokedVersions                                    []uint64
@@ -62,12 +72,51 @@ func (auditEntries) Apply(b *Batch, q *pgx.Batch) error {
 		types, times = append(types, e.Type), append(times, e.Time)
 		subjects, actors, commands = append(subjects, clean(e.Subject)), append(actors, clean(e.Actor)), append(commands, clean(e.Command))
 		events, befores, afters = append(events, string(e.Raw)), append(befores, before), append(afters, after)
+		user, lease := text(e.Data, "User"), ""
+		if user == "" {
+			lease = theLease(e.Data)
+		}
+		licenses, users, leases = append(licenses, text(e.Data, "License")), append(users, user), append(leases, lease)
+		reasons, causes = append(reasons, text(e.Data, "Reason")), append(causes, text(e.Data, "Cause"))
+		traffic = append(traffic, isTraffic(e))
 	}
 	change(q, "audit entries", len(events), auditEntriesInsert,
-		b.Partition, tenants, versions, seqs, indexes, types, times, subjects, actors, commands, events, befores, afters)
+		b.Partition, tenants, versions, seqs, indexes, types, times, subjects, actors, commands, events, befores, afters,
+		licenses, users, leases, reasons, causes, traffic)
 	change(q, "audit entries of licenses revoked", len(revokedVersions), auditEntriesRevoked, revokedTenants, revokedVersions)
 	return nil
 }
+
+// text returns a field of an event, cleaned; empty when it has no such text.
+func text(event domain.Event, field string) string {
+	if v := reflect.ValueOf(event).Elem().FieldByName(field); v.IsValid() && v.Kind() == reflect.String {
+		return clean(v.String())
+	}
+	return ""
+}
+
+// theLease returns the one lease that an event is about; empty when it is about none, or several.
+func theLease(event domain.Event) string {
+	switch e := event.(type) {
+	case *domain.SeatRevived:
+		if len(e.Leases) == 1 {
+			return clean(e.Leases[0])
+		}
+	case *domain.SeatEvicted:
+		if len(e.Leases) == 1 {
+			return clean(e.Leases[0])
+		}
+	}
+	return text(event, "Lease")
+}
+
+// isTraffic tells what programs do with seats, and time, from what people do.
+func isTraffic(e eventstore.Event) bool {
+	return strings.HasPrefix(e.Type, "ai.coditect.seat.") && IsProgram(e.Actor)
+}
+
+// IsProgram reports whether an actor is a licensed program, by its license key, or the ledger itself.
+func IsProgram(actor string) bool { return actor == "writer" || strings.HasPrefix(actor, "key:") }
 
 type fields map[string]any
 

@@ -23,7 +23,7 @@ type Difference struct {
 }
 
 // Compare folds the journal from its first commit to where the read models stand and compares the result with all rows of
-// tenants, licenses, seat_counts, leases, audit_entries, history, queue, seat_ends and usage_…. It reads the rows in one snapshot, so that a projector may
+// tenants, licenses, seat_counts, leases, audit_entries, denials, history, queue, seat_ends and usage_…. It reads the rows in one snapshot, so that a projector may
 // run meanwhile, and holds everything in memory.
 //
 // Errors: eventstore.ErrChainBroken; when the projections of a partition stand at different places; when the journal
@@ -118,8 +118,13 @@ func stateName(tenant, kind, id string, version uint64) string {
 	return fmt.Sprintf("history %s/%s/%s/%d", tenant, kind, id, version)
 }
 
-func auditText(place Place, event string) string {
-	return fmt.Sprintf("%d.%d %s", place.Seq, place.Index, event)
+func auditText(place Place, event string, user domain.Pseudonym) string {
+	return fmt.Sprintf("%d.%d about %s: %s", place.Seq, place.Index, user, event)
+}
+
+func denialText(at time.Time, d domain.SeatDenied) string {
+	return fmt.Sprintf("at=%s license=%s user=%s machine=%s process=%s reason=%s count=%d seats=%d in_use=%d",
+		timeText(at), d.License, d.User, d.Machine, d.Process, d.Reason, max(d.Count, 1), d.Seats, d.InUse)
 }
 
 func timeText(t time.Time) string {
@@ -138,6 +143,7 @@ func readRows(ctx context.Context, tx pgx.Tx) (map[string]string, error) {
 	var seats, inUse int
 	var policy []byte
 	var lease domain.Lease
+	var denied domain.SeatDenied
 	var endedAt *time.Time
 	var heldText, kind string
 	var renewed uint64
@@ -179,9 +185,15 @@ func readRows(ctx context.Context, tx pgx.Tx) (map[string]string, error) {
 				found["lease "+tenant+"/"+string(lease.ID)] = leaseText(lease, heldText, renewed, inUse)
 			},
 		}, {
-			`SELECT tenant_id, version, seq, index, event FROM read.audit_entries`,
-			[]any{&tenant, &version, &place.Seq, &place.Index, &text},
-			func() { found[fmt.Sprintf("audit entry %s/%d", tenant, version)] = auditText(place, text) },
+			`SELECT tenant_id, version, seq, index, event, "user" FROM read.audit_entries`,
+			[]any{&tenant, &version, &place.Seq, &place.Index, &text, &lease.Holder.User},
+			func() {
+				found[fmt.Sprintf("audit entry %s/%d", tenant, version)] = auditText(place, text, lease.Holder.User)
+			},
+		}, {
+			`SELECT tenant_id, version, time, license_id, "user", machine, process, reason, count, seats, in_use FROM read.denials`,
+			[]any{&tenant, &version, &at, &denied.License, &denied.User, &denied.Machine, &denied.Process, &denied.Reason, &denied.Count, &denied.Seats, &denied.InUse},
+			func() { found[fmt.Sprintf("denial %s/%d", tenant, version)] = denialText(at, denied) },
 		}, {
 			`SELECT tenant_id, kind, id, version, at, until_version, until_at, state FROM read.history`,
 			[]any{&tenant, &kind, &id, &version, &at, &until, &endedAt, &policy},
@@ -243,7 +255,10 @@ func foldRows(ctx context.Context, journal eventstore.Log, at eventstore.Checkpo
 			usage.add(e)
 			queue.add(e)
 			if _, ok := e.Data.(*domain.SeatHeartbeat); !ok {
-				folded[fmt.Sprintf("audit entry %s/%d", e.Tenant, e.Version)] = auditText(place, string(e.Raw))
+				folded[fmt.Sprintf("audit entry %s/%d", e.Tenant, e.Version)] = auditText(place, string(e.Raw), whomOf(all, e))
+			}
+			if denied, ok := e.Data.(*domain.SeatDenied); ok {
+				folded[fmt.Sprintf("denial %s/%d", e.Tenant, e.Version)] = denialText(e.Time, *denied)
 			}
 		}
 	})
@@ -272,6 +287,17 @@ func foldRows(ctx context.Context, journal eventstore.Log, at eventstore.Checkpo
 	}
 	past.end()
 	return nil
+}
+
+// whomOf returns whom an event is about, when it is one; leases are those after it.
+func whomOf(leases map[leaseKey]*foldedLease, e eventstore.Event) domain.Pseudonym {
+	if user := text(e.Data, "User"); user != "" {
+		return domain.Pseudonym(user)
+	}
+	if l := leases[leaseKey{e.Tenant, domain.LeaseID(theLease(e.Data))}]; l != nil {
+		return l.Holder.User
+	}
+	return ""
 }
 
 // foldedLease is a lease and what its row tells of its past.

@@ -20,16 +20,16 @@ func (leases) Name() string { return "leases" }
 
 const leasesInsert = `
 	INSERT INTO read.leases (tenant_id, lease_id, license_id, fence, "user", machine, process, overage, acquired_at,
-		state, ended_at, held, borrowed, expires_at, renewed, heartbeats)
+		state, ended_at, held, borrowed, expires_at, renewed, renewed_at, heartbeats)
 	SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::bool[], $9::timestamptz[],
-		$10::text[], $11::timestamptz[], $12::int8multirange[], $13::bool[], $14::timestamptz[], $15::bigint[], $16::int[])`
+		$10::text[], $11::timestamptz[], $12::int8multirange[], $13::bool[], $14::timestamptz[], $15::bigint[], $16::timestamptz[], $17::int[])`
 
 // It changes no column of an index.
 const leasesRenew = `
 	UPDATE read.leases l
-	SET borrowed = c.borrowed, expires_at = c.expires_at, renewed = c.renewed, heartbeats = l.heartbeats + c.heartbeats
-	FROM unnest($1::text[], $2::text[], $3::bool[], $4::timestamptz[], $5::bigint[], $6::int[])
-		AS c (tenant_id, lease_id, borrowed, expires_at, renewed, heartbeats)
+	SET borrowed = c.borrowed, expires_at = c.expires_at, renewed = c.renewed, renewed_at = c.renewed_at, heartbeats = l.heartbeats + c.heartbeats
+	FROM unnest($1::text[], $2::text[], $3::bool[], $4::timestamptz[], $5::bigint[], $6::timestamptz[], $7::int[])
+		AS c (tenant_id, lease_id, borrowed, expires_at, renewed, renewed_at, heartbeats)
 	WHERE l.tenant_id = c.tenant_id AND l.lease_id = c.lease_id`
 
 // Null means unchanged. What was held until now ends, and what came after it in the batch is added.
@@ -37,9 +37,10 @@ const leasesChange = `
 	UPDATE read.leases l
 	SET state = c.state, ended_at = c.ended_at, held = l.held * int8multirange(int8range(NULL, c.until)) + c.again,
 		borrowed = coalesce(c.borrowed, l.borrowed), expires_at = coalesce(c.expires_at, l.expires_at),
-		renewed = coalesce(c.renewed, l.renewed), heartbeats = l.heartbeats + c.heartbeats
-	FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::bigint[], $6::int8multirange[], $7::bool[], $8::timestamptz[], $9::bigint[], $10::int[])
-		AS c (tenant_id, lease_id, state, ended_at, until, again, borrowed, expires_at, renewed, heartbeats)
+		renewed = coalesce(c.renewed, l.renewed), renewed_at = coalesce(c.renewed_at, l.renewed_at), heartbeats = l.heartbeats + c.heartbeats
+	FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::bigint[], $6::int8multirange[], $7::bool[], $8::timestamptz[], $9::bigint[],
+		$10::timestamptz[], $11::int[])
+		AS c (tenant_id, lease_id, state, ended_at, until, again, borrowed, expires_at, renewed, renewed_at, heartbeats)
 	WHERE l.tenant_id = c.tenant_id AND l.lease_id = c.lease_id`
 
 // There is no event per lease of a revoked license. It runs last: nothing happens on a license after it was revoked.
@@ -63,6 +64,7 @@ type leaseChange struct {
 	borrowed   *bool      // nil: not renewed, and the following too
 	expiresAt  *time.Time // as the last renewal says
 	renewed    *uint64    // its version
+	renewedAt  *time.Time
 	heartbeats int
 }
 
@@ -81,7 +83,7 @@ func (c *leaseChange) end(e eventstore.Event, state domain.LeaseState) {
 }
 
 func (c *leaseChange) renew(e eventstore.Event, expiresAt time.Time, borrowed bool) {
-	c.expiresAt, c.borrowed, c.renewed = &expiresAt, &borrowed, &e.Version
+	c.expiresAt, c.borrowed, c.renewed, c.renewedAt = &expiresAt, &borrowed, &e.Version, &e.Time
 }
 
 // Apply implements Projection.
@@ -138,6 +140,7 @@ func (leases) Apply(b *Batch, q *pgx.Batch) error {
 		borrowed                                           []*bool
 		expiresAt                                          []*time.Time
 		renewed                                            []*uint64
+		renewedAt                                          []*time.Time
 		heartbeats                                         []int
 	}
 	var acquired, renewed, changed columns
@@ -157,17 +160,18 @@ func (leases) Apply(b *Batch, q *pgx.Batch) error {
 		into.states, into.endedAt = append(into.states, c.state), append(into.endedAt, c.endedAt)
 		into.untils, into.helds = append(into.untils, c.until), append(into.helds, c.again.String())
 		into.borrowed, into.expiresAt = append(into.borrowed, c.borrowed), append(into.expiresAt, c.expiresAt)
-		into.renewed, into.heartbeats = append(into.renewed, c.renewed), append(into.heartbeats, c.heartbeats)
+		into.renewed, into.renewedAt = append(into.renewed, c.renewed), append(into.renewedAt, c.renewedAt)
+		into.heartbeats = append(into.heartbeats, c.heartbeats)
 	}
 	change(q, "leases acquired", len(acquired.ids), leasesInsert,
 		acquired.tenants, acquired.ids, acquired.licenses, acquired.fences, acquired.users, acquired.machines, acquired.processes,
 		acquired.overages, acquired.acquiredAt, acquired.states, acquired.endedAt, acquired.helds, acquired.borrowed, acquired.expiresAt,
-		acquired.renewed, acquired.heartbeats)
+		acquired.renewed, acquired.renewedAt, acquired.heartbeats)
 	change(q, "leases renewed", len(renewed.ids), leasesRenew,
-		renewed.tenants, renewed.ids, renewed.borrowed, renewed.expiresAt, renewed.renewed, renewed.heartbeats)
+		renewed.tenants, renewed.ids, renewed.borrowed, renewed.expiresAt, renewed.renewed, renewed.renewedAt, renewed.heartbeats)
 	change(q, "leases changed", len(changed.ids), leasesChange,
 		changed.tenants, changed.ids, changed.states, changed.endedAt, changed.untils, changed.helds, changed.borrowed, changed.expiresAt,
-		changed.renewed, changed.heartbeats)
+		changed.renewed, changed.renewedAt, changed.heartbeats)
 	if len(revokedAt) > 0 {
 		q.Queue(leasesRevoke, revokedTenants, revokedLicenses, revokedAt, revokedVersions)
 	}

@@ -26,7 +26,7 @@ type Projection interface {
 
 // All returns every read model.
 func All() []Projection {
-	return []Projection{tenants{}, licenses{}, leases{}, seatCounts{}, auditEntries{}, directory{}, history{}, usage{}, queue{}}
+	return []Projection{tenants{}, licenses{}, leases{}, seatCounts{}, auditEntries{}, directory{}, history{}, usage{}, queue{}, denials{}}
 }
 
 // Commit is a commit of the journal with its events decoded.

@@ -69,10 +69,20 @@ CREATE TABLE read.audit_entries (
     event text NOT NULL,
     before jsonb,
     after jsonb,
+    license_id text NOT NULL,
+    "user" text NOT NULL,
+    reason text NOT NULL,
+    cause text NOT NULL,
+    traffic boolean NOT NULL,
     CONSTRAINT audit_entries_pkey PRIMARY KEY (tenant_id, version)
 );
 CREATE INDEX audit_entries_borrowed ON read.audit_entries USING btree (tenant_id, subject, version) WHERE (type = 'ai.coditect.seat.borrowed.v1'::text);
+CREATE INDEX audit_entries_of_actor ON read.audit_entries USING btree (tenant_id, actor, version) WHERE (NOT traffic);
+CREATE INDEX audit_entries_of_all ON read.audit_entries USING btree ("time", tenant_id, version) WHERE (NOT traffic);
 CREATE INDEX audit_entries_of_license ON read.audit_entries USING btree (tenant_id, subject, version) WHERE (type ~~ 'ai.coditect.license.%'::text);
+CREATE INDEX audit_entries_of_license_id ON read.audit_entries USING btree (tenant_id, license_id, version) WHERE (license_id <> ''::text);
+CREATE INDEX audit_entries_of_type ON read.audit_entries USING btree (tenant_id, type, version) WHERE (type <> ALL (ARRAY['ai.coditect.seat.acquired.v1'::text, 'ai.coditect.seat.released.v1'::text, 'ai.coditect.seat.expired.v1'::text]));
+CREATE INDEX audit_entries_of_user ON read.audit_entries USING btree (tenant_id, "user", version) WHERE ("user" <> ''::text);
 
 CREATE TABLE read.checkpoints (
     projection text NOT NULL,
@@ -87,6 +97,25 @@ CREATE TABLE read.checkpoints (
     parked_because text,
     CONSTRAINT checkpoints_pkey PRIMARY KEY (projection, partition)
 ) WITH (fillfactor=50);
+
+CREATE TABLE read.denials (
+    tenant_id text NOT NULL,
+    version bigint NOT NULL,
+    "time" timestamp with time zone NOT NULL,
+    license_id text NOT NULL,
+    "user" text NOT NULL,
+    machine text NOT NULL,
+    process text NOT NULL,
+    reason text NOT NULL,
+    count integer NOT NULL,
+    seats integer NOT NULL,
+    in_use integer NOT NULL,
+    CONSTRAINT denials_pkey PRIMARY KEY (tenant_id, version)
+);
+CREATE INDEX denials_of_license ON read.denials USING btree (tenant_id, license_id, version);
+CREATE INDEX denials_of_machine ON read.denials USING btree (tenant_id, machine, version);
+CREATE INDEX denials_of_reason ON read.denials USING btree (tenant_id, reason, version);
+CREATE INDEX denials_of_user ON read.denials USING btree (tenant_id, "user", version);
 
 CREATE TABLE read.directory (
     tenant_id text NOT NULL,
@@ -125,6 +154,7 @@ CREATE TABLE read.leases (
     ended_at timestamp with time zone,
     overage boolean NOT NULL,
     borrowed boolean NOT NULL,
+    renewed_at timestamp with time zone NOT NULL,
     held int8multirange NOT NULL,
     renewed bigint NOT NULL,
     heartbeats integer NOT NULL,

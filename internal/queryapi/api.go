@@ -48,6 +48,7 @@ type API struct {
 	archiving waiting // for the archive
 	heads     heads
 	exports   exports
+	progress  progress
 	hub       *hub
 	ping      time.Duration
 	stalled   time.Duration // writeTimeout, or more in tests
@@ -106,6 +107,8 @@ func (a *API) Routes(router *mux.Router) {
 	route("/tenants/{tenant}/licenses/{license}", access.LicenseRead, a.getLicense)
 	route("/tenants/{tenant}/licenses/{license}/queue", access.LicenseRead, a.getQueue)
 	route("/tenants/{tenant}/seats", access.SeatRead, a.listSeats)
+	route("/tenants/{tenant}/leases/{lease}", access.SeatRead, a.getLease)
+	route("/tenants/{tenant}/denials", access.UsageRead, a.listDenials)
 	route("/tenants/{tenant}/usage", access.UsageRead, a.listUsage)
 	route("/tenants/{tenant}/usage/top", access.UsageRead, a.topUsage)
 	route("/tenants/{tenant}/usage/heatmap", access.UsageRead, a.usageHeatmap)
@@ -113,6 +116,9 @@ func (a *API) Routes(router *mux.Router) {
 	route("/tenants/{tenant}/timeline", access.TimelineRead, a.listTimeline)
 	route("/tenants/{tenant}/export", access.ExportRead, a.exportTenant)
 	route("/tenants/{tenant}/live", access.TimelineRead, a.streamLive)
+	route("/audit", access.AuditRead, a.listAudit)
+	route("/ledger/partitions", access.LedgerRead, a.listPartitions)
+	route("/ledger/projections", access.LedgerRead, a.listProjections)
 }
 
 // callerOf says who asks. Errors: 401.

@@ -553,10 +553,10 @@ func TestListsReadIndexes(t *testing.T) {
 		`INSERT INTO read.licenses (tenant_id, license_id, product, status, lease_seconds, issued_at, policy)
 			SELECT 't' || i % 20, 'lic_' || i, 'p' || i % 50, 'active', 300, now(), '{}' FROM generate_series(1, 20000) AS i`,
 		`INSERT INTO read.seat_counts (tenant_id, license_id, seats, in_use) SELECT tenant_id, license_id, 5, 0 FROM read.licenses WHERE license_id <> 'lic'`,
-		`INSERT INTO read.leases (tenant_id, lease_id, license_id, fence, "user", machine, process, state, acquired_at, expires_at, ended_at, overage, borrowed, held, renewed, heartbeats)
+		`INSERT INTO read.leases (tenant_id, lease_id, license_id, fence, "user", machine, process, state, acquired_at, expires_at, ended_at, overage, borrowed, held, renewed, renewed_at, heartbeats)
 			SELECT 't' || i % 20, 'lse_' || i, 'lic_' || i % 200, i, 'u_' || i % 300, 'm_' || i % 300, '',
 				CASE i % 50 WHEN 0 THEN 'active' WHEN 1 THEN 'revoked' WHEN 2 THEN 'evicted' WHEN 3 THEN 'expired' ELSE 'released' END,
-				now(), now(), now(), i % 100 = 0, i % 100 = 1, int8multirange(int8range(i, i + 5)), i, 0
+				now(), now(), now(), i % 100 = 0, i % 100 = 1, int8multirange(int8range(i, i + 5)), i, now(), 0
 			FROM generate_series(1, 60000) AS i`,
 		`INSERT INTO read.directory (tenant_id, pseudonym, kind, text)
 			SELECT 't' || i % 20, k || i, CASE k WHEN 'u_' THEN 'user' ELSE 'machine' END, 'name ' || i FROM generate_series(2, 300) AS i, (VALUES ('u_'), ('m_')) AS k (k)`,

@@ -122,12 +122,16 @@ func TestTimelineIsWhatIsStored(t *testing.T) {
 	versions := 0
 	for next := ""; ; {
 		page := ok[struct {
-			Items          []json.RawMessage
+			Items []struct {
+				Event                                       json.RawMessage
+				License, User, Reason, Cause, Before, After json.RawMessage
+			}
 			Next, Position string
 			Names          map[string]string
 			Age            float64 `json:"age_seconds"`
 		}](t, f, "/tenants/acme/timeline?limit=3&cursor="+next)
-		for _, raw := range page.Items {
+		for _, entry := range page.Items {
+			raw := entry.Event
 			if !strings.Contains(stored.String(), string(raw)) {
 				t.Errorf("not as stored: %s", raw)
 			}
@@ -155,7 +159,7 @@ func TestTimelineIsWhatIsStored(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	f := setup(t)
 	f.example(t)
-	for _, path := range []string{"", "/licenses", "/licenses/lic_1", "/seats", "/timeline", "/live"} {
+	for _, path := range []string{"", "/licenses", "/licenses/lic_1", "/seats", "/leases/lse_1", "/denials", "/timeline", "/live"} {
 		f.refused(t, http.StatusNotFound, "tenant_not_found", "", "/tenants/nobody"+path)
 		f.refused(t, http.StatusNotFound, "tenant_not_found", "", "/tenants/No_Body"+path)
 		f.refused(t, http.StatusUnauthorized, "unauthorized", "", "/tenants/acme"+path, "Authorization", "Bearer "+operatorKey+"x")
@@ -167,7 +171,7 @@ func TestRefusals(t *testing.T) {
 	}
 	f.refused(t, http.StatusNotFound, "license_not_found", "", "/tenants/acme/seats?license=lic_9")
 	f.refused(t, http.StatusBadRequest, "invalid_request", "license", "/tenants/acme/seats?license=%00")
-	for _, list := range []string{"/tenants", "/tenants/acme/licenses", "/tenants/acme/seats", "/tenants/acme/timeline"} {
+	for _, list := range []string{"/tenants", "/tenants/acme/licenses", "/tenants/acme/seats", "/tenants/acme/timeline", "/tenants/acme/denials", "/audit"} {
 		for _, limit := range []string{"0", "-1", "1001", "x", "1.5", ""} {
 			f.refused(t, http.StatusBadRequest, "invalid_request", "limit", list+"?limit="+limit)
 		}

@@ -3,7 +3,7 @@ package queryapi
 import (
 	"context"
 	"net/http"
-	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -92,9 +92,7 @@ func (a *API) listSeats(w http.ResponseWriter, r *http.Request) error {
 	if from := p.instant("from"); !from.IsZero() {
 		where.and(`(l.ended_at IS NULL OR l.ended_at > ?)`, from)
 	}
-	if to := p.instant("to"); !to.IsZero() {
-		where.and(`l.acquired_at < ?`, to)
-	}
+	to := p.instant("to")
 	user, machine := p.text("user"), p.text("machine")
 	var reply seatsPage
 	var renewals projections.Renewals // of all leases, for a file: its rows are sent as they are read
@@ -114,6 +112,9 @@ func (a *API) listSeats(w http.ResponseWriter, r *http.Request) error {
 				if renewals, err = projections.RenewalsAt(ctx, tx, tenant, at.version, nil); err != nil {
 					return err
 				}
+			}
+			if err := whereBetween(ctx, tx, where, `l.fence`, tenant, time.Time{}, to); err != nil {
+				return err
 			}
 			if err := whereName(ctx, tx, where, `l."user"`, tenant, eventstore.UserName, user); err != nil {
 				return err
@@ -143,34 +144,16 @@ func correct(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, leases []ap
 	return err
 }
 
-const pseudonymsSelect = `SELECT pseudonym FROM read.directory WHERE tenant_id = $1 AND kind = $2 AND text = $3`
-
-// whereName adds that a column has a pseudonym of a text, or the text itself, which may be the pseudonym of somebody who
-// was forgotten. Without a text it adds nothing.
+// whereName adds that a column has a pseudonym of a text. Without a text it adds nothing.
 func whereName(ctx context.Context, tx pgx.Tx, where *conditions, column string, tenant domain.TenantID, kind eventstore.NameKind, text string) error {
 	if text == "" {
 		return nil
 	}
-	rows, err := tx.Query(ctx, pseudonymsSelect, tenant, kind, text)
-	if err != nil {
-		return err
+	pseudonyms, err := pseudonymsOf(ctx, tx, tenant, kind, text)
+	if err == nil {
+		where.and(oneOf(column, len(pseudonyms)), argOf(pseudonyms)...)
 	}
-	pseudonyms, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return err
-	}
-	if strings.HasPrefix(text, "u_") || strings.HasPrefix(text, "m_") {
-		pseudonyms = append(pseudonyms, text)
-	}
-	switch len(pseudonyms) {
-	case 0:
-		where.and(`false`)
-	case 1:
-		where.and(column+` = ?`, pseudonyms[0]) // an index gives these in order
-	default:
-		where.and(column+` = ANY(?)`, pseudonyms)
-	}
-	return nil
+	return err
 }
 
 // selectActiveLeases returns at most limit active leases, newest first.

@@ -3,11 +3,13 @@ package queryapi
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/coditect-ai/license-ledger/domain"
+	"github.com/coditect-ai/license-ledger/internal/timeline"
 	"github.com/coditect-ai/license-ledger/projections"
 )
 
@@ -54,19 +56,65 @@ func selectTexts(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, pseudon
 	return names, err
 }
 
-var timelineList = list[jsontext.Value]{
+// auditEntry is api.AuditEntry, with the event as stored.
+type auditEntry struct {
+	Event   jsontext.Value `json:"event"`
+	License string         `json:"license,omitzero"`
+	User    string         `json:"user,omitzero"`
+	Reason  string         `json:"reason,omitzero"`
+	Cause   string         `json:"cause,omitzero"`
+	Before  jsontext.Value `json:"before,omitzero"`
+	After   jsontext.Value `json:"after,omitzero"`
+
+	// What the event says, for a CSV.
+	tenant, kind, subject, actor, command string
+	version                               int64
+	time                                  time.Time
+}
+
+const (
+	auditColumns = `e.event, e.license_id, coalesce(u.text, ''), e.reason, e.cause, e.before, e.after,
+		e.tenant_id, e.type, e.subject, e.actor, e.command, e.version, e.time`
+	auditTables = `read.audit_entries e LEFT JOIN read.directory u ON u.tenant_id = e.tenant_id AND u.pseudonym = e."user"`
+)
+
+func scanAuditEntry(row pgx.CollectableRow, more ...any) (auditEntry, error) {
+	var e auditEntry
+	var event string
+	err := row.Scan(append([]any{&event, &e.License, &e.User, &e.Reason, &e.Cause, (*[]byte)(&e.Before), (*[]byte)(&e.After),
+		&e.tenant, &e.kind, &e.subject, &e.actor, &e.command, &e.version, &e.time}, more...)...)
+	e.Event = jsontext.Value(event)
+	return e, err
+}
+
+var timelineList = list[auditEntry]{
 	name:    "timeline",
-	columns: `e.event`,
-	tables:  `read.audit_entries e`,
-	scan:    scanEvent,
-	orders:  []order{{"time", []key{{"e.version", "bigint"}}}},
+	columns: auditColumns,
+	tables:  auditTables,
+	scan:    scanAuditEntry,
+	orders:  []order{{"time", []key{{"e.version", "bigint"}}}}, // a tenant's versions are in the order of time
 	sort:    "-time",
+	fields: []field[auditEntry]{
+		{"time", func(e auditEntry) any { return e.time }},
+		{"tenant", func(e auditEntry) any { return e.tenant }},
+		{"version", func(e auditEntry) any { return e.version }},
+		{"type", func(e auditEntry) any { return e.kind }},
+		{"license", func(e auditEntry) any { return e.License }},
+		{"user", func(e auditEntry) any { return e.User }},
+		{"subject", func(e auditEntry) any { return e.subject }},
+		{"actor", func(e auditEntry) any { return e.actor }},
+		{"command", func(e auditEntry) any { return e.command }},
+		{"reason", func(e auditEntry) any { return e.Reason }},
+		{"cause", func(e auditEntry) any { return e.Cause }},
+		{"before", func(e auditEntry) any { return string(e.Before) }},
+		{"after", func(e auditEntry) any { return string(e.After) }},
+	},
 }
 
 // timelinePage is api.Timeline.
 type timelinePage struct {
-	page[jsontext.Value] `json:",inline"`
-	Names                map[string]string `json:"names"`
+	page[auditEntry] `json:",inline"`
+	Names            map[string]string `json:"names"`
 }
 
 func (a *API) listTimeline(w http.ResponseWriter, r *http.Request) error {
@@ -75,16 +123,28 @@ func (a *API) listTimeline(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	p := paramsOf(r)
+	terms := p.terms(timeline.Keys)
 	var where conditions
 	where.and(`e.tenant_id = ?`, tenant)
 	var reply timelinePage
-	return serveList(a, w, r, timelineList, p, listing[jsontext.Value]{
+	return serveList(a, w, r, timelineList, p, listing[auditEntry]{
 		read:  a.ofTenant(w, r),
 		where: where,
-		after: func(ctx context.Context, tx pgx.Tx, items []jsontext.Value) (err error) {
-			reply.Names, err = selectNames(ctx, tx, tenant, items)
+		before: func(ctx context.Context, tx pgx.Tx, where *conditions) error {
+			return whereTerms(ctx, tx, where, tenant, terms)
+		},
+		after: func(ctx context.Context, tx pgx.Tx, items []auditEntry) (err error) {
+			reply.Names, err = selectNames(ctx, tx, tenant, eventsOf(items))
 			return err
 		},
-		reply: func(p page[jsontext.Value]) any { reply.page = p; return reply },
+		reply: func(p page[auditEntry]) any { reply.page = p; return reply },
 	})
+}
+
+func eventsOf(entries []auditEntry) []jsontext.Value {
+	events := make([]jsontext.Value, len(entries))
+	for i, e := range entries {
+		events[i] = e.Event
+	}
+	return events
 }

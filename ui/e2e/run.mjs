@@ -322,6 +322,16 @@ try {
   await page.goto(`${ledger.url}/nowhere`)
   await page.getByRole('heading', { name: 'There is no such page' }).waitFor()
   await isClean(page, 'not found')
+  await check('the page of the API has every call, asks nobody for anything and breaks no policy', async () => {
+    const asked = []
+    page.on('request', (request) => asked.push(request.url()))
+    await page.goto(`${ledger.url}/api/docs`)
+    await page.getByRole('navigation', { name: 'Calls' }).getByRole('link', { name: 'Take a seat' }).click()
+    await page.getByRole('heading', { name: 'Take a seat' }).waitFor()
+    equal(page.url(), `${ledger.url}/api/docs#acquireSeat`, 'address')
+    equal(asked, [`${ledger.url}/api/docs`], 'requests')
+  })
+  await isClean(page, 'api')
   await page.goto(`${ledger.url}/privacy`)
   await page.getByRole('heading', { name: 'Privacy' }).waitFor()
   await isClean(page, 'text')

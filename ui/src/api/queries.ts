@@ -23,9 +23,16 @@ export async function loadSnapshot(tenant: string): Promise<LiveSnapshot> {
     licenses: licenses.items,
     leases: seats.items,
     leases_more: seats.next !== '',
-    events: timeline.items,
+    events: timeline.items.map((entry) => entry.event),
     names: timeline.names,
     position: seats.position,
-    time: timeline.items[0]?.time ?? found.tenant.created_at ?? '',
+    time: timeline.items[0]?.event.time ?? found.tenant.created_at ?? '',
   }
 }
+
+/** The newest events that a query of the timeline finds. */
+export const timelineQuery = (tenant: string, q: string) =>
+  queryOptions({
+    queryKey: ['timeline', tenant, q],
+    queryFn: () => unwrap(client.GET('/api/v1/tenants/{tenant}/timeline', { params: { path: { tenant }, query: { q, limit: 50 } } })),
+  })

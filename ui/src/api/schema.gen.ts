@@ -442,6 +442,52 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/tenants/{tenant}/leases/{lease}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+                /** @example lse_8b3m5n7q9s1t2v4x */
+                lease: components["parameters"]["LeasePath"];
+            };
+            cookie?: never;
+        };
+        /**
+         * The whole life of a lease
+         * @description From its acquire to its end, with who ended it. Heartbeats are counted; everything else is among `events`.
+         */
+        get: operations["getLease"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tenants/{tenant}/denials": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Who was refused a seat, when and why
+         * @description One a minute at most for each license and holder, with how many refusals it stands for.
+         */
+        get: operations["listDenials"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/tenants/{tenant}/usage": {
         parameters: {
             query?: never;
@@ -548,8 +594,12 @@ export interface paths {
         };
         /**
          * The tenant's events, newest first
-         * @description Every event but heartbeats, as the CloudEvents object that is stored in the journal. Events hold pseudonyms only; `names`
-         *     maps those of this page to clear text, as far as they are still known.
+         * @description Every event but heartbeats: as the CloudEvents object that is stored in the journal, with what it changed, why, and whom it is
+         *     about. Events hold pseudonyms only; `names` maps those of this page to clear text, as far as they are still known.
+         *
+         *     `q` asks for some of them: `type:seat.denied user:"Ada L." -license:lic_x after:2026-01-01`. The keys are `type:`, `actor:`, `license:`,
+         *     `lease:`, `user:`, `before:` and `after:`; the terms of one key are alternatives, different keys all hold, a minus excludes. docs/TIMELINE.md
+         *     is the whole language. 400 names `q`, the character and what is possible there.
          */
         get: operations["listTimeline"];
         put?: never;
@@ -602,6 +652,61 @@ export interface paths {
          *     reads too slowly for instance, a new `snapshot` is sent in its place.
          */
         get: operations["streamLive"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What people did in all tenants, newest first
+         * @description What programs and time do with seats is left out, unless `q` names one tenant: `tenant:acme`. The language is that of the timeline,
+         *     with the key `tenant:`; `license:`, `lease:` and `user:` need one tenant.
+         */
+        get: operations["listAudit"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/ledger/partitions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How long each partition is, and how far the read models have read it */
+        get: operations["listPartitions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/ledger/projections": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How far each read model is in each partition */
+        get: operations["listProjections"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1022,8 +1127,27 @@ export interface components {
                 [key: string]: unknown;
             };
         };
+        /** @description An event as stored, with what it changed, why, and whom it is about. */
+        AuditEntry: {
+            event: components["schemas"]["Event"];
+            /** @description That it is about; absent: none. */
+            license?: string;
+            /** @description Whom it is about, in clear text; absent: nobody, several, or somebody who was forgotten. */
+            user?: string;
+            /** @description That somebody gave; of a denial the code. */
+            reason?: string;
+            /** @description What led to it, where several things may. */
+            cause?: string;
+            /** @description The fields that changed. */
+            before?: {
+                [key: string]: unknown;
+            };
+            after?: {
+                [key: string]: unknown;
+            };
+        };
         Timeline: {
-            items: components["schemas"]["Event"][];
+            items: components["schemas"]["AuditEntry"][];
             next: string;
             names: {
                 [key: string]: string;
@@ -1034,6 +1158,165 @@ export interface components {
              * @description As in `Ledger-Age`.
              */
             age_seconds: number;
+        };
+        Audit: {
+            items: components["schemas"]["AuditEntry"][];
+            next: string;
+            position: string;
+            /**
+             * Format: double
+             * @description As in `Ledger-Age`.
+             */
+            age_seconds: number;
+        };
+        LeaseLife: {
+            lease: components["schemas"]["Lease"];
+            /** @description How many came so far, but those that revived it. */
+            heartbeats: number;
+            /**
+             * Format: date-time
+             * @description When it was acquired, borrowed, revived, or its last heartbeat came, whichever was last.
+             */
+            renewed_at: string;
+            ended?: components["schemas"]["LeaseEnd"];
+            /** @description All but heartbeats, oldest first, at most 200. */
+            events: components["schemas"]["AuditEntry"][];
+            /** @description There are more; `timeline` has all. */
+            events_more: boolean;
+            names: {
+                [key: string]: string;
+            };
+            timeline: components["schemas"]["TimelineLink"];
+            position: string;
+            /**
+             * Format: double
+             * @description As in `Ledger-Age`.
+             */
+            age_seconds: number;
+        };
+        /** @description Absent while it is active. */
+        LeaseEnd: {
+            state: components["schemas"]["LeaseState"];
+            /** Format: date-time */
+            at: string;
+            /** @description Who ended it: `operator`, `key:` and the id of a key; `writer` is the ledger itself, when time was over. */
+            actor: string;
+            reason?: string;
+            cause?: string;
+        };
+        /**
+         * Format: uri-reference
+         * @description The events behind this.
+         * @example /api/v1/tenants/acme/timeline?q=lease%3Alse_8b3m5n7q9s1t2v4x
+         */
+        TimelineLink: string;
+        Denial: {
+            /**
+             * Format: int64
+             * @description The version of its event.
+             */
+            id: number;
+            /** Format: date-time */
+            time: string;
+            license: string;
+            /** @description Empty once the person was forgotten. */
+            user: string;
+            machine: string;
+            process?: string;
+            /** @example no_seat_available */
+            reason: string;
+            /** @description Of refusals that it stands for. */
+            count: number;
+            /** @description Of the license then. */
+            seats: number;
+            in_use: number;
+            timeline: components["schemas"]["TimelineLink"];
+        };
+        DenialList: {
+            items: components["schemas"]["Denial"][];
+            next: string;
+            position: string;
+            /**
+             * Format: double
+             * @description As in `Ledger-Age`.
+             */
+            age_seconds: number;
+        };
+        LedgerPartitions: {
+            items: components["schemas"]["PartitionProgress"][];
+            position: string;
+            /**
+             * Format: double
+             * @description As in `Ledger-Age`.
+             */
+            age_seconds: number;
+        };
+        PartitionProgress: {
+            partition: number;
+            /**
+             * Format: int64
+             * @description Sequence of the last commit, as last seen.
+             */
+            head: number;
+            /**
+             * Format: int64
+             * @description Sequence that all read models reflect.
+             */
+            reached: number;
+            /**
+             * Format: date-time
+             * @description Time of that commit; absent before the first.
+             */
+            reached_at?: string;
+            /** Format: int64 */
+            lag_commits: number;
+            /**
+             * Format: double
+             * @description For how long, at most, something may have been stored that is not in the rows.
+             */
+            lag_seconds: number;
+            /**
+             * Format: double
+             * @description That were added, over up to the last minute in which somebody asked here; absent when nobody did before.
+             */
+            commits_per_second?: number;
+        };
+        LedgerProjections: {
+            items: components["schemas"]["ProjectionProgress"][];
+            position: string;
+            /**
+             * Format: double
+             * @description As in `Ledger-Age`.
+             */
+            age_seconds: number;
+        };
+        ProjectionProgress: {
+            /** @example leases */
+            projection: string;
+            partition: number;
+            /**
+             * @description `rebuilding`: it is behind other read models of the partition. `parked`: a commit that it could not apply stopped it alone.
+             * @enum {string}
+             */
+            state: "current" | "behind" | "rebuilding" | "parked";
+            /**
+             * Format: int64
+             * @description Sequence of the last commit that it applied; 0 before the first.
+             */
+            seq: number;
+            /** Format: int64 */
+            head: number;
+            /** Format: int64 */
+            lag_commits: number;
+            /** Format: double */
+            lag_seconds: number;
+            /** Format: double */
+            commits_per_second?: number;
+            /** Format: date-time */
+            updated_at?: string;
+            /** Format: date-time */
+            parked_at?: string;
+            parked_because?: string;
         };
         UsageList: {
             items: components["schemas"]["UsageBucket"][];
@@ -1329,6 +1612,11 @@ export interface components {
         MinPosition: string;
         /** @description `next` of the page before. It is good for the same list with the same filters and the same sort only. */
         Cursor: string;
+        /**
+         * @description A query of the timeline.
+         * @example type:seat.denied user:"Ada L." after:2026-01-01
+         */
+        TimelineQuery: string;
         /** @description Items per page. A file has all rows unless this is given. */
         Limit: number;
     };
@@ -2241,6 +2529,97 @@ export interface operations {
             default: components["responses"]["Refused"];
         };
     };
+    getLease: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
+                "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
+            };
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+                /** @example lse_8b3m5n7q9s1t2v4x */
+                lease: components["parameters"]["LeasePath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The lease. */
+            200: {
+                headers: {
+                    "Ledger-Position": components["headers"]["LedgerPosition"];
+                    "Ledger-Age": components["headers"]["LedgerAge"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LeaseLife"];
+                };
+            };
+            /** @description `tenant_not_found`, `lease_not_found`. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            default: components["responses"]["Refused"];
+        };
+    };
+    listDenials: {
+        parameters: {
+            query?: {
+                /** @description `next` of the page before. It is good for the same list with the same filters and the same sort only. */
+                cursor?: components["parameters"]["Cursor"];
+                /** @description Items per page. A file has all rows unless this is given. */
+                limit?: components["parameters"]["Limit"];
+                sort?: "time" | "-time";
+                license?: string;
+                /** @description By name or pseudonym. */
+                user?: string;
+                /** @description By name or pseudonym. */
+                machine?: string;
+                /**
+                 * @description A code of a refusal.
+                 * @example no_seat_available
+                 */
+                reason?: string;
+                /** @description Only those at or after. */
+                from?: string;
+                /** @description Only those before. */
+                to?: string;
+            };
+            header?: {
+                /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
+                "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
+            };
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One page, or a file with all rows. */
+            200: {
+                headers: {
+                    "Ledger-Position": components["headers"]["LedgerPosition"];
+                    "Ledger-Age": components["headers"]["LedgerAge"];
+                    "Content-Disposition": components["headers"]["ContentDisposition"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DenialList"];
+                    "text/csv": string;
+                    "application/jsonl": string;
+                    "application/x-ndjson": string;
+                };
+            };
+            default: components["responses"]["Refused"];
+        };
+    };
     listUsage: {
         parameters: {
             query?: {
@@ -2404,6 +2783,12 @@ export interface operations {
                 cursor?: components["parameters"]["Cursor"];
                 /** @description Items per page. A file has all rows unless this is given. */
                 limit?: components["parameters"]["Limit"];
+                /**
+                 * @description A query of the timeline.
+                 * @example type:seat.denied user:"Ada L." after:2026-01-01
+                 */
+                q?: components["parameters"]["TimelineQuery"];
+                sort?: "time" | "-time";
             };
             header?: {
                 /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
@@ -2485,6 +2870,99 @@ export interface operations {
                 };
                 content: {
                     "text/event-stream": string;
+                };
+            };
+            default: components["responses"]["Refused"];
+        };
+    };
+    listAudit: {
+        parameters: {
+            query?: {
+                /** @description `next` of the page before. It is good for the same list with the same filters and the same sort only. */
+                cursor?: components["parameters"]["Cursor"];
+                /** @description Items per page. A file has all rows unless this is given. */
+                limit?: components["parameters"]["Limit"];
+                /**
+                 * @description A query of the timeline.
+                 * @example type:seat.denied user:"Ada L." after:2026-01-01
+                 */
+                q?: components["parameters"]["TimelineQuery"];
+                sort?: "time" | "-time";
+            };
+            header?: {
+                /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
+                "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One page, or a file with all rows. */
+            200: {
+                headers: {
+                    "Ledger-Position": components["headers"]["LedgerPosition"];
+                    "Ledger-Age": components["headers"]["LedgerAge"];
+                    "Content-Disposition": components["headers"]["ContentDisposition"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Audit"];
+                    "text/csv": string;
+                    "application/jsonl": string;
+                    "application/x-ndjson": string;
+                };
+            };
+            default: components["responses"]["Refused"];
+        };
+    };
+    listPartitions: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
+                "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All partitions. */
+            200: {
+                headers: {
+                    "Ledger-Position": components["headers"]["LedgerPosition"];
+                    "Ledger-Age": components["headers"]["LedgerAge"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LedgerPartitions"];
+                };
+            };
+            default: components["responses"]["Refused"];
+        };
+    };
+    listProjections: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
+                "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All read models. */
+            200: {
+                headers: {
+                    "Ledger-Position": components["headers"]["LedgerPosition"];
+                    "Ledger-Age": components["headers"]["LedgerAge"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LedgerProjections"];
                 };
             };
             default: components["responses"]["Refused"];

@@ -20,7 +20,7 @@ export function LicenseList({ licenses, selected }: { licenses: License[]; selec
           <div className="flex items-baseline justify-between gap-2">
             <h3 className="text-base/6 font-semibold">
               <Link
-                from="/t/$tenant" to="." search={license.id === selected ? {} : { license: license.id }}
+                from="/t/$tenant" to="." search={({ q }) => ({ ...(q ? { q } : {}), ...(license.id === selected ? {} : { license: license.id }) })}
                 className="inline-flex min-h-6 items-center text-link underline-offset-4 hover:underline" aria-current={license.id === selected ? 'true' : undefined}
               >
                 {license.product}

@@ -56,7 +56,7 @@ export function Shell() {
               {label}
             </Link>
           ))}
-          <a href="/api/openapi.yaml" className={linkStyle}>
+          <a href="/api/docs" className={linkStyle}>
             Documentation
           </a>
         </nav>

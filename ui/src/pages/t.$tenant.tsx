@@ -3,6 +3,7 @@ import { useSessionKey } from '../api/session'
 import { Announcer } from '../components/Announcer'
 import { AsOf } from '../components/AsOf'
 import { Command } from '../components/Command'
+import { DownloadSeats } from '../components/DownloadSeats'
 import { EventList } from '../components/EventList'
 import { LeaseTable } from '../components/LeaseTable'
 import { LicenseList } from '../components/LicenseList'
@@ -11,6 +12,7 @@ import { SeatBar } from '../components/SeatBar'
 import { SignIn } from '../components/SignIn'
 import { Skeleton } from '../components/Skeleton'
 import { StatusBadge } from '../components/StateBadge'
+import { FoundEvents, TimelineFilter } from '../components/Timeline'
 import { usePaused } from '../lib/liveStatus'
 import { useHeld } from '../lib/useHeld'
 import { useTenant } from '../lib/useTenant'
@@ -20,11 +22,18 @@ import type { TenantView } from '../lib/view'
 /** Filters are in the address: a reload or a copied link shows the same. Bad values fall back. */
 interface TenantSearch {
   license?: string
+  q?: string
 }
 
 export const Route = createFileRoute('/t/$tenant')({
-  validateSearch: (search: Record<string, unknown>): TenantSearch =>
-    typeof search['license'] === 'string' && search['license'] !== '' ? { license: search['license'] } : {},
+  validateSearch: (search: Record<string, unknown>): TenantSearch => {
+    const valid: TenantSearch = {}
+    for (const name of ['license', 'q'] as const) {
+      const value = search[name]
+      if (typeof value === 'string' && value !== '') valid[name] = value
+    }
+    return valid
+  },
   component: TenantPage,
 })
 
@@ -59,7 +68,8 @@ function TenantLive({ tenant }: { tenant: string }) {
 }
 
 function TenantDetails({ view, heardAt, fresh }: { view: TenantView; heardAt: number; fresh: boolean }) {
-  const { license } = Route.useSearch()
+  const { license, q } = Route.useSearch()
+  const navigate = Route.useNavigate()
   const { tenant, licenses, events, names, holders } = view
   const leases = license ? view.leases.filter((l) => l.license === license) : view.leases
   const current = licenses.filter((l) => l.status !== 'revoked')
@@ -101,10 +111,11 @@ function TenantDetails({ view, heardAt, fresh }: { view: TenantView; heardAt: nu
                 Active leases
               </h2>
               {license && (
-                <Link from="/t/$tenant" to="." search={{}} className="inline-flex min-h-6 items-center text-link underline-offset-4 hover:underline">
+                <Link from="/t/$tenant" to="." search={({ q: asked }) => (asked ? { q: asked } : {})} className="inline-flex min-h-6 items-center text-link underline-offset-4 hover:underline">
                   Show those of all licenses
                 </Link>
               )}
+              <DownloadSeats tenant={tenant.id} license={license} />
             </div>
             <div className="panel">
               {leases.length === 0 ? (
@@ -118,10 +129,17 @@ function TenantDetails({ view, heardAt, fresh }: { view: TenantView; heardAt: nu
         </div>
         <section aria-labelledby="events">
           <h2 id="events" className="mb-2 text-base/6 font-semibold">
-            Newest events
+            {q ? 'Events found' : 'Newest events'}
           </h2>
+          <TimelineFilter q={q ?? ''} onAsk={(asked) => void navigate({ search: { ...(license ? { license } : {}), ...(asked ? { q: asked } : {}) } })} />
           <div className="panel">
-            {events.length === 0 ? <p className="p-4 text-muted">Nothing has happened yet.</p> : <EventList events={events} names={names} licenses={licenses} holders={holders} />}
+            {q ? (
+              <FoundEvents tenant={tenant.id} q={q} licenses={licenses} holders={holders} />
+            ) : events.length === 0 ? (
+              <p className="p-4 text-muted">Nothing has happened yet.</p>
+            ) : (
+              <EventList events={events} names={names} licenses={licenses} holders={holders} />
+            )}
           </div>
         </section>
       </div>

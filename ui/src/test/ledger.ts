@@ -60,7 +60,7 @@ export function answersTenant(view: LiveSnapshot, frames: ReadableStream<Uint8Ar
     http.get(`${base}/acme`, () => HttpResponse.json({ tenant: view.tenant })),
     http.get(`${base}/acme/licenses`, () => HttpResponse.json({ items: view.licenses, next: '', position: 'p' })),
     http.get(`${base}/acme/seats`, () => HttpResponse.json({ items: view.leases, next: '', seats: 5, in_use: 1, position: 'p' })),
-    http.get(`${base}/acme/timeline`, () => HttpResponse.json({ items: view.events, next: '', names: view.names, position: 'p' })),
+    http.get(`${base}/acme/timeline`, () => HttpResponse.json({ items: view.events.map((stored) => ({ event: stored })), next: '', names: view.names, position: 'p', age_seconds: 0 })),
     http.get(`${base}/acme/live`, () =>
       frames ? new HttpResponse(frames, { headers: { 'Content-Type': 'text/event-stream' } }) : new HttpResponse(null, { status: 503 }),
     ),
