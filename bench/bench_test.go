@@ -40,9 +40,24 @@ func TestSmoke(t *testing.T) {
 			t.Errorf("%s: %v", target.Measure, target.Got)
 		}
 	}
+	if s := r.Reads; s.PerSecond <= 0 || s.LagHalfway > s.Lag || s.Streams != 2 || s.Seen == 0 || s.Unseen != 0 || s.LiveP99 < s.LiveP50 {
+		t.Errorf("read side: %+v", s)
+	}
 	text, err := os.ReadFile(filepath.Join(dir, "results.md"))
 	if err != nil || strings.Contains(string(text), "%!") {
 		t.Errorf("results.md: %v\n%s", err, text)
+	}
+}
+
+// What a stream tells of is known by the first time it does, wherever in an event a lease stands.
+func TestWatcherNotes(t *testing.T) {
+	t.Parallel()
+	w := &watcher{seen: map[string]time.Time{}}
+	first := time.Unix(1, 0)
+	w.note([]byte(`{"leases":[{"id":"lse_a","state":"active"},{"id":"lse_b"}],"events":[{"subject":"lse_a"},"lse_`), first)
+	w.note([]byte(`{"leases":[{"id":"lse_a","state":"released"},{"id":"lse_c"}]}`), first.Add(time.Second))
+	if len(w.seen) != 3 || w.seen["lse_a"] != first || w.seen["lse_b"] != first || w.seen["lse_c"] != first.Add(time.Second) {
+		t.Errorf("seen: %v", w.seen)
 	}
 }
 

@@ -48,6 +48,7 @@ type results struct {
 	Fsync   fsyncs              `json:"fsync"`
 	Raw     rawAppend           `json:"raw_append"`
 	Million million             `json:"million_leases"`
+	Reads   reads               `json:"reads"`
 	Audit   auditing            `json:"audit"`
 }
 
@@ -140,6 +141,11 @@ func measure(ctx context.Context, cfg config) (*results, error) {
 			if err := errors.Join(r.add(m.row, times, cfg.Duration, err), profiling.Wait()); err != nil {
 				return nil, err
 			}
+		}
+	}
+	if strings.Contains(rowLag, cfg.Only) || strings.Contains(rowLive, cfg.Only) {
+		if r.Reads, err = measureReads(ctx, cfg, thousand, scaled(1000), r.median(rowMix).PerSecond); err != nil {
+			return nil, err
 		}
 	}
 	if cfg.Only != "" {

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/coditect-ai/license-ledger/api"
@@ -26,7 +27,9 @@ import (
 	"github.com/coditect-ai/license-ledger/internal/embedded"
 	"github.com/coditect-ai/license-ledger/internal/identity"
 	"github.com/coditect-ai/license-ledger/internal/process"
+	"github.com/coditect-ai/license-ledger/internal/queryapi"
 	"github.com/coditect-ai/license-ledger/internal/serve"
+	"github.com/coditect-ai/license-ledger/projections"
 )
 
 // serverConfig is what a server is filled with before it serves.
@@ -36,6 +39,7 @@ type serverConfig struct {
 	Seats     int    `hidden:"" help:"Seats of each license."`
 	Leases    int    `hidden:"" help:"Leases to acquire on each license."`
 	Snapshots bool   `hidden:"" help:"Keep snapshots."`
+	Reads     bool   `hidden:"" help:"Keep read models and answer queries, too."`
 	Redis     string `hidden:"" help:"Socket of the Redis."`
 	Pipelined bool   `hidden:"" help:"Send Redis what many callers want in one go."`
 }
@@ -43,7 +47,7 @@ type serverConfig struct {
 func (c serverConfig) args() []string {
 	return []string{
 		fmt.Sprint("--tenants=", c.Tenants), fmt.Sprint("--licenses=", c.Licenses), fmt.Sprint("--seats=", c.Seats),
-		fmt.Sprint("--leases=", c.Leases), fmt.Sprint("--snapshots=", c.Snapshots), "--redis=" + c.Redis, fmt.Sprint("--pipelined=", c.Pipelined),
+		fmt.Sprint("--leases=", c.Leases), fmt.Sprint("--snapshots=", c.Snapshots), fmt.Sprint("--reads=", c.Reads), "--redis=" + c.Redis, fmt.Sprint("--pipelined=", c.Pipelined),
 	}
 }
 
@@ -205,6 +209,31 @@ func serveLedger(ctx context.Context, dir string, fills serverConfig) error {
 		return err
 	}
 	commandapi.New(writers, secret, operator, frame.Registry).Routes(frame.Router)
+	working, finish := context.WithCancel(context.WithoutCancel(ctx))
+	defer finish()
+	g, ctx := errgroup.WithContext(ctx)
+	if fills.Reads {
+		postgres, err := embedded.StartPostgres(ctx, embedded.PostgresOptions{Dir: filepath.Join(dir, "postgres"), Log: frame.Log})
+		if err != nil {
+			return err
+		}
+		defer postgres.Stop(context.WithoutCancel(ctx))
+		db, err := pgxpool.New(ctx, postgres.URL())
+		if err != nil {
+			return err
+		}
+		defer db.Close()
+		if err := projections.Migrate(ctx, db); err != nil {
+			return err
+		}
+		runner := projections.NewRunner(projections.Options{
+			DB: db, Store: store, Publish: projections.NATSPublisher(nc), Log: frame.Log, Registerer: frame.Registry,
+		})
+		queryapi.New(queryapi.Options{
+			DB: db, Ledger: store.Info(), Journal: store.Journal, Tokens: eventstore.NewTokens(secret), Operator: operator, NATS: nc, Log: frame.Log, Registerer: frame.Registry,
+		}).Routes(frame.Router)
+		g.Go(func() error { return runner.Run(working) })
+	}
 	frame.Router.Handle(echoPath, serve.Handler(echo)).Methods(http.MethodPost)
 	frame.Router.HandleFunc(residentPath, resident)
 	frame.Router.HandleFunc(profilePath, pprof.Profile)
@@ -213,8 +242,6 @@ func serveLedger(ctx context.Context, dir string, fills serverConfig) error {
 		return err
 	}
 	defer frame.Close()
-	working, finish := context.WithCancel(context.WithoutCancel(ctx))
-	g, ctx := errgroup.WithContext(ctx)
 	began := time.Now()
 	g.Go(func() error { return writers.Run(working) })
 	g.Go(func() error {

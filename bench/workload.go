@@ -29,8 +29,8 @@ func newWorkload(s *server) *workload {
 	return w
 }
 
-// license returns the key of the license for the i-th cycle of a worker: one after the other, far apart.
-func (w *workload) license(worker, i int) string { return w.keys[(worker*7919+i*104729)%len(w.keys)] }
+// license returns the license for the i-th cycle of a worker: one after the other, far apart.
+func (w *workload) license(worker, i int) int { return (worker*7919 + i*104729) % len(w.keys) }
 
 func holder(user string) []byte {
 	return fmt.Appendf(nil, `{"user":%q,"machine":"ws-%s"}`, user, user)
@@ -54,9 +54,13 @@ func (w *workload) echo(_ *conn, worker, _ int, call caller) error {
 }
 
 // cycle takes a seat, heartbeats and gives it back.
-func (w *workload) cycle(heartbeats int) step {
+func (w *workload) cycle(heartbeats int) step { return w.cycleNoting(heartbeats, func(int, string) {}) }
+
+// cycleNoting is cycle, and calls acquired with each license and lease as soon as the answer is there.
+func (w *workload) cycleNoting(heartbeats int, acquired func(license int, lease string)) step {
 	return func(_ *conn, worker, i int, call caller) error {
-		key := w.license(worker, i)
+		license := w.license(worker, i)
+		key := w.keys[license]
 		answer, err := call(acquirePath, key, holder(fmt.Sprint("user", worker)), 201)
 		if err != nil {
 			return err
@@ -65,6 +69,7 @@ func (w *workload) cycle(heartbeats int) step {
 		if err != nil {
 			return err
 		}
+		acquired(license, id)
 		body := leaseBody(id)
 		for range heartbeats {
 			if _, err := call(heartbeatPath, key, body, 200); err != nil {
