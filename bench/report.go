@@ -55,7 +55,10 @@ func (t target) String() string {
 func (r *results) targets() []target {
 	rate := func(row string) float64 { return r.median(row).PerSecond }
 	ratio := func(measure, row, peer, against string, wanted float64) target {
-		return target{Measure: measure, Against: against, Got: rate(row) / rate(peer), Wanted: wanted, Unit: "×", Missing: r.Missing[peer]}
+		if why := r.Missing[peer]; why != "" {
+			return target{Measure: measure, Against: against, Wanted: wanted, Unit: "×", Missing: why}
+		}
+		return target{Measure: measure, Against: against, Got: rate(row) / rate(peer), Wanted: wanted, Unit: "×"}
 	}
 	even := min(rate(rowWide)/rate(rowDeep), rate(rowDeep)/rate(rowWide))
 	return slices.Concat([]target{
@@ -69,7 +72,7 @@ func (r *results) targets() []target {
 		{Measure: "start from a snapshot", Against: "only reading and decoding it", Got: float64(r.Million.SnapshotDecode) / float64(r.Million.SnapshotStart), Wanted: 0.5, Unit: "×"},
 		{Measure: "replay without a snapshot", Against: "only reading and decoding", Got: float64(r.Million.ReplayDecode) / float64(r.Million.Replay), Wanted: 0.5, Unit: "×"},
 		{Measure: rowWide, Against: "50 tenants of 20,000 (the slower by the faster)", Got: even, Wanted: 0.8, Unit: "×"},
-	}, r.Audit.targets())
+	}, r.Audit.targets(), r.Rows.targets())
 }
 
 // rows in the order of the table.
