@@ -742,6 +742,9 @@ type DenialWhy struct {
 	// Denial A CloudEvents 1.0 object as stored.
 	Denial Event `json:"denial"`
 
+	// Forgotten Pseudonyms in `denial` that were forgotten.
+	Forgotten []string `json:"forgotten"`
+
 	// Holders Active leases of the license then, newest first, at most 1,000.
 	Holders     []Lease `json:"holders"`
 	HoldersMore bool    `json:"holders_more"`

@@ -32,6 +32,7 @@ const (
 	rowDeep         = "mix over 50 tenants of 20,000 seats"
 	rowPaced        = "mix over 1,000 licenses at half the rate"
 	rowAudit        = "an auditor's replay and verify"
+	rowProjecting   = "projecting and rebuilding"
 )
 
 // sample is one measurement of a row.
@@ -50,6 +51,7 @@ type results struct {
 	Million million             `json:"million_leases"`
 	Reads   reads               `json:"reads"`
 	Audit   auditing            `json:"audit"`
+	Rows    projecting          `json:"projecting"`
 }
 
 // measured is a row and the server that it is measured on.
@@ -157,6 +159,14 @@ func measure(ctx context.Context, cfg config) (*results, error) {
 				fmt.Println(t)
 			}
 		}
+		if strings.Contains(rowProjecting, cfg.Only) {
+			if r.Rows, err = measureProjecting(ctx, cfg, scaled(projectingEvents)); err != nil {
+				return nil, err
+			}
+			for _, t := range r.Rows.targets() {
+				fmt.Println(t)
+			}
+		}
 		return r, ctx.Err()
 	}
 	half := r.median(rowMix).PerSecond / 2
@@ -178,6 +188,9 @@ func measure(ctx context.Context, cfg config) (*results, error) {
 		return nil, err
 	}
 	if r.Audit, err = measureAudit(ctx, cfg, scaled(auditCommits)); err != nil {
+		return nil, err
+	}
+	if r.Rows, err = measureProjecting(ctx, cfg, scaled(projectingEvents)); err != nil {
 		return nil, err
 	}
 	return r, ctx.Err()

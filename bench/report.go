@@ -75,7 +75,7 @@ func (r *results) targets() []target {
 		{Measure: rowWide, Against: "50 tenants of 20,000 (the slower by the faster)", Got: even, Wanted: 0.8, Unit: "×"},
 		{Measure: rowLag, Against: fmt.Sprintf("%.0f requests/s before", r.Reads.PerSecond), Got: r.Reads.CaughtUp.Seconds(), Wanted: 5, Most: true, Unit: "s"},
 		{Measure: rowLive, Against: fmt.Sprintf("p99 at %.0f requests/s", r.Reads.LivePerSecond), Got: ms(r.Reads.LiveP99), Wanted: 250, Most: true, Unit: "ms"},
-	}, r.Audit.targets())
+	}, r.Audit.targets(), r.Rows.targets())
 }
 
 // rows in the order of the table.

@@ -31,6 +31,7 @@ type denialWhy struct {
 	Waiting     []api.Waiter      `json:"waiting"`
 	Ways        []api.Way         `json:"ways"`
 	Names       map[string]string `json:"names"`
+	Forgotten   []string          `json:"forgotten"`
 	reflects    `json:",inline"`
 }
 
@@ -69,7 +70,7 @@ func (a *API) explainDenial(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		reply.Denial = jsontext.Value(event)
-		if reply.Names, err = selectNames(ctx, tx, tenant, []jsontext.Value{reply.Denial}); err != nil {
+		if reply.Names, reply.Forgotten, err = selectNames(ctx, tx, tenant, []jsontext.Value{reply.Denial}); err != nil {
 			return err
 		}
 		return reply.explain(ctx, tx, tenant, uint64(version), at.UTC(), denied.Data)

@@ -2055,6 +2055,8 @@ export interface components {
             names: {
                 [key: string]: string;
             };
+            /** @description Pseudonyms in `denial` that were forgotten. */
+            forgotten: string[];
             position: string;
             /**
              * Format: double
