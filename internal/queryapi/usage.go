@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"github.com/coditect-ai/license-ledger/api"
 	"github.com/coditect-ai/license-ledger/domain"
 	"github.com/coditect-ai/license-ledger/internal/serve"
+	"github.com/coditect-ai/license-ledger/internal/timeline"
 )
 
 // usageBucket is a length of buckets.
@@ -164,17 +164,18 @@ func (a *API) usageSource(q usageQuery) func(context.Context, pgx.Tx, *condition
 		if err != nil {
 			return "", err
 		}
-		var first *time.Time
-		err = tx.QueryRow(ctx, `SELECT min(u.start) FROM `+q.accounts()+` a, LATERAL (
+		var firsts []time.Time
+		err = tx.QueryRow(ctx, `SELECT coalesce(array_agg(u.start ORDER BY u.start), '{}') FROM `+q.accounts()+` a, LATERAL (
 			SELECT start FROM `+q.bucket.table+` u WHERE u.tenant_id = a.tenant_id AND u.license_id = a.license_id ORDER BY start LIMIT 1) u`,
-			q.tenant, q.license).Scan(&first)
+			q.tenant, q.license).Scan(&firsts)
 		if err != nil {
 			return "", err
 		}
-		if first == nil {
-			first = new(time.Time)
+		var first time.Time
+		if len(firsts) > 0 {
+			first = firsts[0]
 		}
-		from, last, ok, err := q.series(*first, until)
+		from, last, ok, err := q.series(first, until)
 		if err != nil {
 			return "", err
 		}
@@ -196,7 +197,12 @@ func (a *API) usageSource(q usageQuery) func(context.Context, pgx.Tx, *condition
 		if limit > 0 && s.descending {
 			low = max(low, high-int64(limit)*step)
 		} else if limit > 0 {
-			high = min(high, low+int64(limit)*step)
+			// Each account that is there by then has a row in every bucket from there on; of the first bucket some are on the page before.
+			each := 0
+			for each < len(firsts) && firsts[each].Unix() <= low {
+				each++
+			}
+			high = min(high, low+int64(limit/max(1, each)+1)*step)
 		}
 		return usageRows(q, where, low, high, until), nil
 	}
@@ -281,26 +287,13 @@ func (q usageQuery) finish(b *api.UsageBucket, license, user string, changed tim
 	}
 	end := b.Start.Add(q.bucket.length)
 	between := func(from time.Time, terms ...string) string {
-		return timelineLink(q.tenant, append(terms, "license", license, "user", user, "after", from.UTC().Format(time.RFC3339), "before", end.Format(time.RFC3339))...)
+		return timeline.Link(q.tenant, append(terms, "license", license, "user", user, "after", from.UTC().Format(time.RFC3339), "before", end.Format(time.RFC3339))...)
 	}
 	b.Links = api.UsageLinks{
 		Seats:    between(changed, "type", "seat.*", "type", "license.*", "-type", "seat.denied"),
 		Acquires: between(b.Start, "type", "seat.acquired"),
 		Denials:  between(b.Start, "type", "seat.denied"),
 	}
-}
-
-// timelineLink returns the path of the events that terms find: pairs of key and value, of which one without value is left out.
-func timelineLink(tenant domain.TenantID, terms ...string) string {
-	var q []string
-	for i := 0; i+1 < len(terms); i += 2 {
-		if value := terms[i+1]; strings.ContainsAny(value, " \t\r\n") {
-			q = append(q, terms[i]+`:"`+strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(value)+`"`)
-		} else if value != "" {
-			q = append(q, terms[i]+":"+value)
-		}
-	}
-	return "/api/v1/tenants/" + string(tenant) + "/timeline?q=" + url.QueryEscape(strings.Join(q, " "))
 }
 
 func seconds(millis int64) float64 { return float64(millis) / 1000 }

@@ -89,7 +89,13 @@ func TestUsageLinksToItsEvents(t *testing.T) {
 	f := setup(t)
 	f.example(t)
 	f.silence(t, 3*time.Minute)
-	b := ok[api.UsageList](t, f, "/tenants/acme/usage?bucket=minute&license=lic_1").Items[2]
+	all := ok[api.UsageList](t, f, "/tenants/acme/usage?bucket=minute&license=lic_1").Items
+	for link, events := range map[string]int{all[0].Links.Seats: 4, all[2].Links.Seats: 4, all[0].Links.Acquires: 2, all[2].Links.Acquires: 0, all[0].Links.Denials: 1} {
+		if items := ok[api.Timeline](t, f, strings.TrimPrefix(link, "/api/v1")).Items; len(items) != events {
+			t.Errorf("%s leads to %d events, not %d", link, len(items), events)
+		}
+	}
+	b := all[2]
 	for link, want := range map[string]string{
 		b.Links.Seats:    "type:seat.* type:license.* -type:seat.denied license:lic_1 after:2026-03-01T09:00:00Z before:2026-03-01T09:03:00Z",
 		b.Links.Acquires: "type:seat.acquired license:lic_1 after:2026-03-01T09:02:00Z before:2026-03-01T09:03:00Z",
@@ -99,6 +105,7 @@ func TestUsageLinksToItsEvents(t *testing.T) {
 		if err != nil || u.Path != "/api/v1/tenants/acme/timeline" || u.Query().Get("q") != want {
 			t.Errorf("%s asks for %q, not %q", link, u.Query().Get("q"), want)
 		}
+		ok[api.Timeline](t, f, strings.TrimPrefix(link, "/api/v1"))
 	}
 }
 

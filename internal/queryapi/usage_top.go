@@ -10,6 +10,7 @@ import (
 	"github.com/coditect-ai/license-ledger/api"
 	"github.com/coditect-ai/license-ledger/domain"
 	"github.com/coditect-ai/license-ledger/internal/serve"
+	"github.com/coditect-ai/license-ledger/internal/timeline"
 )
 
 // topMax is how many holders can be asked for.
@@ -76,7 +77,7 @@ func (a *API) topUsage(w http.ResponseWriter, r *http.Request) error {
 			if denials != nil {
 				h.Denials = *denials
 			}
-			h.Timeline = timelineLink(tenant, "license", q.license, "user", q.userTerm(h.Id),
+			h.Timeline = timeline.Link(tenant, "license", q.license, "user", q.userTerm(h.Id),
 				"after", reply.From.Format(time.RFC3339), "before", last.Add(q.bucket.length).UTC().Format(time.RFC3339))
 			return h, err
 		})
