@@ -99,6 +99,7 @@ fuzz: ## Run each fuzz target for FUZZTIME (default 30s)
 bench: ## Measure throughput, latency, memory and starts against peers; writes bench/results.md
 	@scripts/setup.sh bench || echo "Going on without Redis: its rows will say so."
 	go run ./bench $(ARGS)
+	go run ./bench/queries
 
 chaos: ## The ledger under faults, the long form: power cuts, kills, pauses, lost connections (an hour)
 	CHAOS=long go test -timeout 90m -count=1 -v -p 1 ./internal/chaos/...

@@ -20,7 +20,10 @@ import (
 func TestPropertiesOfHistories(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		h := &history{t: t, tenant: domain.NewTenant("acme"), now: domain.Moment{At: day}, fences: map[domain.LicenseID]uint64{}}
+		h := &history{
+			t: t, tenant: domain.NewTenant("acme"), now: domain.Moment{At: day}, fences: map[domain.LicenseID]uint64{},
+			licenses: []domain.LicenseID{"lic1", "lic2", "lic3"},
+		}
 		for range rapid.IntRange(1, 80).Draw(t, "steps") {
 			h.now.At = h.now.At.Add(h.pause())
 			if rapid.IntRange(0, 19).Draw(t, "take over") == 0 {
@@ -32,15 +35,69 @@ func TestPropertiesOfHistories(t *testing.T) {
 	})
 }
 
+// TestPropertiesOfEveryPolicy plays as many commands on licenses with every combination of the rules that say who gets a seat: a
+// dozen of the combinations in each history, all of them in the whole test.
+func TestPropertiesOfEveryPolicy(t *testing.T) {
+	t.Parallel()
+	var combinations []domain.Policy
+	for _, per := range []domain.SeatPer{domain.SeatPerProcess, domain.SeatPerMachine, domain.SeatPerUser} {
+		for _, overage := range []domain.Overage{domain.OverageNone, domain.OveragePercent, domain.OverageUnlimited} {
+			for _, shrink := range []domain.OnShrink{domain.ShrinkDrains, domain.ShrinkEvictsNewest} {
+				for _, reservations := range [][]domain.Reservation{nil, {{Name: "a", Users: []domain.Pseudonym{"alice"}, Seats: 1, Priority: 1}}} {
+					for _, days := range []int{0, 1} {
+						p := domain.Policy{LeaseSeconds: 10, SeatPer: per, Overage: overage, OnShrink: shrink, Reservations: reservations, BorrowDays: days}
+						if overage == domain.OveragePercent {
+							p.OveragePercent = 50
+						}
+						combinations = append(combinations, p)
+					}
+				}
+			}
+		}
+	}
+	const dozen = 12
+	acquired := map[int]int{} // seats, by the combination
+	rapid.Check(t, func(t *rapid.T) {
+		first := dozen * rapid.IntRange(0, len(combinations)/dozen-1).Draw(t, "dozen")
+		h := &history{t: t, tenant: domain.NewTenant("acme"), now: domain.Moment{At: day}, fences: map[domain.LicenseID]uint64{}, fixed: true}
+		h.play(domain.CreateTenant{Tenant: "acme", Name: "Acme"})
+		for i := range dozen {
+			id := domain.LicenseID(fmt.Sprint("lic", i+1))
+			h.licenses = append(h.licenses, id)
+			h.play(domain.IssueLicense{
+				License: id, Product: "cad", Seats: rapid.IntRange(1, 2).Draw(t, "seats"), Policy: combinations[first+i],
+				Key: domain.LicenseKey{ID: domain.KeyID(id), Hash: []byte{1}},
+			})
+		}
+		for range rapid.IntRange(1, 120).Draw(t, "steps") {
+			h.now.At = h.now.At.Add(h.pause())
+			h.play(h.command())
+		}
+		h.takeOver()
+		for _, e := range h.events {
+			if a, ok := e.event.(*domain.SeatAcquired); ok {
+				acquired[first+slices.Index(h.licenses, a.License)]++
+			}
+		}
+	})
+	for i, p := range combinations {
+		if acquired[i] == 0 {
+			t.Errorf("nobody acquired a seat of a license with %+v", p)
+		}
+	}
+}
+
 // history is a tenant, the model of it, and every event so far.
 type history struct {
-	t      *rapid.T
-	tenant *domain.Tenant
-	model  model
-	now    domain.Moment
-	events []dated
-	fences map[domain.LicenseID]uint64 // of the last lease
-	ids    int
+	licenses []domain.LicenseID // that commands are about; the first one twice as often
+	fixed    bool               // the rules that say who gets a seat stay as they are
+	t        *rapid.T
+	tenant   *domain.Tenant
+	model    model
+	now      domain.Moment
+	events   []dated
+	fences   map[domain.LicenseID]uint64 // of the last lease
+	ids      int
 }
 
 type dated struct {
@@ -287,7 +344,7 @@ func (h *history) pause() time.Duration {
 
 func (h *history) command() domain.Command {
 	t := h.t
-	license := rapid.SampledFrom([]domain.LicenseID{"lic1", "lic1", "lic2", "lic3"}).Draw(t, "license")
+	license := rapid.SampledFrom(append(h.licenses[:1:1], h.licenses...)).Draw(t, "license")
 	someLeases := func() []domain.LeaseID {
 		known := []domain.LeaseID{"unknown"}
 		for _, l := range h.model.leases {
@@ -445,7 +502,11 @@ func (h *history) policyCommand(license domain.LicenseID, id string, someLeases 
 		}
 		return c
 	}
-	return domain.ChangeLicense{License: license, Policy: h.policy(false)}
+	change := h.policy(false)
+	if h.fixed {
+		change.SeatPer, change.Overage, change.OveragePercent, change.OnShrink, change.Reservations, change.BorrowDays = nil, nil, nil, nil, nil, nil
+	}
+	return domain.ChangeLicense{License: license, Policy: change}
 }
 
 // view is all that can be seen of a tenant, so that two can be compared. NextDue is left out: it may be early.

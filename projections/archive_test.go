@@ -353,6 +353,18 @@ func TestForgettingReachesTheArchive(t *testing.T) {
 	}); !errors.Is(err, end) || !reflect.DeepEqual(seqs, []uint64{1, 3}) {
 		t.Errorf("%v, %v", seqs, err)
 	}
+
+	// A journal that is restored has the same places, and nothing in this one.
+	restored := eventstoretest.NewStore(1)
+	if _, err := eventstore.Restore(deadline(t), archive, restored, nil); err != nil {
+		t.Fatal(err)
+	}
+	for seq, want := range map[uint64]string{1: "ada", 2: "[]", 3: "replaces"} {
+		if r, err := restored.Directory(0).Get(deadline(t), seq); err != nil || !strings.Contains(string(r.Body), want) {
+			t.Errorf("record %d is %s, %v", seq, r.Body, err)
+		}
+	}
+	mustBeCopy(t, "commits", f.store.Journal(0), restored.Journal(0))
 }
 
 func TestNothingArchivedIsNoLedger(t *testing.T) {

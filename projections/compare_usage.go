@@ -20,6 +20,7 @@ type usageHistory struct {
 	accounts map[licenseKey][]usageStep
 	holders  map[usageHolderKey][]usageStep
 	parts    map[licenseKey]map[usageHolderKey]map[string]bool // who takes part in which seats
+	missed   []string                                          // events that change the seats in use, of which usageOf knows nothing
 }
 
 // usageStep is what is so from a time on, and what happened then.
@@ -53,6 +54,9 @@ func (h *usageHistory) add(e eventstore.Event) {
 	}
 	id, concerned := usageOf(e.Data)
 	if !concerned {
+		if steps := h.accounts[tenant]; len(steps) > 0 && steps[len(steps)-1].inUse != t.SeatsInUse {
+			h.missed = append(h.missed, fmt.Sprintf("usage of %s, version %d of %s", e.Type, e.Version, e.Tenant))
+		}
 		return
 	}
 	license := licenseKey{e.Tenant, id}
@@ -136,6 +140,9 @@ func (h *usageHistory) add(e eventstore.Event) {
 
 // rows adds the rows that there have to be.
 func (h *usageHistory) rows(folded map[string]string) {
+	for _, event := range h.missed {
+		folded[event] = "it changes the seats in use"
+	}
 	for key, steps := range h.accounts {
 		for i, length := range usageLengths {
 			for start, in := range bucketsOf(steps, length) {

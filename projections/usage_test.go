@@ -3,6 +3,7 @@ package projections_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -143,9 +144,15 @@ func TestUsageIsTheFoldOfTheJournal(t *testing.T) {
 	})
 }
 
-// usageStep is step, with features and long silences, and things that happen exactly when a bucket begins.
+// usageStep is step, with long silences, and things that happen exactly when a bucket begins. Most of it is about one license,
+// whose few users and machines share seats and use features.
 func usageStep(h *projectionstest.History, draw func(n int) int) {
-	switch draw(8) {
+	const tenant, license = "tenant0", "lic_0"
+	if !h.Tenant(tenant).Exists() {
+		h.Create(tenant, license, 5)
+	}
+	l := h.Tenant(tenant).License(license)
+	switch draw(16) {
 	case 0:
 		h.Commit()
 		h.Now = h.Now.Add(time.Duration(draw(72)) * time.Hour)
@@ -156,12 +163,42 @@ func usageStep(h *projectionstest.History, draw func(n int) int) {
 		h.Commit()
 		h.Now = h.Now.Truncate(24 * time.Hour).Add(24 * time.Hour)
 	case 3:
-		tenant, license := domain.TenantID(fmt.Sprint("tenant", draw(3))), domain.LicenseID(fmt.Sprint("lic_", draw(3)))
-		if t := h.Tenant(tenant); t.License(license) != nil {
-			h.Do(tenant, domain.AcquireSeat{
-				License: license, Lease: domain.LeaseID(fmt.Sprint("lse_f", t.Version)), Features: []string{"cam", "x\x00"}[:draw(3)],
-				Holder: domain.Holder{User: domain.Pseudonym(fmt.Sprint("u_", draw(6))), Machine: "m_0", Process: domain.Pseudonym(fmt.Sprint("p_", draw(2)))},
-			})
+		h.Do(tenant, domain.ChangeLicense{License: license, Seats: new(3 + draw(4)), Policy: domain.PolicyChange{
+			SeatPer:  new([]domain.SeatPer{domain.SeatPerProcess, domain.SeatPerMachine, domain.SeatPerUser}[draw(3)]),
+			Features: new([]string{"cam", "x\x00"}), ReviveSeconds: new(7200), BorrowDays: new(5),
+		}})
+	case 4, 5, 6, 7:
+		c := domain.AcquireSeat{
+			License: license, Lease: domain.LeaseID(fmt.Sprint("lse_f", h.Tenant(tenant).Version)), Features: []string{"cam", "x\x00"}[:draw(3)],
+			Holder: domain.Holder{
+				User: domain.Pseudonym(fmt.Sprint("u_", draw(3))), Machine: domain.Pseudonym(fmt.Sprint("m_", draw(3))), Process: domain.Pseudonym(fmt.Sprint("p_", draw(2))),
+			},
+		}
+		if draw(3) == 0 {
+			c.BorrowUntil = h.Now.Add(time.Duration(1+draw(100)) * time.Hour)
+		}
+		h.Do(tenant, c)
+	case 8, 9:
+		var held []domain.LeaseID
+		l.Leases(func(lease domain.Lease) { held = append(held, lease.ID) })
+		slices.Sort(held)
+		if len(held) > 0 {
+			h.Do(tenant, domain.ReleaseSeats{License: license, Leases: held[draw(len(held)):]})
+		}
+	case 10:
+		h.Commit()
+		h.Now = h.Now.Add(400 * time.Second)
+		h.Do(tenant, domain.ExpireSeats{Max: 100})
+		h.Commit()
+	case 11:
+		var late []domain.LeaseID
+		for n := range h.Tenant(tenant).Version {
+			if lease, ok := l.Lease(domain.LeaseID(fmt.Sprint("lse_f", n))); ok && lease.State == domain.LeaseStateExpired {
+				late = append(late, lease.ID)
+			}
+		}
+		if len(late) > 0 {
+			h.Do(tenant, domain.HeartbeatSeats{License: license, Leases: late[draw(len(late)):]})
 		}
 	default:
 		step(h, draw)

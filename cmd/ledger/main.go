@@ -41,6 +41,7 @@ type commands struct {
 	Replay     replayCommand      `cmd:"" group:"Audit" help:"Print a tenant's history from the journal, or what it was at an instant."`
 	Export     exportCommand      `cmd:"" group:"Audit" help:"Write a tenant's history into a file that proves itself."`
 	Verify     verifyCommand      `cmd:"" group:"Audit" help:"Check such a file, without the ledger; or a whole ledger."`
+	Restore    restoreCommand     `cmd:"" group:"Look after the ledger (its database)" help:"Bring a lost journal back from the archive."`
 	Rebuild    rebuildCommand     `cmd:"" group:"Look after the ledger (its database)" help:"Make the read models anew next to the running ones, compare, and flip."`
 	Projection projectionCommands `cmd:"" group:"Look after the ledger (its database)" help:"Read models: where they stand, and those that are set aside."`
 

@@ -189,7 +189,7 @@ func (c *upCommand) openLedger(ctx context.Context, nc *nats.Conn) (*eventstore.
 	for _, later := range []string{"postgres", "snapshots"} {
 		if _, statErr := os.Stat(filepath.Join(c.Data, later)); !errors.Is(statErr, fs.ErrNotExist) {
 			return nil, errors.Join(statErr, fmt.Errorf("%w any more: %s has what was derived from a journal, but the journal itself is missing from %s. "+
-				"Put that folder back from a backup, see deploy/runbooks/journal-missing.md; to begin anew, use another --data folder",
+				"Put that folder back from a backup, or bring the journal back from the archive with ledger restore, see deploy/runbooks/journal-lost.md; to begin anew, use another --data folder",
 				err, filepath.Join(c.Data, later), filepath.Join(c.Data, "nats")))
 		}
 	}

@@ -46,9 +46,10 @@ type Forecast struct {
 // 0 to 6, from any day. The series must have DaysMin days at least.
 func New(series []float64, first, horizon int) Forecast {
 	horizon = min(horizon, HorizonMax)
-	f := Forecast{Days: ahead(series, first, horizon)}
+	fits := fits{series: series, first: first, upTo: map[int]model{}}
+	f := Forecast{Days: fits.ahead(len(series), horizon)}
 	if before := len(series) - month; before >= DaysMin {
-		e := compare(ahead(series[:before], first, month), series[before:])
+		e := compare(fits.ahead(before, month), series[before:])
 		f.LastMonth = &e
 	}
 	return f
@@ -56,20 +57,36 @@ func New(series []float64, first, horizon int) Forecast {
 
 const month = 28
 
-// ahead forecasts the days after a series.
-func ahead(series []float64, first, horizon int) []Day {
-	m := fit(series, first)
-	known := pastErrors(series, first, horizon)
-	days := make([]Day, horizon)
-	for i := range days {
+// fits are the models of a series up to some days. The forecast of today and that of last month look back to the same.
+type fits struct {
+	series []float64
+	first  int
+	upTo   map[int]model // by how many days
+}
+
+func (f fits) at(days int) model {
+	m, known := f.upTo[days]
+	if !known {
+		m = fit(f.series[:days], f.first)
+		f.upTo[days] = m
+	}
+	return m
+}
+
+// ahead forecasts the days after so many of the series.
+func (f fits) ahead(days, horizon int) []Day {
+	m := f.at(days)
+	known := f.pastErrors(days, horizon)
+	all := make([]Day, horizon)
+	for i := range all {
 		peak := m.at(i)
 		off := known.of(i, m.quiet(i))
 		band := func(share float64) Band {
 			return Band{Low: shifted(peak, off.quantile((1-share)/2)), High: shifted(peak, off.quantile((1+share)/2))}
 		}
-		days[i] = Day{Peak: peak, P50: band(0.5), P90: band(0.9)}
+		all[i] = Day{Peak: peak, P50: band(0.5), P90: band(0.9)}
 	}
-	return days
+	return all
 }
 
 // Errors are reckoned between square roots: there, counts that come about by chance vary by the same however large they
@@ -99,17 +116,17 @@ type past [2][len(leadGroups)]sample
 type sample []float64
 
 // pastErrors sets the method back by one week, two weeks, …, and compares what it says with what came.
-func pastErrors(series []float64, first, horizon int) *past {
+func (f fits) pastErrors(days, horizon int) *past {
 	var p past
 	for back := 1; back <= originsMax; back++ {
-		end := len(series) - back*originEvery
+		end := days - back*originEvery
 		if end < DaysMin {
 			break
 		}
-		m := fit(series[:end], first)
-		for i := range min(horizon, len(series)-end) {
+		m := f.at(end)
+		for i := range min(horizon, days-end) {
 			kind, group := p.group(i, m.quiet(i))
-			p[kind][group] = append(p[kind][group], root(series[end+i])-root(m.at(i)))
+			p[kind][group] = append(p[kind][group], root(f.series[end+i])-root(m.at(i)))
 		}
 	}
 	for kind := range p {
