@@ -55,7 +55,11 @@ func (t target) String() string {
 func (r *results) targets() []target {
 	rate := func(row string) float64 { return r.median(row).PerSecond }
 	ratio := func(measure, row, peer, against string, wanted float64) target {
-		return target{Measure: measure, Against: against, Got: rate(row) / rate(peer), Wanted: wanted, Unit: "×", Missing: r.Missing[peer]}
+		t := target{Measure: measure, Against: against, Wanted: wanted, Unit: "×", Missing: r.Missing[peer]}
+		if t.Missing == "" {
+			t.Got = rate(row) / rate(peer)
+		}
+		return t
 	}
 	even := min(rate(rowWide)/rate(rowDeep), rate(rowDeep)/rate(rowWide))
 	return slices.Concat([]target{

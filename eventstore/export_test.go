@@ -127,7 +127,7 @@ func (s *State) Commit(t testing.TB, at time.Time, tenant domain.TenantID, key s
 func (s *State) Text() string {
 	var lines []string
 	for _, t := range s.tenants {
-		lines = append(lines, fmt.Sprintf("%s %s %s v%d %s answers %s", t.ID, t.Name, t.Status, t.Version, t.head, t.answers.encode()))
+		lines = append(lines, fmt.Sprintf("%s %s %s v%d %s waiting %v answers %s", t.ID, t.Name, t.Status, t.Version, t.head, t.Waiters(), t.answers.encode()))
 		t.Licenses(func(l *domain.License) {
 			lines = append(lines, fmt.Sprintf("%s %+v", t.ID, l.LicenseInfo))
 			l.Leases(func(lease domain.Lease) { lines = append(lines, fmt.Sprintf("%s %+v", t.ID, lease)) })

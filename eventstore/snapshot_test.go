@@ -134,7 +134,7 @@ func TestSnapshotAndTailAreTheJournal(t *testing.T) {
 				id := domain.LeaseID(p.newID("l"))
 				held[tenant] = append(held[tenant], id)
 				user := rapid.SampledFrom([]domain.Pseudonym{"u1", "u2", "u3", "u4", "u5", "u6"}).Draw(rt, "user")
-				p.do(tenant, key, domain.AcquireSeat{License: license, Lease: id, Holder: domain.Holder{User: user}})
+				p.do(tenant, key, domain.AcquireSeat{License: license, Lease: id, Holder: domain.Holder{User: user}, Queue: rapid.Bool().Draw(rt, "queue")})
 			case 5:
 				if len(held[tenant]) > 0 {
 					p.do(tenant, "", domain.HeartbeatSeats{License: license, Leases: held[tenant]})

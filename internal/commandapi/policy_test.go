@@ -53,6 +53,24 @@ func TestPolicies(t *testing.T) {
 		s.want(s.acquire(key, "bob", "ws-1", "b"), 201, "")
 		s.want(s.acquire(key, "ada", "ws-2", "a"), 409, "no_seat_available")
 	})
+	t.Run("seat_per user", func(t *testing.T) {
+		_, key := s.policy(1, `"seat_per":"user"`)
+		s.want(s.acquire(key, "ada", "ws-1", ""), 201, "")
+		s.want(s.acquire(key, "ada", "ws-2", ""), 201, "")
+		s.want(s.acquire(key, "bob", "ws-1", ""), 409, "no_seat_available")
+	})
+	t.Run("heartbeat", func(t *testing.T) {
+		_, key := s.policy(1, `"lease_seconds":600,"heartbeat_seconds":120`)
+		if got := s.want(s.acquire(key, "ada", "ws", ""), 201, ""); got.str("heartbeat_seconds") != "120" || got.str("expires_in_seconds") != "600" {
+			t.Error(got.text)
+		}
+	})
+	t.Run("overage unlimited", func(t *testing.T) {
+		_, key := s.policy(0, `"overage":"unlimited"`)
+		if got := s.want(s.acquire(key, "ada", "ws", ""), 201, ""); got.str("lease.overage") != "true" {
+			t.Error(got.text)
+		}
+	})
 	t.Run("overage", func(t *testing.T) {
 		_, key := s.policy(1, `"overage":"percent","overage_percent":100`)
 		if got := s.want(s.acquire(key, "ada", "ws", ""), 201, ""); got.at("lease.overage") != nil {

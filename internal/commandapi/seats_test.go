@@ -1,6 +1,7 @@
 package commandapi
 
 import (
+	"bytes"
 	"testing"
 	"time"
 
@@ -10,6 +11,22 @@ import (
 	"github.com/coditect-ai/license-ledger/api"
 	"github.com/coditect-ai/license-ledger/domain"
 )
+
+// Each refusal has a status and a title, and the document names it.
+func TestRefusalsAreInTheDocument(t *testing.T) {
+	t.Parallel()
+	if len(titles) != len(statuses) {
+		t.Errorf("%d titles of %d refusals", len(titles), len(statuses))
+	}
+	for code := range statuses {
+		if titles[code] == "" {
+			t.Errorf("%s has no title", code)
+		}
+		if !bytes.Contains(api.Document, []byte("`"+string(code)+"`")) {
+			t.Errorf("api/openapi.yaml does not name %s", code)
+		}
+	}
+}
 
 // The results are written by hand, and are those of the document.
 func TestResultsAreTheDocuments(t *testing.T) {

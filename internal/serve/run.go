@@ -125,6 +125,7 @@ func Run(ctx context.Context, listener net.Listener, handler http.Handler, log *
 		server.Close()
 		return fmt.Errorf("drain %s: %w", listener.Addr(), err)
 	}
+	<-failed // told to stop before it began, the server closes the listener a moment later
 	return nil
 }
 

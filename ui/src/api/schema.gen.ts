@@ -1580,6 +1580,7 @@ export interface components {
     responses: {
         /**
          * @description 400 `invalid_request` naming the `field`, 401 `unauthorized`, 404 `tenant_not_found`, `license_not_found`, 405 `method_not_allowed`,
+         *     409 `license_already_revoked` for a change of a license that was revoked,
          *     413 `body_too_large`, 415 `unsupported_media_type`, 422 `idempotency_key_reused`, 503 `starting`, `outcome_unknown`, `overloaded`, `no_owner`, `projection_behind`.
          *     After `overloaded` and `no_owner` nothing was done: ask again after `Retry-After` seconds.
          */
