@@ -38,7 +38,7 @@ export class Ledger {
   }
 
   async start() {
-    this.process = spawn(binary, ['up', '--addr', `127.0.0.1:${this.port}`, '--data', this.data], { stdio: ['ignore', 'pipe', 'pipe'] })
+    this.process = spawn(binary, ['up', '--addr', `127.0.0.1:${this.port}`, '--data', this.data], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...globalThis.process.env, LEDGER_LEASE_SECONDS_MIN: '1' } })
     const process = this.process
     for (const stream of [process.stdout, process.stderr]) stream.on('data', (text) => (this.output += text))
     await until('the ledger is ready', async () => {
