@@ -44,7 +44,8 @@ func TestFirstSuccess(t *testing.T) {
 		t.Fatalf("holders: %v, want frank and not ada", users)
 	}
 	var types []string
-	for _, e := range l.Get(t, "/api/v1/tenants/acme/timeline", last.Position).Items() {
+	for _, entry := range l.Get(t, "/api/v1/tenants/acme/timeline", last.Position).Items() {
+		e := entry["event"].(map[string]any)
 		types = append(types, strings.TrimPrefix(e["type"].(string), "ai.coditect."))
 	}
 	want := "seat.acquired.v1 seat.released.v1 seat.denied.v1 seat.acquired.v1"
@@ -74,7 +75,8 @@ func TestSeatOfADeadProgramComesFree(t *testing.T) {
 			if acquired.Before(expires) {
 				t.Fatalf("seat given at %v, its lease ran until %v", acquired, expires)
 			}
-			for _, e := range l.Get(t, "/api/v1/tenants/acme/timeline", a.Position).Items() {
+			for _, entry := range l.Get(t, "/api/v1/tenants/acme/timeline", a.Position).Items() {
+				e, _ := entry["event"].(map[string]any)
 				if e["type"] == "ai.coditect.seat.expired.v1" && e["subject"] == died.At("lease.id") {
 					return
 				}

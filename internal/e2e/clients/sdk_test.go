@@ -45,7 +45,8 @@ func TestSDKThroughFaults(t *testing.T) {
 		position = awaitSeat(t, l, shortKey, fmt.Sprint("other", i)).Position
 	}
 	expired := 0
-	for _, e := range l.Get(t, "/api/v1/tenants/globex/timeline?limit=1000", position).Items() {
+	for _, entry := range l.Get(t, "/api/v1/tenants/globex/timeline?limit=1000", position).Items() {
+		e := entry["event"].(map[string]any)
 		if e["type"] != "ai.coditect.seat.expired.v1" {
 			continue
 		}
