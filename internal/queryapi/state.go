@@ -14,6 +14,7 @@ import (
 	"github.com/coditect-ai/license-ledger/api"
 	"github.com/coditect-ai/license-ledger/domain"
 	"github.com/coditect-ai/license-ledger/internal/serve"
+	"github.com/coditect-ai/license-ledger/internal/timeline"
 	"github.com/coditect-ai/license-ledger/projections"
 )
 
@@ -93,7 +94,7 @@ func (a *API) getDiff(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		// Times are whole milliseconds, and the timeline leaves out the instant that it goes up to.
-		reply.Timeline = timelineLink(tenant, "after", before.at.Time.Add(time.Millisecond).Format(time.RFC3339Nano),
+		reply.Timeline = timeline.Link(tenant, "after", before.at.Time.Add(time.Millisecond).Format(time.RFC3339Nano),
 			"before", after.at.Time.Add(time.Millisecond).Format(time.RFC3339Nano))
 		if reply.Taken, err = leasesThatDiffer(ctx, tx, tenant, after.held, before.held, to); err != nil {
 			return err
