@@ -240,7 +240,15 @@ func TestAKeyOpensWhileItLasts(t *testing.T) {
 		t.Errorf("in its place: %d", got)
 	}
 	f.Do("acme", domain.RevokeTenantKey{Key: next})
-	f.commit(t)
+	revoked := f.tokens.Token(f.Commit()...)
+	go func() {
+		answers <- f.get(t, "/tenants/acme", "Authorization", "Bearer "+admin, "Ledger-Min-Position", revoked)
+	}()
+	awaitWaiters(t, f.api, 1)
+	f.project(t)
+	if got := <-answers; got.status != http.StatusUnauthorized {
+		t.Errorf("with the position of its end: %d %s", got.status, got.body)
+	}
 	if got := asks(); got != http.StatusUnauthorized {
 		t.Errorf("revoked: %d", got)
 	}

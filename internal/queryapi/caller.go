@@ -15,8 +15,8 @@ import (
 )
 
 // callerOf says who asks: the operator, or a tenant's key as the read models know it. They lag behind the commands: a key
-// that was made a moment ago is waited for when the query names a position, and one that was revoked a moment ago may still
-// open for as long as the lag.
+// that was made a moment ago may not open yet, and one that was revoked a moment ago may still open, for as long as the lag. A
+// query that names the position gets it right.
 //
 // Errors: 401; 503 projection_behind.
 func (a *API) callerOf(r *http.Request) (access.Caller, error) {
@@ -31,14 +31,10 @@ func (a *API) callerOf(r *http.Request) (access.Caller, error) {
 	if err != nil {
 		return access.Caller{}, serve.Unauthorized("This call needs the operator key (op_…) or a key of the tenant (tk_…); this is none, or it is mistyped or cut off.")
 	}
-	caller, err := a.prove(r.Context(), key)
-	if errors.Is(err, errUnknownKey) && r.Header.Get("Ledger-Min-Position") != "" {
-		if err := a.awaitLeast(r, key.Tenant); err != nil {
-			return access.Caller{}, err
-		}
-		caller, err = a.prove(r.Context(), key)
+	if err := a.awaitLeast(r, key.Tenant); err != nil {
+		return access.Caller{}, err
 	}
-	return caller, err
+	return a.prove(r.Context(), key)
 }
 
 // errUnknownKey: the read models do not know the key, or know that it has ended.
