@@ -234,6 +234,10 @@ func bodyFor(template, method string) string {
 		return `{"seats":1}`
 	case "POST /{tenant}/release":
 		return `{"user":"ada"}`
+	case "POST /{tenant}/forget":
+		return `{"user":"ada"}`
+	case "POST /{tenant}/licenses/{license}/transfer":
+		return `{"to":"nobody","leases":"drain"}`
 	case "POST /{tenant}/licenses/{license}/renew":
 		return `{}`
 	case "POST /{tenant}/licenses/{license}/rotate-key", "POST /{tenant}/keys/{key}/rotate":
