@@ -68,6 +68,8 @@ func TestPropertiesOfEveryPolicy(t *testing.T) {
 				License: id, Product: "cad", Seats: rapid.IntRange(1, 2).Draw(t, "seats"), Policy: combinations[first+i],
 				Key: domain.LicenseKey{ID: domain.KeyID(id), Hash: []byte{1}},
 			})
+			// Whatever else is drawn, each rule is about somebody.
+			h.play(domain.AcquireSeat{License: id, Lease: domain.LeaseID("first-" + id), Holder: domain.Holder{User: "alice", Machine: "ws1"}})
 		}
 		for range rapid.IntRange(1, 120).Draw(t, "steps") {
 			h.now.At = h.now.At.Add(h.pause())
