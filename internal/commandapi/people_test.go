@@ -237,7 +237,7 @@ func bodyFor(template, method string) string {
 	case "POST /{tenant}/forget":
 		return `{"user":"ada"}`
 	case "POST /{tenant}/licenses/{license}/transfer":
-		return `{"to":"nobody","leases":"drain"}`
+		return `{"to":"nobody"}`
 	case "POST /{tenant}/licenses/{license}/renew":
 		return `{}`
 	case "POST /{tenant}/licenses/{license}/rotate-key", "POST /{tenant}/keys/{key}/rotate":
