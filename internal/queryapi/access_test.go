@@ -179,14 +179,14 @@ func TestAStatementThatForgetsTheTenant(t *testing.T) {
 func TestMembersAndKeys(t *testing.T) {
 	f := setup(t)
 	f.example(t)
-	id, owner := f.key("acme", domain.RoleOwner)
+	id, _ := f.key("acme", domain.RoleOwner)
 	f.memberKey("acme", "u_ada", domain.RoleAdmin)
 	f.Do("acme", domain.InviteMember{User: "u_bob", Role: domain.RoleAuditor})
 	f.Do("acme", domain.RemoveMember{User: "u_bob"})
 	next := tenantKeys.NewID()
 	f.Do("acme", domain.RotateTenantKey{OldKey: id, Key: tenantKeys.Stored("acme", next)})
 	f.commit(t)
-	owner = tenantKeys.Text("acme", next)
+	owner := tenantKeys.Text("acme", next)
 	members := ok[api.MemberList](t, f, "/tenants/acme/members?limit=1", bearer(owner)...)
 	rest := ok[api.MemberList](t, f, "/tenants/acme/members?limit=1&cursor="+members.Next, bearer(owner)...)
 	if got := fmt.Sprint(members.Items, rest.Items, rest.Next); got != "[{u_ada admin member ada}] [{u_bob auditor removed }]" {
