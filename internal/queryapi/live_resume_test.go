@@ -135,7 +135,7 @@ func TestLiveResumesWithASnapshot(t *testing.T) {
 	f.rename(t, "acme", "after")
 	id = snapshotAfter(t, "a change in between was not told", id)
 
-	f.api.hub.linger = 0
+	f.forgetAtOnce()
 	c = f.resume(t, "acme", id)
 	c.names()
 	c.close()

@@ -296,7 +296,7 @@ func TestHubForgetsTenantsThatNobodyWatches(t *testing.T) {
 	if err != nil || f.api.hub.idle != 0 || f.nats.NumSubscriptions() != before+1 {
 		t.Errorf("%d tenants are idle: %v", f.api.hub.idle, err)
 	}
-	f.api.hub.linger = 0
+	f.forgetAtOnce()
 	f.api.hub.leave("acme", third)
 	for ctx := deadline(t); f.nats.NumSubscriptions() != before; {
 		if ctx.Err() != nil {
@@ -450,4 +450,11 @@ func TestLiveForgetsAtOnce(t *testing.T) {
 	if change := c.change(); change.Tenant.Name != "Acme" {
 		t.Errorf("change: %+v", change)
 	}
+}
+
+// forgetAtOnce makes the hub forget a tenant with its last reader. Readers of before may be leaving just now.
+func (f *fixture) forgetAtOnce() {
+	f.api.hub.mu.Lock()
+	defer f.api.hub.mu.Unlock()
+	f.api.hub.linger = 0
 }
