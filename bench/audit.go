@@ -8,12 +8,9 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
 	"github.com/coditect-ai/license-ledger/domain"
 	"github.com/coditect-ai/license-ledger/eventstore"
 	"github.com/coditect-ai/license-ledger/internal/audit"
-	"github.com/coditect-ai/license-ledger/internal/embedded"
 	"github.com/coditect-ai/license-ledger/projections"
 )
 
@@ -40,43 +37,24 @@ func auditTenant(i int) domain.TenantID { return domain.TenantID(fmt.Sprintf("te
 // tenant's events.
 func measureAudit(ctx context.Context, cfg config, commits int) (a auditing, err error) {
 	dir := filepath.Join(cfg.Dir, "audit")
-	nats, err := embedded.StartNATS(embedded.NATSOptions{Dir: filepath.Join(dir, "nats"), NoSync: true})
+	store, closeStore, err := scratchLedger(ctx, dir)
 	if err != nil {
 		return a, err
 	}
-	defer nats.Shutdown()
-	nc, err := nats.Connect(eventstore.NATSOptions("bench")...)
-	if err != nil {
-		return a, err
-	}
-	defer nc.Close()
-	store, err := eventstore.CreateNATS(ctx, nc, 1, 1)
-	if err != nil {
-		return a, err
-	}
+	defer closeStore()
 	fmt.Printf("writing %d commits of %d tenants …\n", commits, auditTenants)
 	if err := writeSmallCommits(ctx, store, commits); err != nil {
 		return a, err
 	}
-	postgres, err := embedded.StartPostgres(ctx, embedded.PostgresOptions{Dir: filepath.Join(dir, "postgres"), NoFsync: true})
+	db, closeDB, err := scratchRows(ctx, dir)
 	if err != nil {
 		return a, err
 	}
 	defer func() {
-		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
-		defer cancel()
-		if stopErr := postgres.Stop(stopping); err == nil {
-			err = stopErr
+		if closeErr := closeDB(); err == nil {
+			err = closeErr
 		}
 	}()
-	db, err := pgxpool.New(ctx, postgres.URL())
-	if err != nil {
-		return a, err
-	}
-	defer db.Close()
-	if err := projections.Migrate(ctx, db); err != nil {
-		return a, err
-	}
 	fmt.Println("archiving them …")
 	if err := projections.NewArchiver(db, store, slog.New(slog.DiscardHandler), nil).CatchUp(ctx); err != nil {
 		return a, err

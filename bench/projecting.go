@@ -13,7 +13,6 @@ import (
 
 	"github.com/coditect-ai/license-ledger/domain"
 	"github.com/coditect-ai/license-ledger/eventstore"
-	"github.com/coditect-ai/license-ledger/internal/embedded"
 	"github.com/coditect-ai/license-ledger/projections"
 )
 
@@ -36,43 +35,24 @@ const projectingEvents = 500_000
 // measureProjecting makes a history of nine heartbeats to one other event, projects it, rebuilds what was projected, and copies the same rows.
 func measureProjecting(ctx context.Context, cfg config, events int) (m projecting, err error) {
 	dir := filepath.Join(cfg.Dir, "projecting")
-	nats, err := embedded.StartNATS(embedded.NATSOptions{Dir: filepath.Join(dir, "nats"), NoSync: true})
+	store, closeStore, err := scratchLedger(ctx, dir)
 	if err != nil {
 		return m, err
 	}
-	defer nats.Shutdown()
-	nc, err := nats.Connect(eventstore.NATSOptions("bench")...)
-	if err != nil {
-		return m, err
-	}
-	defer nc.Close()
-	store, err := eventstore.CreateNATS(ctx, nc, 1, 1)
-	if err != nil {
-		return m, err
-	}
+	defer closeStore()
 	fmt.Printf("writing %d events …\n", events)
 	if m.Events, err = writeMixedHistory(ctx, store, events); err != nil {
 		return m, err
 	}
-	postgres, err := embedded.StartPostgres(ctx, embedded.PostgresOptions{Dir: filepath.Join(dir, "postgres"), NoFsync: true})
+	db, closeDB, err := scratchRows(ctx, dir)
 	if err != nil {
 		return m, err
 	}
 	defer func() {
-		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
-		defer cancel()
-		if stopErr := postgres.Stop(stopping); err == nil {
-			err = stopErr
+		if closeErr := closeDB(); err == nil {
+			err = closeErr
 		}
 	}()
-	db, err := pgxpool.New(ctx, postgres.URL())
-	if err != nil {
-		return m, err
-	}
-	defer db.Close()
-	if err := projections.Migrate(ctx, db); err != nil {
-		return m, err
-	}
 	quiet := slog.New(slog.DiscardHandler)
 
 	fmt.Println("reading and decoding them …")

@@ -141,18 +141,26 @@ func CreateNATS(ctx context.Context, nc *nats.Conn, partitions, replicas int) (*
 	if err != nil {
 		return nil, err
 	}
+	if err := recordLedger(ctx, js, info, replicas); err != nil {
+		return nil, err
+	}
+	return JoinNATS(ctx, nc)
+}
+
+// recordLedger makes the record by which a ledger is known, once its streams are there. One that is there stays.
+func recordLedger(ctx context.Context, js jetstream.JetStream, info LedgerInfo, replicas int) error {
 	bucket, err := createBucket(ctx, js, jetstream.KeyValueConfig{Bucket: ledgerBucket, Replicas: replicas})
 	if err != nil {
-		return nil, fmt.Errorf("create bucket %s: %w", ledgerBucket, err)
+		return fmt.Errorf("create bucket %s: %w", ledgerBucket, err)
 	}
 	record, err := json.Marshal(info)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if _, err := bucket.Create(ctx, ledgerKey, record); err != nil && !errors.Is(err, jetstream.ErrKeyExists) {
-		return nil, fmt.Errorf("record the ledger: %w", err)
+		return fmt.Errorf("record the ledger: %w", err)
 	}
-	return JoinNATS(ctx, nc)
+	return nil
 }
 
 // createBucket creates a bucket, if it is not there, and then updates it to what it is already, as is done with every stream that

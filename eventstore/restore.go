@@ -2,7 +2,6 @@ package eventstore
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -194,16 +193,8 @@ func RestoreNATS(ctx context.Context, nc *nats.Conn, info LedgerInfo, replicas i
 	}); err != nil {
 		return nil, err
 	}
-	bucket, err := createBucket(ctx, js, jetstream.KeyValueConfig{Bucket: ledgerBucket, Replicas: replicas})
-	if err != nil {
-		return nil, fmt.Errorf("create bucket %s: %w", ledgerBucket, err)
-	}
-	record, err := json.Marshal(info)
-	if err != nil {
+	if err := recordLedger(ctx, js, info, replicas); err != nil {
 		return nil, err
-	}
-	if _, err := bucket.Create(ctx, ledgerKey, record); err != nil && !errors.Is(err, jetstream.ErrKeyExists) {
-		return nil, fmt.Errorf("record the ledger: %w", err)
 	}
 	return JoinNATS(ctx, nc)
 }
