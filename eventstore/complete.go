@@ -52,6 +52,18 @@ func (c complete) Read(ctx context.Context, after uint64, f func(uint64, Record)
 	return errReadEnough
 }
 
+// ReadUpTo calls f with each record of a log after sequence after, in order, up to and including last, which the log has to reach; it passes
+// over what was erased. It returns nil after that one, or the error of f.
+//
+// Errors: ErrChainBroken when a record that is there cannot be read.
+func ReadUpTo(ctx context.Context, log Log, after, last uint64, f func(seq uint64, r Record) error) error {
+	err := complete{Log: log, last: last, holes: true}.Read(ctx, after, f)
+	if errors.Is(err, errReadEnough) {
+		return nil
+	}
+	return err
+}
+
 // readable returns nil when the record at seq can be read; or, where there may be holes, one behind it.
 func (c complete) readable(ctx context.Context, seq uint64) error {
 	_, err := c.Log.Get(ctx, seq)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base32"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -146,11 +145,10 @@ func (d *Directory) loadTo(ctx context.Context, last uint64) error {
 	if seq >= last {
 		return nil
 	}
-	err := complete{Log: d.log, last: last, holes: true}.Read(ctx, seq, d.read)
-	if errors.Is(err, errReadEnough) {
-		return nil
+	if err := ReadUpTo(ctx, d.log, seq, last, d.read); err != nil {
+		return fmt.Errorf("load directory: %w", err)
 	}
-	return fmt.Errorf("load directory: %w", err)
+	return nil
 }
 
 // follow reads what others add, until ctx ends or the log fails.

@@ -376,21 +376,15 @@ func (a *Archiver) rows(p eventstore.Partition, commits []archived) (rows [][]an
 // archiveNames returns the rows of a directory's records after sequence after up to last, without the partition, and which
 // earlier ones they take the place of.
 func archiveNames(ctx context.Context, directory eventstore.Log, after, last uint64) (rows [][]any, erased []uint64, err error) {
-	for seq := after + 1; seq <= last; seq++ {
-		r, err := directory.Get(ctx, seq)
-		if errors.Is(err, eventstore.ErrNoRecord) {
+	err = eachRecord(ctx, directory, after, last, func(seq uint64, r *eventstore.Record) error {
+		if r == nil {
 			rows = append(rows, []any{nil, seq, "", nil, nil})
-			continue
+			return nil
 		}
-		if err != nil {
-			return nil, nil, err
-		}
-		said, err := eventstore.DecodeDirectory(r)
-		if err != nil {
-			return nil, nil, fmt.Errorf("directory record %d: %w", seq, err)
-		}
+		said, err := decodeDirectory(seq, *r)
 		erased = append(erased, said.Replaces...)
 		rows = append(rows, []any{nil, seq, r.ID, r.Header, r.Body})
-	}
-	return rows, erased, nil
+		return err
+	})
+	return rows, erased, err
 }

@@ -76,6 +76,33 @@ func TestARebuildNeverSeesWhoWasForgotten(t *testing.T) {
 	mustBe(t, "who is known", f.value(t, namesKept), "bob dan")
 }
 
+// Many records at once are read in another way than few.
+func TestForgottenNamesAmongMany(t *testing.T) {
+	f := setup(t)
+	f.people()
+	for i := range 50 {
+		f.Name("acme", domain.Pseudonym(fmt.Sprint("u_", i)), eventstore.UserName, fmt.Sprint("name", i))
+	}
+	for _, gone := range []int{0, 20, 21, 49} {
+		f.Forget("acme", domain.Pseudonym(fmt.Sprint("u_", gone)))
+	}
+	f.Forget("acme", "u_ada")
+	f.Commit()
+	f.project(t, projections.Options{})
+	mustBe(t, "names", f.value(t, `SELECT count(*) FROM read.directory`), "47")
+	mustBe(t, "who is known", f.value(t, `SELECT string_agg(text, ' ' ORDER BY text) FROM read.directory WHERE text ~ 'b|a$|[02]$|21|49'`),
+		"bob name10 name12 name2 name22 name30 name32 name40 name42")
+	f.checkSame(t)
+
+	if err := f.store.Directory(0).Erase(t.Context(), 30); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.db.Exec(t.Context(), emptyAll); err != nil {
+		t.Fatal(err)
+	}
+	mustBeBroken(t, f.run(t, projections.Options{}))
+}
+
 // A record that is missing without a word was not forgotten but lost.
 func TestALostRecordOfTheDirectoryStops(t *testing.T) {
 	f := setup(t)
