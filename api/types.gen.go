@@ -641,6 +641,9 @@ type AuditEntry struct {
 	// License That it is about; absent: none.
 	License *string `json:"license,omitempty"`
 
+	// Machine As `user`, the machine.
+	Machine *string `json:"machine,omitempty"`
+
 	// Reason That somebody gave; of a denial the code.
 	Reason *string `json:"reason,omitempty"`
 

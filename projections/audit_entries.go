@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,7 +14,7 @@ import (
 	"github.com/coditect-ai/license-ledger/eventstore"
 )
 
-// auditEntries keeps read.audit_entries: every event of a tenant but heartbeats, as stored, with what it changed and whom it
+// auditEntries keeps read.audit_entries: every event of a tenant but heartbeats, as stored, with what it changed and what it
 // is about. What ends a lease does not say whose it was: its row does. Rows of leases are never behind these, unless leases are parked:
 // then the entry is about nobody.
 type auditEntries struct{}
@@ -22,15 +23,26 @@ type auditEntries struct{}
 func (auditEntries) Name() string { return "audit_entries" }
 
 const auditEntriesInsert = `
+	WITH c AS (
+		SELECT c.tenant_id, c.version, c.seq, c.index, c.type, c.time, c.subject, c.actor, c.command, c.event, c.before, c.after,
+			c.license_id, coalesce(l."user", c."user") AS "user", coalesce(l.machine, c.machine) AS machine,
+			coalesce(l.features, c.features) AS features, c.reason, c.cause, c.traffic
+		FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::int[], $6::text[], $7::timestamptz[], $8::text[], $9::text[], $10::text[],
+			$11::text[], $12::jsonb[], $13::jsonb[], $14::text[], $15::text[], $16::text[], $17::jsonb[], $18::text[], $19::text[], $20::text[], $21::bool[])
+			AS c (tenant_id, version, seq, index, type, time, subject, actor, command, event, before, after, license_id, "user", machine, features,
+				lease_id, reason, cause, traffic)
+			LEFT JOIN LATERAL (
+				SELECT l."user", l.machine, l.features FROM read.leases l
+				WHERE c.lease_id <> '' AND l.tenant_id = c.tenant_id AND l.lease_id = c.lease_id LIMIT 1) AS l ON true
+	), of_feature AS (
+		INSERT INTO read.audit_entries_of_feature (tenant_id, feature, version)
+		SELECT DISTINCT c.tenant_id, f.feature, c.version FROM c, jsonb_array_elements_text(c.features) AS f (feature)
+	)
 	INSERT INTO read.audit_entries (tenant_id, version, partition, seq, index, type, time, subject, actor, command, event, before, after,
-		license_id, "user", reason, cause, traffic)
-	SELECT c.tenant_id, c.version, $1, c.seq, c.index, c.type, c.time, c.subject, c.actor, c.command, c.event, c.before, c.after,
-		c.license_id, CASE WHEN c.lease_id = '' THEN c."user" ELSE coalesce((
-			SELECT l."user" FROM read.leases l WHERE l.tenant_id = c.tenant_id AND l.lease_id = c.lease_id), '') END,
-		c.reason, c.cause, c.traffic
-	FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::int[], $6::text[], $7::timestamptz[], $8::text[], $9::text[], $10::text[],
-		$11::text[], $12::jsonb[], $13::jsonb[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::bool[])
-		AS c (tenant_id, version, seq, index, type, time, subject, actor, command, event, before, after, license_id, "user", lease_id, reason, cause, traffic)`
+		license_id, "user", machine, reason, cause, traffic)
+	SELECT tenant_id, version, $1, seq, index, type, time, subject, actor, command, event, before, after,
+		license_id, "user", machine, reason, cause, traffic
+	FROM c`
 
 // A revoked license was active or suspended before; its event does not say which, the entry before does.
 const auditEntriesRevoked = `
@@ -47,7 +59,8 @@ const auditEntriesRevoked = `
 func (auditEntries) Apply(b *Batch, q *pgx.Batch) error {
 	var (
 		tenants, types, subjects, actors, commands, events []string
-		licenses, users, leases, reasons, causes           []string
+		licenses, users, machines, leases, reasons, causes []string
+		features                                           [][]string
 		versions, seqs                                     []uint64
 		indexes                                            []int
 		times                                              []time.Time
@@ -72,17 +85,18 @@ func (auditEntries) Apply(b *Batch, q *pgx.Batch) error {
 		types, times = append(types, e.Type), append(times, e.Time)
 		subjects, actors, commands = append(subjects, clean(e.Subject)), append(actors, clean(e.Actor)), append(commands, clean(e.Command))
 		events, befores, afters = append(events, string(e.Raw)), append(befores, before), append(afters, after)
-		user, lease := text(e.Data, "User"), ""
+		user, lease := text(e.Data, "User"), "" // a user, and a machine with it, or a lease that has both
 		if user == "" {
 			lease = theLease(e.Data)
 		}
 		licenses, users, leases = append(licenses, text(e.Data, "License")), append(users, user), append(leases, lease)
+		machines, features = append(machines, text(e.Data, "Machine")), append(features, theFeatures(e.Data))
 		reasons, causes = append(reasons, text(e.Data, "Reason")), append(causes, text(e.Data, "Cause"))
 		traffic = append(traffic, isTraffic(e))
 	}
 	change(q, "audit entries", len(events), auditEntriesInsert,
 		b.Partition, tenants, versions, seqs, indexes, types, times, subjects, actors, commands, events, befores, afters,
-		licenses, users, leases, reasons, causes, traffic)
+		licenses, users, machines, jsonEach(features), leases, reasons, causes, traffic)
 	change(q, "audit entries of licenses revoked", len(revokedVersions), auditEntriesRevoked, revokedTenants, revokedVersions)
 	return nil
 }
@@ -108,6 +122,36 @@ func theLease(event domain.Event) string {
 		}
 	}
 	return text(event, "Lease")
+}
+
+// theFeatures returns the features that an event is about by itself: that were asked for, that were not entitled to, or that a license
+// got or lost. Nil: none.
+func theFeatures(event domain.Event) []string {
+	switch e := event.(type) {
+	case *domain.SeatAcquired:
+		return featuresOf(e)
+	case *domain.SeatDenied:
+		if e.Feature != "" {
+			return []string{clean(e.Feature)}
+		}
+	case *domain.LicenseIssued:
+		return changedFeatures(nil, e.Features)
+	case *domain.PolicyChanged:
+		return changedFeatures(e.Was.Features, e.Policy.Features)
+	}
+	return nil
+}
+
+// changedFeatures returns those that are in one of two sorted lists.
+func changedFeatures(was, is []string) (changed []string) {
+	for _, lists := range [][2][]string{{was, is}, {is, was}} {
+		for _, feature := range lists[0] {
+			if _, both := slices.BinarySearch(lists[1], feature); !both {
+				changed = append(changed, clean(feature))
+			}
+		}
+	}
+	return changed
 }
 
 // isTraffic tells what programs do with seats, and time, from what people do.

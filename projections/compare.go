@@ -23,7 +23,7 @@ type Difference struct {
 }
 
 // Compare folds the journal from its first commit to where the read models stand and compares the result with all rows of
-// tenants, licenses, seat_counts, leases, audit_entries, denials, history, queue, seat_ends, members, tenant_keys and usage_…. It reads
+// tenants, licenses, seat_counts, leases, audit_entries, audit_entries_of_feature, denials, history, queue, seat_ends, members, tenant_keys and usage_…. It reads
 // the rows in one snapshot, so that a projector may
 // run meanwhile, and holds everything in memory.
 //
@@ -99,11 +99,11 @@ func licenseText(product, status string, policy domain.Policy, leaseSeconds int,
 
 func countText(seats, inUse int) string { return fmt.Sprintf("seats=%d in_use=%d", seats, inUse) }
 
-func leaseText(l domain.Lease, held string, renewed uint64, heartbeats int) string {
+func leaseText(l domain.Lease, held string, renewed uint64, heartbeats int, features []string) string {
 	return fmt.Sprintf("license=%s fence=%d user=%s machine=%s process=%s overage=%t borrowed=%t state=%s acquired_at=%s expires_at=%s ended_at=%s "+
-		"held=%s renewed=%d heartbeats=%d",
+		"held=%s renewed=%d heartbeats=%d features=%q",
 		l.License, l.Fence, l.Holder.User, l.Holder.Machine, l.Holder.Process, l.Overage, l.Borrowed, l.State,
-		timeText(l.AcquiredAt), timeText(l.ExpiresAt), timeText(l.EndedAt), held, renewed, heartbeats)
+		timeText(l.AcquiredAt), timeText(l.ExpiresAt), timeText(l.EndedAt), held, renewed, heartbeats, features)
 }
 
 // stateText is what is true of a tenant or a license from a version on, until is the version from which on it is not; 0: it is.
@@ -119,8 +119,12 @@ func stateName(tenant, kind, id string, version uint64) string {
 	return fmt.Sprintf("history %s/%s/%s/%d", tenant, kind, id, version)
 }
 
-func auditText(place Place, event string, user domain.Pseudonym) string {
-	return fmt.Sprintf("%d.%d about %s: %s", place.Seq, place.Index, user, event)
+func auditText(place Place, event string, about domain.Holder) string {
+	return fmt.Sprintf("%d.%d about %s at %s: %s", place.Seq, place.Index, about.User, about.Machine, event)
+}
+
+func ofFeatureName(tenant, feature string, version uint64) string {
+	return fmt.Sprintf("audit entry %s/%d of feature %q", tenant, version, feature)
 }
 
 func denialText(at time.Time, d domain.SeatDenied) string {
@@ -164,6 +168,7 @@ func readRows(ctx context.Context, tx pgx.Tx) (map[string]string, error) {
 	var place Place
 	var user, role string
 	var hash []byte
+	var features []string
 	for _, table := range []struct {
 		sql   string
 		into  []any
@@ -189,22 +194,27 @@ func readRows(ctx context.Context, tx pgx.Tx) (map[string]string, error) {
 			func() { found["seat count "+tenant+"/"+id] = countText(seats, inUse) },
 		}, {
 			`SELECT tenant_id, lease_id, license_id, fence, "user", machine, process, overage, borrowed, state, acquired_at, expires_at, ended_at,
-				held::text, renewed, heartbeats FROM read.leases`,
+				held::text, renewed, heartbeats, features FROM read.leases`,
 			[]any{
 				&tenant, &lease.ID, &lease.License, &lease.Fence, &lease.Holder.User, &lease.Holder.Machine, &lease.Holder.Process,
 				&lease.Overage, &lease.Borrowed, &lease.State, &lease.AcquiredAt, &lease.ExpiresAt, &endedAt,
-				&heldText, &renewed, &inUse,
+				&heldText, &renewed, &inUse, &features,
 			},
 			func() {
 				lease.EndedAt = orZero(endedAt)
-				found["lease "+tenant+"/"+string(lease.ID)] = leaseText(lease, heldText, renewed, inUse)
+				found["lease "+tenant+"/"+string(lease.ID)] = leaseText(lease, heldText, renewed, inUse, features)
+				features = nil
 			},
 		}, {
-			`SELECT tenant_id, version, seq, index, event, "user" FROM read.audit_entries`,
-			[]any{&tenant, &version, &place.Seq, &place.Index, &text, &lease.Holder.User},
+			`SELECT tenant_id, version, seq, index, event, "user", machine FROM read.audit_entries`,
+			[]any{&tenant, &version, &place.Seq, &place.Index, &text, &lease.Holder.User, &lease.Holder.Machine},
 			func() {
-				found[fmt.Sprintf("audit entry %s/%d", tenant, version)] = auditText(place, text, lease.Holder.User)
+				found[fmt.Sprintf("audit entry %s/%d", tenant, version)] = auditText(place, text, lease.Holder)
 			},
+		}, {
+			`SELECT tenant_id, feature, version FROM read.audit_entries_of_feature`,
+			[]any{&tenant, &text, &version},
+			func() { found[ofFeatureName(tenant, text, version)] = "there" },
 		}, {
 			`SELECT tenant_id, version, time, license_id, "user", machine, process, reason, count, seats, in_use FROM read.denials`,
 			[]any{&tenant, &version, &at, &denied.License, &denied.User, &denied.Machine, &denied.Process, &denied.Reason, &denied.Count, &denied.Seats, &denied.InUse},
@@ -278,7 +288,11 @@ func foldRows(ctx context.Context, journal eventstore.Log, at eventstore.Checkpo
 			usage.add(e)
 			queue.add(e)
 			if _, ok := e.Data.(*domain.SeatHeartbeat); !ok {
-				folded[fmt.Sprintf("audit entry %s/%d", e.Tenant, e.Version)] = auditText(place, string(e.Raw), whomOf(all, e))
+				whom, features := aboutOf(all, e)
+				folded[fmt.Sprintf("audit entry %s/%d", e.Tenant, e.Version)] = auditText(place, string(e.Raw), whom)
+				for _, feature := range features {
+					folded[ofFeatureName(string(e.Tenant), feature, e.Version)] = "there"
+				}
 			}
 			if denied, ok := e.Data.(*domain.SeatDenied); ok {
 				folded[fmt.Sprintf("denial %s/%d", e.Tenant, e.Version)] = denialText(e.Time, *denied)
@@ -312,21 +326,22 @@ func foldRows(ctx context.Context, journal eventstore.Log, at eventstore.Checkpo
 		})
 	})
 	for key, l := range all {
-		folded["lease "+string(key.tenant)+"/"+string(key.lease)] = leaseText(l.Lease, l.held.String(), l.renewed, l.heartbeats)
+		folded["lease "+string(key.tenant)+"/"+string(key.lease)] = leaseText(l.Lease, l.held.String(), l.renewed, l.heartbeats, l.features)
 	}
 	past.end()
 	return nil
 }
 
-// whomOf returns whom an event is about, when it is one; leases are those after it.
-func whomOf(leases map[leaseKey]*foldedLease, e eventstore.Event) domain.Pseudonym {
+// aboutOf returns whom and which features an event is about; of a lease, when it is one, those that it was acquired with. Leases are those
+// after the event.
+func aboutOf(leases map[leaseKey]*foldedLease, e eventstore.Event) (whom domain.Holder, features []string) {
 	if user := text(e.Data, "User"); user != "" {
-		return domain.Pseudonym(user)
+		return domain.Holder{User: domain.Pseudonym(user), Machine: domain.Pseudonym(text(e.Data, "Machine"))}, theFeatures(e.Data)
 	}
 	if l := leases[leaseKey{e.Tenant, domain.LeaseID(theLease(e.Data))}]; l != nil {
-		return l.Holder.User
+		return l.Holder, l.features
 	}
-	return ""
+	return domain.Holder{}, theFeatures(e.Data)
 }
 
 // foldedLease is a lease and what its row tells of its past.
@@ -335,6 +350,7 @@ type foldedLease struct {
 	held       held
 	renewed    uint64
 	heartbeats int
+	features   []string
 }
 
 func (l *foldedLease) begin(e eventstore.Event) {
@@ -357,7 +373,7 @@ func foldLease(all map[leaseKey]*foldedLease, event eventstore.Event) {
 	case *domain.SeatAcquired:
 		l := &foldedLease{Lease: domain.Lease{
 			ID: e.Lease, License: e.License, Fence: event.Version, Holder: e.Holder, Overage: e.Overage, AcquiredAt: event.Time,
-		}}
+		}, features: featuresOf(e)}
 		l.begin(event)
 		l.renew(event, e.ExpiresAt, e.Borrowed)
 		all[leaseKey{event.Tenant, e.Lease}] = l

@@ -62,7 +62,7 @@ func (h *usageHistory) add(e eventstore.Event) {
 	license := licenseKey{e.Tenant, id}
 	if a, ok := e.Data.(*domain.SeatAcquired); ok {
 		step.acquires = 1
-		h.features[leaseKey{e.Tenant, a.Lease}] = cleanAll(a.Features)
+		h.features[leaseKey{e.Tenant, a.Lease}] = featuresOf(a)
 	}
 	d, denied := e.Data.(*domain.SeatDenied)
 	if denied {
@@ -100,7 +100,7 @@ func (h *usageHistory) add(e eventstore.Event) {
 	})
 	named := map[usageHolderKey]usageStep{} // whom the event is about beside what it changes
 	if a, ok := e.Data.(*domain.SeatAcquired); ok {
-		held := usageLease{holder: a.Holder, features: cleanAll(a.Features)}
+		held := usageLease{holder: a.Holder, features: featuresOf(a)}
 		held.keys(func(by, key string) { named[usageHolderKey{license, by, key}] = step })
 	}
 	if denied {

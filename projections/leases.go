@@ -2,6 +2,7 @@ package projections
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,9 +21,9 @@ func (leases) Name() string { return "leases" }
 
 const leasesInsert = `
 	INSERT INTO read.leases (tenant_id, lease_id, license_id, fence, "user", machine, process, overage, acquired_at,
-		state, ended_at, held, borrowed, expires_at, renewed, renewed_at, heartbeats)
+		state, ended_at, held, borrowed, expires_at, renewed, renewed_at, heartbeats, features)
 	SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::bool[], $9::timestamptz[],
-		$10::text[], $11::timestamptz[], $12::int8multirange[], $13::bool[], $14::timestamptz[], $15::bigint[], $16::timestamptz[], $17::int[])`
+		$10::text[], $11::timestamptz[], $12::int8multirange[], $13::bool[], $14::timestamptz[], $15::bigint[], $16::timestamptz[], $17::int[], $18::jsonb[])`
 
 // It changes no column of an index.
 const leasesRenew = `
@@ -142,6 +143,7 @@ func (leases) Apply(b *Batch, q *pgx.Batch) error {
 		renewed                                            []*uint64
 		renewedAt                                          []*time.Time
 		heartbeats                                         []int
+		features                                           [][]string
 	}
 	var acquired, renewed, changed columns
 	for key, c := range changes.all() {
@@ -152,7 +154,7 @@ func (leases) Apply(b *Batch, q *pgx.Batch) error {
 			into.licenses, into.fences = append(into.licenses, string(a.License)), append(into.fences, c.fence)
 			into.users, into.machines = append(into.users, string(a.User)), append(into.machines, string(a.Machine))
 			into.processes, into.acquiredAt = append(into.processes, string(a.Process)), append(into.acquiredAt, c.acquiredAt)
-			into.overages = append(into.overages, a.Overage)
+			into.overages, into.features = append(into.overages, a.Overage), append(into.features, featuresOf(a))
 		case c.state == nil:
 			into = &renewed
 		}
@@ -166,7 +168,7 @@ func (leases) Apply(b *Batch, q *pgx.Batch) error {
 	change(q, "leases acquired", len(acquired.ids), leasesInsert,
 		acquired.tenants, acquired.ids, acquired.licenses, acquired.fences, acquired.users, acquired.machines, acquired.processes,
 		acquired.overages, acquired.acquiredAt, acquired.states, acquired.endedAt, acquired.helds, acquired.borrowed, acquired.expiresAt,
-		acquired.renewed, acquired.renewedAt, acquired.heartbeats)
+		acquired.renewed, acquired.renewedAt, acquired.heartbeats, jsonEach(acquired.features))
 	change(q, "leases renewed", len(renewed.ids), leasesRenew,
 		renewed.tenants, renewed.ids, renewed.borrowed, renewed.expiresAt, renewed.renewed, renewed.renewedAt, renewed.heartbeats)
 	change(q, "leases changed", len(changed.ids), leasesChange,
@@ -176,6 +178,16 @@ func (leases) Apply(b *Batch, q *pgx.Batch) error {
 		q.Queue(leasesRevoke, revokedTenants, revokedLicenses, revokedAt, revokedVersions)
 	}
 	return nil
+}
+
+// featuresOf returns the features that a lease was acquired with, each once; nil: none.
+func featuresOf(a *domain.SeatAcquired) []string {
+	if len(a.Features) == 0 {
+		return nil
+	}
+	features := cleanAll(a.Features)
+	slices.Sort(features)
+	return slices.Compact(features)
 }
 
 // span is the versions of a tenant between which a lease was held: from the event that began it up to before the one that

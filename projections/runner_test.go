@@ -142,7 +142,7 @@ func stepPeople(h *projectionstest.History, draw func(n int) int) {
 }
 
 const emptyAll = `DELETE FROM read.checkpoints; DELETE FROM read.tenants; DELETE FROM read.licenses; DELETE FROM read.seat_counts;
-	DELETE FROM read.leases; DELETE FROM read.audit_entries; DELETE FROM read.directory; DELETE FROM read.history;
+	DELETE FROM read.leases; DELETE FROM read.audit_entries; DELETE FROM read.audit_entries_of_feature; DELETE FROM read.directory; DELETE FROM read.history;
 	DELETE FROM read.queue; DELETE FROM read.seat_ends; DELETE FROM read.denials;
 
 	DELETE FROM read.usage_licenses; DELETE FROM read.usage_leases; DELETE FROM read.usage_minutes; DELETE FROM read.usage_hours;
@@ -208,7 +208,7 @@ func TestReplayFromZeroGivesTheSameRows(t *testing.T) {
 	}
 	rows := func() string {
 		var all []string
-		for _, table := range []string{"tenants", "licenses", "seat_counts", "leases", "audit_entries", "directory", "history", "queue", "seat_ends", "denials", "members", "tenant_keys"} {
+		for _, table := range []string{"tenants", "licenses", "seat_counts", "leases", "audit_entries", "audit_entries_of_feature", "directory", "history", "queue", "seat_ends", "denials", "members", "tenant_keys"} {
 			all = append(all, f.value(t, `SELECT string_agg(r::text, E'\n' ORDER BY r::text) FROM read.`+table+` r`))
 		}
 		return strings.Join(all, "\n\n")
@@ -441,10 +441,13 @@ func TestCompareFindsWhatIsWrong(t *testing.T) {
 		`DELETE FROM read.licenses WHERE tenant_id = 'tenant0' AND license_id = 'lic_0'`,
 		`UPDATE read.seat_counts SET in_use = in_use + 1 WHERE tenant_id = 'tenant0' AND license_id = 'lic_0'`,
 		`UPDATE read.leases SET expires_at = expires_at + interval '1 ms' WHERE lease_id = 'lse_1'`,
-		`INSERT INTO read.audit_entries (tenant_id, version, partition, seq, index, type, time, subject, actor, command, event, license_id, "user", reason, cause, traffic)
-			VALUES ('tenant0', 1000, 0, 1, 0, '', now(), '', '', '', '', '', '', '', '', false)`,
+		`INSERT INTO read.audit_entries (tenant_id, version, partition, seq, index, type, time, subject, actor, command, event, license_id, "user", machine, reason, cause, traffic)
+			VALUES ('tenant0', 1000, 0, 1, 0, '', now(), '', '', '', '', '', '', '', '', '', false)`,
 		`UPDATE read.audit_entries SET "user" = 'u_x' WHERE (tenant_id, version) = (SELECT tenant_id, min(version) FROM read.audit_entries WHERE type LIKE '%.released.%' GROUP BY 1 LIMIT 1)`,
+		`UPDATE read.audit_entries SET machine = '' WHERE (tenant_id, version) = (SELECT tenant_id, min(version) FROM read.audit_entries WHERE type LIKE '%.expired.%' GROUP BY 1 LIMIT 1)`,
+		`INSERT INTO read.audit_entries_of_feature (tenant_id, feature, version) VALUES ('tenant0', 'cam', 1)`,
 		`UPDATE read.denials SET count = count + 1 WHERE (tenant_id, version) = (SELECT tenant_id, min(version) FROM read.denials GROUP BY 1 LIMIT 1)`,
+		`UPDATE read.leases SET features = '["cam"]' WHERE lease_id = 'lse_3'`,
 		`UPDATE read.leases SET held = held + '{[9000,)}' WHERE lease_id = 'lse_2'`,
 		`UPDATE read.history SET until_version = until_version + 1 WHERE (tenant_id, kind, version) = (
 			SELECT tenant_id, kind, min(version) FROM read.history WHERE kind = 'license' AND until_version IS NOT NULL GROUP BY 1, 2 LIMIT 1)`,

@@ -74,6 +74,7 @@ CREATE TABLE read.audit_entries (
     reason text NOT NULL,
     cause text NOT NULL,
     traffic boolean NOT NULL,
+    machine text NOT NULL,
     CONSTRAINT audit_entries_pkey PRIMARY KEY (tenant_id, version)
 );
 CREATE INDEX audit_entries_borrowed ON read.audit_entries USING btree (tenant_id, subject, version) WHERE (type = 'ai.coditect.seat.borrowed.v1'::text);
@@ -81,9 +82,17 @@ CREATE INDEX audit_entries_of_actor ON read.audit_entries USING btree (tenant_id
 CREATE INDEX audit_entries_of_all ON read.audit_entries USING btree ("time", tenant_id, version) WHERE (NOT traffic);
 CREATE INDEX audit_entries_of_license ON read.audit_entries USING btree (tenant_id, subject, version) WHERE (type ~~ 'ai.coditect.license.%'::text);
 CREATE INDEX audit_entries_of_license_id ON read.audit_entries USING btree (tenant_id, license_id, version) WHERE (license_id <> ''::text);
+CREATE INDEX audit_entries_of_machine ON read.audit_entries USING btree (tenant_id, machine, version) WHERE (machine <> ''::text);
 CREATE INDEX audit_entries_of_queue ON read.audit_entries USING btree (tenant_id, subject, version) WHERE (type = ANY (ARRAY['ai.coditect.seat.queued.v1'::text, 'ai.coditect.seat.dequeued.v1'::text]));
 CREATE INDEX audit_entries_of_type ON read.audit_entries USING btree (tenant_id, type, version) WHERE (type <> ALL (ARRAY['ai.coditect.seat.acquired.v1'::text, 'ai.coditect.seat.released.v1'::text, 'ai.coditect.seat.expired.v1'::text]));
 CREATE INDEX audit_entries_of_user ON read.audit_entries USING btree (tenant_id, "user", version) WHERE ("user" <> ''::text);
+
+CREATE TABLE read.audit_entries_of_feature (
+    tenant_id text NOT NULL,
+    feature text NOT NULL,
+    version bigint NOT NULL,
+    CONSTRAINT audit_entries_of_feature_pkey PRIMARY KEY (tenant_id, feature, version)
+);
 
 CREATE TABLE read.checkpoints (
     projection text NOT NULL,
@@ -160,6 +169,7 @@ CREATE TABLE read.leases (
     renewed bigint NOT NULL,
     heartbeats integer NOT NULL,
     span smallint NOT NULL,
+    features jsonb,
     CONSTRAINT leases_pkey PRIMARY KEY (tenant_id, lease_id)
 ) WITH (fillfactor=75);
 CREATE INDEX leases_active_of_license ON read.leases USING btree (tenant_id, license_id, fence) WHERE (state = 'active'::text);

@@ -362,7 +362,7 @@ func (f *usageFold) fold(b *Batch) error {
 		case *domain.SeatAcquired:
 			acquires = 1
 			lease := f.lease(licenseLease{key, e.Lease})
-			lease.holder, lease.features = e.Holder, cleanAll(e.Features)
+			lease.holder, lease.features = e.Holder, featuresOf(e)
 			inUse += f.enter(lease, at)
 			lease.keys(func(by, of string) { f.holder(key, by, of).in(at).acquires++ })
 		case *domain.SeatRevived:
@@ -519,13 +519,10 @@ const usageLeasesSelect = `
 	SELECT ` + usageLeaseColumns + `
 	FROM unnest($4::text[], $5::text[]) AS c (tenant_id, license_id) JOIN read.usage_leases l USING (tenant_id, license_id)`
 
-// A lease that is revived has no row any more. Its acquire is the event whose version is its fence. Both read models are
-// here already, or further on. (A jsonb holds no character zero.)
+// A lease that is revived has no row here any more. That of read.leases is here already, or further on.
 const usageRevivedSelect = `
-	SELECT l.tenant_id, l.license_id, l.lease_id, l."user", l.machine,
-		ARRAY(SELECT jsonb_array_elements_text(replace(a.event, '\u0000', '\ufffd')::jsonb #> '{data,features}'))
-	FROM unnest($1::text[], $2::text[]) AS c (tenant_id, lease_id) JOIN read.leases l USING (tenant_id, lease_id)
-		JOIN read.audit_entries a ON a.tenant_id = l.tenant_id AND a.version = l.fence`
+	SELECT l.tenant_id, l.license_id, l.lease_id, l."user", l.machine, ARRAY(SELECT jsonb_array_elements_text(l.features))
+	FROM unnest($1::text[], $2::text[]) AS c (tenant_id, lease_id) JOIN read.leases l USING (tenant_id, lease_id)`
 
 // queueState queues the reading of accounts, licenses, and the leases that the events name.
 func (f *usageFold) queueState(q *pgx.Batch) {
@@ -619,7 +616,7 @@ func (f *usageFold) queueHolders(q *pgx.Batch, b *Batch) {
 	for _, event := range b.Events() {
 		if e, ok := event.Data.(*domain.SeatAcquired); ok {
 			lease := f.lease(licenseLease{licenseKey{event.Tenant, e.License}, e.Lease})
-			lease.holder, lease.features = e.Holder, cleanAll(e.Features)
+			lease.holder, lease.features = e.Holder, featuresOf(e)
 		}
 	}
 	var tenants, licenses, seats []string

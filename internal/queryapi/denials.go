@@ -16,18 +16,18 @@ import (
 var denialsList = list[api.Denial]{
 	name: "denials",
 	columns: `d.version, d.time, d.license_id, coalesce(u.text, ''), coalesce(m.text, ''), p.text, d.reason, d.count, d.seats, d.in_use,
-		d.tenant_id, d."user"`,
+		d.tenant_id, d."user", d.machine`,
 	tables: `read.denials d
 		LEFT JOIN read.directory u ON u.tenant_id = d.tenant_id AND u.pseudonym = d."user"
 		LEFT JOIN read.directory m ON m.tenant_id = d.tenant_id AND m.pseudonym = d.machine
 		LEFT JOIN read.directory p ON p.tenant_id = d.tenant_id AND p.pseudonym = d.process`,
 	scan: func(row pgx.CollectableRow, more ...any) (api.Denial, error) {
 		var d api.Denial
-		var tenant, user string
+		var tenant, user, machine string
 		err := row.Scan(append([]any{&d.Id, &d.Time, &d.License, &d.User, &d.Machine, &d.Process, &d.Reason, &d.Count, &d.Seats, &d.InUse,
-			&tenant, &user}, more...)...)
+			&tenant, &user, &machine}, more...)...)
 		d.Time = d.Time.UTC()
-		d.Timeline = timeline.Link(domain.TenantID(tenant), "type", "seat.denied", "license", d.License, "user", user,
+		d.Timeline = timeline.Link(domain.TenantID(tenant), "type", "seat.denied", "license", d.License, "user", user, "machine", machine,
 			"after", d.Time.Format(time.RFC3339Nano), "before", d.Time.Add(time.Millisecond).Format(time.RFC3339Nano))
 		return d, err
 	},

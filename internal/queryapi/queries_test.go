@@ -123,8 +123,8 @@ func TestTimelineIsWhatIsStored(t *testing.T) {
 	for next := ""; ; {
 		page := ok[struct {
 			Items []struct {
-				Event                                       json.RawMessage
-				License, User, Reason, Cause, Before, After json.RawMessage
+				Event                                                json.RawMessage
+				License, User, Machine, Reason, Cause, Before, After json.RawMessage
 			}
 			Next, Position string
 			Names          map[string]string

@@ -65,11 +65,11 @@ func whereTerm(ctx context.Context, tx pgx.Tx, where *conditions, tenant domain.
 	case timeline.License:
 		where.and(`e.license_id = ? AND e.license_id <> ''`, t.Value)
 	case timeline.User:
-		pseudonyms, err := pseudonymsOf(ctx, tx, tenant, eventstore.UserName, t.Value)
-		if err != nil {
-			return err
-		}
-		where.and(oneOf(`e."user"`, len(pseudonyms))+` AND e."user" <> ''`, argOf(pseudonyms)...)
+		return whereAbout(ctx, tx, where, `e."user"`, tenant, eventstore.UserName, t.Value)
+	case timeline.Machine:
+		return whereAbout(ctx, tx, where, `e.machine`, tenant, eventstore.MachineName, t.Value)
+	case timeline.Feature:
+		where.and(featureOf, t.Value)
 	case timeline.Lease:
 		return whereLease(ctx, tx, where, tenant, t.Value)
 	case timeline.Before:
@@ -78,6 +78,18 @@ func whereTerm(ctx context.Context, tx pgx.Tx, where *conditions, tenant domain.
 		return whereBetween(ctx, tx, where, `e.version`, tenant, t.Time, time.Time{})
 	}
 	return nil
+}
+
+// featureOf has an index in the order of the versions: so the entries of one feature are read by it, and not looked for among all.
+const featureOf = `EXISTS (SELECT FROM read.audit_entries_of_feature f WHERE f.tenant_id = e.tenant_id AND f.feature = ? AND f.version = e.version)`
+
+// whereAbout adds that a column has a pseudonym of a text, where it has any.
+func whereAbout(ctx context.Context, tx pgx.Tx, where *conditions, column string, tenant domain.TenantID, kind eventstore.NameKind, text string) error {
+	pseudonyms, err := pseudonymsOf(ctx, tx, tenant, kind, text)
+	if err == nil {
+		where.and(oneOf(column, len(pseudonyms))+` AND `+column+` <> ''`, argOf(pseudonyms)...)
+	}
+	return err
 }
 
 // whereType adds a type, which is one that the program knows, or the begin of some.
@@ -206,7 +218,7 @@ func oneTenant(terms []timeline.Term) (domain.TenantID, error) {
 	}
 	for _, t := range terms {
 		switch t.Key {
-		case timeline.License, timeline.Lease, timeline.User:
+		case timeline.License, timeline.Lease, timeline.User, timeline.Machine, timeline.Feature:
 			wrong := timeline.Error{At: t.At, Detail: string(t.Key) + ": has a meaning within one tenant; add one, as in tenant:acme."}
 			return "", serve.Invalid("q", "q, "+wrong.Error())
 		}

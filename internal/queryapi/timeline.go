@@ -70,6 +70,7 @@ type auditEntry struct {
 	Event   jsontext.Value `json:"event"`
 	License string         `json:"license,omitzero"`
 	User    string         `json:"user,omitzero"`
+	Machine string         `json:"machine,omitzero"`
 	Reason  string         `json:"reason,omitzero"`
 	Cause   string         `json:"cause,omitzero"`
 	Before  jsontext.Value `json:"before,omitzero"`
@@ -82,15 +83,17 @@ type auditEntry struct {
 }
 
 const (
-	auditColumns = `e.event, e.license_id, coalesce(u.text, ''), e.reason, e.cause, e.before, e.after,
+	auditColumns = `e.event, e.license_id, coalesce(u.text, ''), coalesce(m.text, ''), e.reason, e.cause, e.before, e.after,
 		e.tenant_id, e.type, e.subject, e.actor, e.command, e.version, e.time`
-	auditTables = `read.audit_entries e LEFT JOIN read.directory u ON u.tenant_id = e.tenant_id AND u.pseudonym = e."user"`
+	auditTables = `read.audit_entries e
+		LEFT JOIN read.directory u ON u.tenant_id = e.tenant_id AND u.pseudonym = e."user"
+		LEFT JOIN read.directory m ON m.tenant_id = e.tenant_id AND m.pseudonym = e.machine`
 )
 
 func scanAuditEntry(row pgx.CollectableRow, more ...any) (auditEntry, error) {
 	var e auditEntry
 	var event string
-	err := row.Scan(append([]any{&event, &e.License, &e.User, &e.Reason, &e.Cause, (*[]byte)(&e.Before), (*[]byte)(&e.After),
+	err := row.Scan(append([]any{&event, &e.License, &e.User, &e.Machine, &e.Reason, &e.Cause, (*[]byte)(&e.Before), (*[]byte)(&e.After),
 		&e.tenant, &e.kind, &e.subject, &e.actor, &e.command, &e.version, &e.time}, more...)...)
 	e.Event = jsontext.Value(event)
 	return e, err
@@ -110,6 +113,7 @@ var timelineList = list[auditEntry]{
 		{"type", func(e auditEntry) any { return e.kind }},
 		{"license", func(e auditEntry) any { return e.License }},
 		{"user", func(e auditEntry) any { return e.User }},
+		{"machine", func(e auditEntry) any { return e.Machine }},
 		{"subject", func(e auditEntry) any { return e.subject }},
 		{"actor", func(e auditEntry) any { return e.actor }},
 		{"command", func(e auditEntry) any { return e.command }},

@@ -22,12 +22,13 @@ func (f *fixture) story(t *testing.T) {
 	t.Helper()
 	f.Name("acme", "u_ada", eventstore.UserName, "Ada L.")
 	f.Name("acme", "u_bob", eventstore.UserName, "Bob")
+	f.Name("acme", "m_2", eventstore.MachineName, "ws 2")
 	f.Create("acme", "lic_1", 2)                                                             // 1 created, 2 issued
 	f.Issue("acme", "lic_2", 1)                                                              // 3
 	f.commit(t)                                                                              // 09:00:00
 	f.Acquire("acme", "lic_1", "ada")                                                        // 4 lse_1
 	f.Acquire("acme", "lic_1", "bob")                                                        // 5 lse_2
-	f.Acquire("acme", "lic_1", "cem@m2")                                                     // 6 denied
+	f.Acquire("acme", "lic_1", "cem@m_2")                                                    // 6 denied
 	f.commit(t)                                                                              // 09:00:01
 	f.Do("acme", domain.HeartbeatSeats{License: "lic_1", Leases: []domain.LeaseID{"lse_1"}}) // 7
 	f.Acquire("acme", "lic_2", "ada")                                                        // 8 lse_4
@@ -85,6 +86,11 @@ func TestTimelineIsAsked(t *testing.T) {
 		`user:Bob -type:seat.evicted`:          "5",
 		`-user:Bob type:seat.*`:                "9 8 6 4",
 		`user:"Ada L." license:lic_1`:          "9 4",
+		"machine:m_1":                          "10 9 8 5 4",
+		`machine:"ws 2"`:                       "6",
+		`machine:"ws 2" machine:m_1 user:Bob`:  "10 5",
+		`-machine:m_1 type:seat.*`:             "6",
+		"machine:Bob":                          "",
 		"lease:lse_1":                          "9 4",
 		"lease:lse_2":                          "10 5",
 		"lease:lse_4":                          "12 8", // ended by the end of its license
@@ -121,6 +127,54 @@ func TestTimelineIsAsked(t *testing.T) {
 	f.refused(t, http.StatusBadRequest, "invalid_request", "cursor", "/tenants/acme/timeline?q=type:license.*&cursor="+next)
 }
 
+// What a license got or lost, who asked for it, who gave it back, and who was refused for lack of it.
+func TestTimelineOfAFeature(t *testing.T) {
+	f := setup(t)
+	acquire := func(lease domain.LeaseID, user string, features ...string) {
+		f.Do("acme", domain.AcquireSeat{License: "lic_1", Lease: lease, Holder: domain.Holder{User: domain.Pseudonym(user), Machine: "m_1"}, Features: features})
+	}
+	f.Create("acme", "lic_1", 3)
+	features := domain.PolicyChange{Features: new([]string{"5 axes", "cam"})}
+	f.Do("acme", domain.ChangeLicense{License: "lic_1", Policy: features}) // 3
+	acquire("lse_1", "u_ada", "cam", "5 axes")                             // 4
+	acquire("lse_2", "u_bob", "cam")                                       // 5
+	acquire("lse_3", "u_cem", "cam", "weld")                               // 6 denied for lack of weld
+	f.commit(t)
+	f.Do("acme", domain.ReleaseSeats{License: "lic_1", Leases: []domain.LeaseID{"lse_1"}}) // 7
+	f.Do("acme", domain.EvictLease{License: "lic_1", Lease: "lse_2"})                      // 8
+	f.Do("acme", domain.RevokeLicense{License: "lic_1"})                                   // 9
+	f.commit(t)
+	for q, want := range map[string]string{
+		"feature:cam":                               "8 7 5 4 3",
+		`feature:"5 axes"`:                          "7 4 3",
+		`feature:cam -feature:"5 axes"`:             "8 5",
+		"feature:weld feature:cam type:seat.*":      "8 7 6 5 4",
+		"feature:weld type:seat.denied":             "6",
+		"-feature:cam":                              "9 6 2 1",
+		"feature:cam user:u_ada machine:m_1":        "7 4",
+		"feature:ca":                                "",
+		"feature:cam after:2026-03-01T09:00:01Z":    "8 7",
+		"feature:cam before:2026-03-01T09:00:01Z":   "5 4 3",
+		"feature:cam license:lic_1 -type:seat.*":    "3",
+		"feature:cam lease:lse_2 type:seat.*":       "8 5",
+		"feature:cam feature:weld -user:u_ada":      "8 6 5 3",
+		"feature:cam -actor:operator":               "",
+		`feature:cam feature:"5 axes" user:u_bob`:   "8 5",
+		`feature:cam -feature:weld user:u_cem`:      "",
+		`type:license.* feature:"5 axes"`:           "3",
+		`type:license.* -feature:cam license:lic_1`: "9 2",
+	} {
+		for _, limit := range []int{2, 1000} {
+			if got := f.entries(t, "/tenants/acme/timeline", q, limit); got != want {
+				t.Errorf("%s by %d: %s, not %s", q, limit, got, want)
+			}
+		}
+		if got := f.entries(t, "/audit", "tenant:acme "+q, 1000); strings.ReplaceAll(got, "acme/", "") != want {
+			t.Errorf("%s in the audit: %s, not %s", q, got, want)
+		}
+	}
+}
+
 func TestAnEntrySaysWhatAndWhy(t *testing.T) {
 	f := setup(t)
 	f.story(t)
@@ -129,10 +183,10 @@ func TestAnEntrySaysWhatAndWhy(t *testing.T) {
 		t.Fatal(err, rows)
 	}
 	for i, want := range map[int]string{
-		6:  "2026-03-01T09:00:01Z|acme|6|ai.coditect.seat.denied.v1|lic_1||lic_1|operator||no_seat_available|||",
-		9:  `2026-03-01T09:00:03Z|acme|10|ai.coditect.seat.evicted.v1|lic_1|Bob|lic_1|operator||moved|operator|{"state": "active"}|{"state": "evicted"}`,
-		10: `2026-03-01T09:00:03Z|acme|11|ai.coditect.license.suspended.v1|lic_1||lic_1|operator||unpaid||{"status": "active"}|{"status": "suspended"}`,
-		11: `2026-03-01T09:00:04Z|acme|12|ai.coditect.license.revoked.v1|lic_2||lic_2|operator||fraud||{"status": "active"}|{"status": "revoked"}`,
+		6:  "2026-03-01T09:00:01Z|acme|6|ai.coditect.seat.denied.v1|lic_1||ws 2|lic_1|operator||no_seat_available|||",
+		9:  `2026-03-01T09:00:03Z|acme|10|ai.coditect.seat.evicted.v1|lic_1|Bob||lic_1|operator||moved|operator|{"state": "active"}|{"state": "evicted"}`,
+		10: `2026-03-01T09:00:03Z|acme|11|ai.coditect.license.suspended.v1|lic_1|||lic_1|operator||unpaid||{"status": "active"}|{"status": "suspended"}`,
+		11: `2026-03-01T09:00:04Z|acme|12|ai.coditect.license.revoked.v1|lic_2|||lic_2|operator||fraud||{"status": "active"}|{"status": "revoked"}`,
 	} {
 		if got := strings.Join(rows[i], "|"); got != want {
 			t.Errorf("row %d:\n%s, not\n%s", i, got, want)
@@ -175,7 +229,7 @@ func TestAudit(t *testing.T) {
 			}
 		}
 	}
-	for _, q := range []string{"user:Bob", "lease:lse_1", "license:lic_1", "tenant:a tenant:b user:Bob"} {
+	for _, q := range []string{"user:Bob", "machine:m_1", "feature:cam", "lease:lse_1", "license:lic_1", "tenant:a tenant:b user:Bob"} {
 		answer := f.refused(t, http.StatusBadRequest, "invalid_request", "q", "/audit?q="+url.QueryEscape(q))
 		if !strings.Contains(answer.body, "add one, as in tenant:acme") {
 			t.Error(answer.body)
@@ -196,8 +250,8 @@ func TestVersionBeforeAnInstant(t *testing.T) {
 	for i := range 200 { // with gaps, where heartbeats were, and several at one instant
 		version += 1 + random.IntN(4)
 		_, err := f.db.Exec(deadline(t), `INSERT INTO read.audit_entries
-			(tenant_id, version, partition, seq, index, type, time, subject, actor, command, event, license_id, "user", reason, cause, traffic)
-			VALUES ('acme', $1, 0, 1, 0, 't', $2, '', '', '', '{}', '', '', '', '', false)`, version, f.Now.Add(time.Duration(i/3)*time.Second))
+			(tenant_id, version, partition, seq, index, type, time, subject, actor, command, event, license_id, "user", machine, reason, cause, traffic)
+			VALUES ('acme', $1, 0, 1, 0, 't', $2, '', '', '', '{}', '', '', '', '', '', false)`, version, f.Now.Add(time.Duration(i/3)*time.Second))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -279,7 +333,7 @@ func TestDenials(t *testing.T) {
 		}
 	}
 	for path, want := range map[string]int{
-		"?license=lic_1": 1, "?user=Ada+L.": 1, "?user=u_cem": 1, "?user=nobody": 0, "?machine=m2": 0, "?reason=license_revoked": 1, "?reason=x": 0,
+		"?license=lic_1": 1, "?user=Ada+L.": 1, "?user=u_cem": 1, "?user=nobody": 0, "?machine=m_2": 1, "?machine=m2": 0, "?reason=license_revoked": 1, "?reason=x": 0,
 		"?from=2026-03-01T09:00:05Z": 1, "?to=2026-03-01T09:00:05Z": 1, "?from=2026-03-01T09:00:01Z&to=2026-03-01T09:00:06Z": 2, "?sort=time": 2,
 	} {
 		if got := len(f.items(t, "/tenants/acme/denials"+path, 1)); got != want {
@@ -376,11 +430,12 @@ func TestTimelineReadsIndexes(t *testing.T) {
 	f.commit(t)
 	for _, sql := range []string{
 		`INSERT INTO read.audit_entries
-				(tenant_id, version, partition, seq, index, type, time, subject, actor, command, event, license_id, "user", reason, cause, traffic)
+				(tenant_id, version, partition, seq, index, type, time, subject, actor, command, event, license_id, "user", machine, reason, cause, traffic)
 			SELECT 't' || i % 20, 10 + i, 0, i, 0, 'ai.coditect.' || CASE WHEN i % 1000 = 40 THEN 'license.suspended' WHEN i % 100 = 20 THEN 'seat.denied' ELSE 'seat.acquired' END || '.v1',
 				now() + i * interval '1 s', '', CASE WHEN i % 1000 = 40 THEN 'operator' ELSE 'key:k' || i % 100 END, '', '{"id": "lse_1"}',
-				'lic_' || i % 200, CASE WHEN i % 1000 = 40 THEN '' ELSE 'u_' || i % 300 END, '', '', i % 1000 <> 40
+				'lic_' || i % 200, CASE WHEN i % 1000 = 40 THEN '' ELSE 'u_' || i % 300 END, CASE WHEN i % 1000 = 40 THEN '' ELSE 'm_' || i % 300 END, '', '', i % 1000 <> 40
 			FROM generate_series(1, 60000) AS i`,
+		`INSERT INTO read.audit_entries_of_feature (tenant_id, feature, version) SELECT 't' || i % 20, 'feature ' || i % 400, 10 + i FROM generate_series(1, 60000) AS i`,
 		`INSERT INTO read.leases (tenant_id, lease_id, license_id, fence, "user", machine, process, state, acquired_at, expires_at, held, renewed, renewed_at, heartbeats)
 			VALUES ('t0', 'lse_1', 'lic_20', 5000, 'u_1', 'm_1', '', 'active', now(), now(), '{[5000,)}', 1, now(), 0)`,
 		`INSERT INTO read.denials (tenant_id, version, time, license_id, "user", machine, process, reason, count, seats, in_use)
@@ -395,18 +450,23 @@ func TestTimelineReadsIndexes(t *testing.T) {
 	}
 	q := func(path, query string) string { return path + "?q=" + url.QueryEscape(query) }
 	checkPlans(t, explain, map[string]string{
-		q("/tenants/t0/timeline", ""):                                         "audit_entries_pkey",
-		q("/tenants/t0/timeline", "type:seat.acquired"):                       "audit_entries_pkey",
-		q("/tenants/t0/timeline", "-type:seat.*"):                             "audit_entries_pkey",
-		q("/tenants/t0/timeline", "after:2026-01-01 before:2030-01-01"):       "audit_entries_pkey",
-		q("/tenants/t0/timeline", "type:license.suspended"):                   "audit_entries_of_type",
-		q("/tenants/t0/timeline", "type:license.suspended before:2030-01-01"): "audit_entries_of_type",
-		q("/tenants/t0/timeline", "license:lic_20"):                           "audit_entries_of_license_id",
-		q("/tenants/t0/timeline", "lease:lse_1"):                              "audit_entries_of_license_id",
-		q("/tenants/t0/timeline", "user:ada"):                                 "audit_entries_of_user",
-		q("/tenants/t0/timeline", "actor:operator"):                           "audit_entries_of_actor",
+		q("/tenants/t0/timeline", ""):                                                 "audit_entries_pkey",
+		q("/tenants/t0/timeline", "type:seat.acquired"):                               "audit_entries_pkey",
+		q("/tenants/t0/timeline", "-type:seat.*"):                                     "audit_entries_pkey",
+		q("/tenants/t0/timeline", "after:2026-01-01 before:2030-01-01"):               "audit_entries_pkey",
+		q("/tenants/t0/timeline", "type:license.suspended"):                           "audit_entries_of_type",
+		q("/tenants/t0/timeline", "type:license.suspended before:2030-01-01"):         "audit_entries_of_type",
+		q("/tenants/t0/timeline", "license:lic_20"):                                   "audit_entries_of_license_id",
+		q("/tenants/t0/timeline", "lease:lse_1"):                                      "audit_entries_of_license_id",
+		q("/tenants/t0/timeline", "user:ada"):                                         "audit_entries_of_user",
+		q("/tenants/t0/timeline", "machine:m_20"):                                     "audit_entries_of_machine",
+		q("/tenants/t0/timeline", `feature:"feature 20"`):                             "audit_entries_of_feature_pkey",
+		q("/tenants/t0/timeline", `feature:"feature 20" before:2030-01-01 -user:ada`): "audit_entries_of_feature_pkey",
+		q("/tenants/t0/timeline", `-feature:"feature 20"`):                            "audit_entries_of_feature_pkey",
+		q("/tenants/t0/timeline", "actor:operator"):                                   "audit_entries_of_actor",
 		q("/audit", ""): "audit_entries_of_all",
 		q("/audit", "type:license.* actor:operator before:2030-01-01"): "audit_entries_of_all",
+		q("/audit", "tenant:t0 machine:m_20"):                          "audit_entries_of_machine",
 		q("/audit", "tenant:t0 license:lic_20"):                        "audit_entries_of_license_id",
 		"/tenants/t0/denials":                                          "denials_pkey",
 		"/tenants/t0/denials?license=lic_20":                           "denials_of_license",

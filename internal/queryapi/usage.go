@@ -275,9 +275,9 @@ var usageCounts = []field[api.UsageBucket]{
 	{"denials_no_seat_available", func(b api.UsageBucket) any { return b.DenialsByReason[string(domain.NoSeatAvailable)] }},
 }
 
-// finish fills in what follows from the rest. changed is when the bucket began in which the number of seats in use last
+// finish fills in what follows from the rest. The holder is a user, a machine or a feature; empty when the bucket is of all. changed is when the bucket began in which the number of seats in use last
 // changed.
-func (q usageQuery) finish(b *api.UsageBucket, license, user string, changed time.Time) {
+func (q usageQuery) finish(b *api.UsageBucket, license, holder string, changed time.Time) {
 	b.Start = b.Start.UTC()
 	if b.DenialsByReason == nil {
 		b.DenialsByReason = map[string]int{}
@@ -287,7 +287,7 @@ func (q usageQuery) finish(b *api.UsageBucket, license, user string, changed tim
 	}
 	end := b.Start.Add(q.bucket.length)
 	between := func(from time.Time, terms ...string) string {
-		return timeline.Link(q.tenant, append(terms, "license", license, "user", user, "after", from.UTC().Format(time.RFC3339), "before", end.Format(time.RFC3339))...)
+		return timeline.Link(q.tenant, append(terms, "license", license, q.by, holder, "after", from.UTC().Format(time.RFC3339), "before", end.Format(time.RFC3339))...)
 	}
 	b.Links = api.UsageLinks{
 		Seats:    between(changed, "type", "seat.*", "type", "license.*", "-type", "seat.denied"),
@@ -368,7 +368,7 @@ func holdersList(q usageQuery) list[api.UsageBucket] {
 			var millis int64
 			err := row.Scan(append([]any{&b.Start, &license, &id, &name, &millis, &b.Acquires, &b.DenialsByReason}, more...)...)
 			b.SeatSeconds, b.License, b.Id, b.Name = seconds(millis), &license, &id, new(q.nameOf(id, name))
-			q.finish(&b, license, q.userTerm(id), b.Start)
+			q.finish(&b, license, id, b.Start)
 			return b, err
 		},
 		fields: append([]field[api.UsageBucket]{
@@ -390,12 +390,4 @@ func (q usageQuery) nameOf(id string, name *string) string {
 		return ""
 	}
 	return *name
-}
-
-// userTerm returns what the timeline is asked for by user; machines and features it cannot be asked for.
-func (q usageQuery) userTerm(id string) string {
-	if q.by == "user" {
-		return id
-	}
-	return ""
 }

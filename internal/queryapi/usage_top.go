@@ -77,7 +77,7 @@ func (a *API) topUsage(w http.ResponseWriter, r *http.Request) error {
 			if denials != nil {
 				h.Denials = *denials
 			}
-			h.Timeline = timeline.Link(tenant, "license", q.license, "user", q.userTerm(h.Id),
+			h.Timeline = timeline.Link(tenant, "license", q.license, q.by, h.Id,
 				"after", reply.From.Format(time.RFC3339), "before", last.Add(q.bucket.length).UTC().Format(time.RFC3339))
 			return h, err
 		})

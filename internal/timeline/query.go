@@ -22,6 +22,8 @@ const (
 	License Key = "license"
 	Lease   Key = "lease"
 	User    Key = "user"
+	Machine Key = "machine"
+	Feature Key = "feature"
 	Before  Key = "before"
 	After   Key = "after"
 	Tenant  Key = "tenant" // of the audit only
@@ -29,7 +31,7 @@ const (
 
 // Keys are the keys of a tenant's timeline; AuditKeys those of the audit of all tenants.
 var (
-	Keys      = []Key{Type, Actor, License, Lease, User, Before, After}
+	Keys      = []Key{Type, Actor, License, Lease, User, Machine, Feature, Before, After}
 	AuditKeys = append(slices.Clone(Keys), Tenant)
 )
 

@@ -908,8 +908,8 @@ export interface paths {
          *     about. Events hold pseudonyms only; `names` maps those of this page to clear text, and `forgotten` lists those whose text was deleted.
          *
          *     `q` asks for some of them: `type:seat.denied user:"Ada L." -license:lic_x after:2026-01-01`. The keys are `type:`, `actor:`, `license:`,
-         *     `lease:`, `user:`, `before:` and `after:`; the terms of one key are alternatives, different keys all hold, a minus excludes. docs/TIMELINE.md
-         *     is the whole language. 400 names `q`, the character and what is possible there.
+         *     `lease:`, `user:`, `machine:`, `feature:`, `before:` and `after:`; the terms of one key are alternatives, different keys all hold, a minus
+         *     excludes. docs/TIMELINE.md is the whole language. 400 names `q`, the character and what is possible there.
          */
         get: operations["listTimeline"];
         put?: never;
@@ -1588,6 +1588,8 @@ export interface components {
             license?: string;
             /** @description Whom it is about, in clear text; absent: nobody, several, or somebody who was forgotten. */
             user?: string;
+            /** @description As `user`, the machine. */
+            machine?: string;
             /** @description That somebody gave; of a denial the code. */
             reason?: string;
             /** @description What led to it, where several things may. */
