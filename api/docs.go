@@ -129,11 +129,11 @@ type (
 		Operations        []docsOperation
 	}
 	docsOperation struct {
-		ID, Method, Path, Summary, Description, Permission string
-		Parameters                                         []docsField
-		Body                                               []docsContent
-		BodyRequired                                       bool
-		Responses                                          []docsResponse
+		ID, Method, Path, Summary, Description, Permission, Budget string
+		Parameters                                                 []docsField
+		Body                                                       []docsContent
+		BodyRequired                                               bool
+		Responses                                                  []docsResponse
 	}
 	docsContent struct {
 		Media  string
@@ -192,7 +192,7 @@ func newDocsPage(root node) docsPage {
 func newDocsOperation(root node, path, method string, item, operation node) docsOperation {
 	o := docsOperation{
 		ID: operation.at("operationId").text(), Method: strings.ToUpper(method), Path: path, Summary: operation.at("summary").text(),
-		Description: operation.at("description").text(), Permission: operation.at("x-permission").text(),
+		Description: operation.at("description").text(), Permission: operation.at("x-permission").text(), Budget: operation.at("x-budget").text(),
 	}
 	for _, p := range append(item.at("parameters").items(), operation.at("parameters").items()...) {
 		p = p.resolved(root)

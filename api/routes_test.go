@@ -20,7 +20,7 @@ import (
 )
 
 // The document and the program describe the same calls: none is missing on either side, GET is always a query, and each
-// needs the permission that the document declares, which its handler checks.
+// needs the permission that the document declares, which its handler checks, and counts against the budget that it declares.
 func TestRoutesAreTheDocuments(t *testing.T) {
 	t.Parallel()
 	served := func(add func(*mux.Router)) []string {
@@ -38,7 +38,7 @@ func TestRoutesAreTheDocuments(t *testing.T) {
 			}
 			methods, err := route.GetMethods()
 			for _, method := range methods {
-				calls = append(calls, method+" "+path+" "+string(guarded.Permission))
+				calls = append(calls, method+" "+path+" "+string(guarded.Permission)+" "+string(guarded.Budget))
 			}
 			return err
 		})
@@ -62,9 +62,10 @@ func TestRoutesAreTheDocuments(t *testing.T) {
 	}
 
 	path, method := regexp.MustCompile(`^  (/api/v1\S*):$`), regexp.MustCompile(`^    (get|post|put|patch|delete):$`)
-	permission := regexp.MustCompile(`^      x-permission: (\S+)$`)
+	permission, budget := regexp.MustCompile(`^      x-permission: (\S+)$`), regexp.MustCompile(`^      x-budget: (\S+)$`)
 	var documented []string
 	var at string
+	limited := 0
 	for lines := bufio.NewScanner(bytes.NewReader(api.Document)); lines.Scan(); {
 		if m := path.FindStringSubmatch(lines.Text()); m != nil {
 			at = m[1]
@@ -75,11 +76,18 @@ func TestRoutesAreTheDocuments(t *testing.T) {
 			if !access.Permission(m[1]).Known() {
 				t.Errorf("%s: there is no such permission", documented[len(documented)-1])
 			}
+		} else if m := budget.FindStringSubmatch(lines.Text()); m != nil {
+			documented[len(documented)-1] += " " + m[1]
+		} else if strings.HasPrefix(lines.Text(), `        "429": {$ref:`) {
+			limited++
 		}
 	}
 	all := slices.Sorted(slices.Values(append(commands, queries...)))
 	slices.Sort(documented)
 	if !slices.Equal(all, documented) {
 		t.Errorf("served:\n%s\ndocumented:\n%s", strings.Join(all, "\n"), strings.Join(documented, "\n"))
+	}
+	if limited != len(documented) {
+		t.Errorf("%d of %d calls say that they may be rate_limited", limited, len(documented))
 	}
 }

@@ -1801,6 +1801,9 @@ type TenantPath = TenantId
 // TimelineQuery defines model for TimelineQuery.
 type TimelineQuery = string
 
+// RateLimited RFC 9457 problem details.
+type RateLimited = Problem
+
 // Refused RFC 9457 problem details.
 type Refused = Problem
 

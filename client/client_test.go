@@ -229,6 +229,35 @@ func TestAcquireAfterALoss(t *testing.T) {
 	})
 }
 
+// An acquire that is told to wait waits, and is not sent before; when it is told for longer than the program has, the program learns why.
+func TestAcquireOverTheRateLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, c, _ := setup(t)
+		f.answer = func(request) (reply, bool) {
+			return reply{429, `{"code":"rate_limited","detail":"Too many."}`, "7"}, len(f.asked("acquire")) < 3
+		}
+		acquire(t, c)
+		tries := f.asked("acquire")
+		if len(tries) != 3 {
+			t.Fatalf("%d attempts", len(tries))
+		}
+		for i, r := range tries[1:] {
+			if pause := r.at.Sub(tries[i].at); pause < 7*time.Second || pause > 10*time.Second {
+				t.Errorf("asked again after %v, with Retry-After: 7", pause)
+			}
+		}
+		f.set(func() {
+			f.answer = func(request) (reply, bool) { return reply{429, `{"code":"rate_limited"}`, "3600"}, true }
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		_, err := c.Acquire(ctx, Holder{User: "bob"})
+		if !errors.Is(err, Unreachable) || !errors.Is(err, RateLimited) {
+			t.Errorf("gave up with %v", err)
+		}
+	})
+}
+
 func TestSeveralServers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, c, _ := setup(t, func(config *Config) { config.Server = "http://one.test/, https://two.test" })

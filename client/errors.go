@@ -42,6 +42,8 @@ const (
 	BorrowNotAllowed   Code = "borrow_not_allowed"
 	BorrowTooLong      Code = "borrow_too_long"
 	BorrowLimitReached Code = "borrow_limit_reached"
+	// RateLimited: the license key sends more than it may. It is what an Unreachable wraps when it went on for as long as was tried.
+	RateLimited Code = "rate_limited"
 	// Unreachable: no server gave an answer that says yes or no, for as long as was tried. Unwrap tells what was seen last.
 	Unreachable Code = "unreachable"
 	// AlreadyHeld: this Client holds a seat for the same Holder. Use that Lease, or set Holder.Process to tell the two apart.

@@ -359,21 +359,29 @@ func TestOddAnswersNeitherKeepNorLoseTheSeat(t *testing.T) {
 }
 
 func TestRetryAfterIsHonouredButNotToDeath(t *testing.T) {
-	for asked, wantBeats := range map[string][2]int{"5": {2, 4}, "3600": {2, 8}} {
+	for _, c := range []struct {
+		refused   reply
+		wantBeats [2]int
+	}{
+		{reply{503, `{"code":"overloaded"}`, "5"}, [2]int{2, 4}},
+		{reply{503, `{"code":"overloaded"}`, "3600"}, [2]int{2, 8}},
+		{reply{429, `{"code":"rate_limited"}`, "5"}, [2]int{2, 4}},
+		{reply{429, `{"code":"rate_limited"}`, "3600"}, [2]int{2, 8}},
+	} {
 		synctest.Test(t, func(t *testing.T) {
-			f, c, _ := setup(t)
-			l := acquire(t, c)
+			f, holder, _ := setup(t)
+			l := acquire(t, holder)
 			f.set(func() {
-				f.answer = func(request) (reply, bool) { return reply{503, `{"code":"overloaded"}`, asked}, true }
+				f.answer = func(request) (reply, bool) { return c.refused, true }
 			})
 			time.Sleep(24 * time.Second)
-			if n := len(f.asked("heartbeat")); n < wantBeats[0] || n > wantBeats[1] {
-				t.Errorf("Retry-After %s: %d heartbeats in 24 s", asked, n)
+			if n := len(f.asked("heartbeat")); n < c.wantBeats[0] || n > c.wantBeats[1] {
+				t.Errorf("%+v: %d heartbeats in 24 s", c.refused, n)
 			}
 			f.set(func() { f.answer = nil })
 			time.Sleep(5 * time.Second)
 			if !l.Held() {
-				t.Errorf("Retry-After %s cost the seat: %v", asked, l.Err())
+				t.Errorf("%+v cost the seat: %v", c.refused, l.Err())
 			}
 		})
 	}

@@ -17,6 +17,7 @@ type config struct {
 	process.Service
 	process.NATS
 	process.Keys
+	process.RateLimits
 	process.Witness
 	Create        bool   `env:"LEDGER_CREATE" default:"false" help:"Make a new ledger when there is none, and the read models know of none. Without DATABASE_URL it is for the first start only: a journal that has vanished would be replaced by an empty one instead of missed."`
 	Partitions    int    `env:"LEDGER_PARTITIONS" default:"8" help:"Partitions of a new ledger, 1 to 100; an existing one keeps its own."`
@@ -38,6 +39,7 @@ func run(ctx context.Context, args []string, logs io.Writer) error {
 		return err
 	}
 	frame := cfg.Start(logs)
+	frame.Limit(cfg.RateLimits, secret, operator)
 	if _, err := frame.Listen(cfg.Addr); err != nil {
 		return err
 	}

@@ -207,6 +207,8 @@ func hintFor(err error) string {
 	switch {
 	case errors.As(err, &h):
 		return h.hint
+	case errors.Is(err, client.RateLimited):
+		return "The key sends more than it may, all its programs together. Ask less often; who runs the ledger allows more with RATE_…, see docs/ACCESS.md."
 	case errors.As(err, &e) && e.Code == client.Unauthorized && strings.Contains(e.Detail, "operator"):
 		return "Each ledger has its own key. It is taken from LEDGER_OPERATOR_KEY, else --operator-key-file, else operator.key in --data."
 	case errors.As(err, &e) && e.Code == client.Unauthorized:

@@ -37,6 +37,8 @@ type upCommand struct {
 	SnapshotEvery int64      `env:"LEDGER_SNAPSHOT_EVERY" default:"33554432" help:"How much is added to the journal between two snapshots, in bytes."`
 	LeaseMin      int        `name:"lease-seconds-min" hidden:"" env:"LEDGER_LEASE_SECONDS_MIN" default:"30"` // for tests
 	LogLevel      slog.Level `env:"LOG_LEVEL" default:"INFO" help:"DEBUG logs every request."`
+
+	process.RateLimits `group:"Rate limits"`
 }
 
 // Help is what ledger up --help adds.
@@ -79,6 +81,7 @@ func (c *upCommand) Run(ctx context.Context, t terminal) (err error) {
 	if err != nil {
 		return err
 	}
+	frame.Limit(c.RateLimits, secret, operator)
 
 	if c.History > 0 {
 		if err := c.historyFlags.make(ctx, c.Data, c.Partitions, secret, t.out); err != nil {

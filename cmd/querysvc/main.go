@@ -19,6 +19,7 @@ type config struct {
 	process.NATS
 	process.Postgres
 	process.Keys
+	process.RateLimits
 }
 
 func main() { process.Main("querysvc", run) }
@@ -33,6 +34,7 @@ func run(ctx context.Context, args []string, logs io.Writer) error {
 		return err
 	}
 	frame := cfg.Start(logs)
+	frame.Limit(cfg.RateLimits, secret, operator)
 	if _, err := frame.Listen(cfg.Addr); err != nil {
 		return err
 	}

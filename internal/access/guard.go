@@ -60,12 +60,13 @@ func Forbidden(detail string) *serve.Problem {
 // Guarded is a handler that only callers with a permission reach.
 type Guarded struct {
 	Permission Permission
+	Budget     Budget
 	serve.Handler
 }
 
 // Guard puts h behind a permission. callerOf says who asks; its error is the answer when nobody known does.
-func Guard(p Permission, callerOf func(*http.Request) (Caller, error), h serve.Handler) Guarded {
-	return Guarded{p, func(w http.ResponseWriter, r *http.Request) error {
+func Guard(p Permission, b Budget, callerOf func(*http.Request) (Caller, error), h serve.Handler) Guarded {
+	return Guarded{p, b, func(w http.ResponseWriter, r *http.Request) error {
 		caller, err := callerOf(r)
 		if err == nil {
 			err = caller.Check(p, domain.TenantID(mux.Vars(r)["tenant"]))

@@ -39,6 +39,18 @@ const (
 	Signature Permission = "signature"
 )
 
+// Budget is which of its key's rate limits a call counts against, as in "x-budget" of api/openapi.yaml.
+type Budget string
+
+// The budgets.
+const (
+	Seats    Budget = "seats"    // acquire, heartbeat, release
+	Commands Budget = "commands" // what else changes something
+	Reads    Budget = "reads"
+	Exports  Budget = "exports" // reads that cost much
+	Streams  Budget = "streams" // live streams, as long as they are open
+)
+
 // Role is what a caller is: the operator, or a role in one tenant.
 type Role string
 

@@ -27,9 +27,9 @@ type askedKey struct{}
 // guard puts h behind a permission. What a tenant's key presents here is its form and its tenant; the rest is execute's.
 func (a *API) guard(p access.Permission, h serve.Handler) access.Guarded {
 	if p == access.LicenseKey || p == access.Signature {
-		return access.Guarded{Permission: p, Handler: h} // the handler knows what opens it
+		return access.Guarded{Permission: p, Budget: access.Seats, Handler: h} // the handler knows what opens it
 	}
-	return access.Guarded{Permission: p, Handler: func(w http.ResponseWriter, r *http.Request) error {
+	return access.Guarded{Permission: p, Budget: access.Commands, Handler: func(w http.ResponseWriter, r *http.Request) error {
 		bearer, err := serve.Bearer(r)
 		if err != nil {
 			return err

@@ -32,6 +32,9 @@ func TestLicenseKeyOpensWhatItWasMadeFor(t *testing.T) {
 		if key.Opens(keys.Stored(tenant, keys.NewID())) || key.Opens(keys.Stored(tenant+"x", id)) {
 			t.Fatalf("%s opens another license", text)
 		}
+		if !keys.Made(text) || NewLicenseKeys(secretOf(2)).Made(text) || NewTenantKeys(secretOf(1)).Made(text) {
+			t.Fatalf("%s was made by this ledger as a license key, and by no other", text)
+		}
 		if again := keys.Text(tenant, id); again != text {
 			t.Fatalf("the key cannot be told again: %s, then %s", text, again)
 		}

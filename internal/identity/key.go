@@ -83,6 +83,12 @@ func (k *Keys) Parse(text string) (Presented, error) {
 	return Presented{Tenant: domain.TenantID(parts[1]), ID: domain.KeyID(parts[2]), hash: k.hash(parts[3])}, nil
 }
 
+// Made reports whether text is a key that this ledger made, of use still or not: it is computed, not looked up.
+func (k *Keys) Made(text string) bool {
+	p, err := k.Parse(text)
+	return err == nil && p.Opens(k.Stored(p.Tenant, p.ID))
+}
+
 // Opens reports whether the presented key is the stored one.
 func (p Presented) Opens(stored domain.StoredKey) bool {
 	return p.ID == stored.ID && hmac.Equal(p.hash, stored.Hash)

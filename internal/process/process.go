@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/signal"
 	"strings"
@@ -29,6 +30,7 @@ import (
 
 	"github.com/coditect-ai/license-ledger/eventstore"
 	"github.com/coditect-ai/license-ledger/internal/identity"
+	"github.com/coditect-ai/license-ledger/internal/ratelimit"
 	"github.com/coditect-ai/license-ledger/internal/serve"
 	"github.com/coditect-ai/license-ledger/projections"
 	"github.com/coditect-ai/license-ledger/ui"
@@ -138,6 +140,24 @@ func (k Keys) Load() (identity.Secret, identity.OperatorKey, error) {
 	return secret, operator, errors.Join(err, err2)
 }
 
+// RateLimits is how much one key may ask of this process.
+type RateLimits struct {
+	Seats     float64        `name:"rate-seats" env:"RATE_SEATS" default:"5000" help:"Acquires, heartbeats and releases a second of one license key, and ten seconds' worth at once; 0: any number."`
+	Commands  float64        `name:"rate-commands" env:"RATE_COMMANDS" default:"200" help:"Other commands a second of one key."`
+	Reads     float64        `name:"rate-reads" env:"RATE_READS" default:"200" help:"Queries a second of one key."`
+	Exports   float64        `name:"rate-exports" env:"RATE_EXPORTS" default:"5" help:"Queries that cost much a second of one key: exports, states, differences, forecasts."`
+	Streams   int            `name:"rate-streams" env:"RATE_STREAMS" default:"500" help:"Live streams of one key that may be open."`
+	Strangers float64        `name:"rate-strangers" env:"RATE_STRANGERS" default:"50" help:"Requests a second of one address without a key of this ledger."`
+	Proxies   []netip.Prefix `name:"trusted-proxies" env:"TRUSTED_PROXIES" placeholder:"CIDR" help:"Networks whose X-Forwarded-For is believed, such as 10.0.0.0/8. Without it all that comes through a proxy is one address."`
+}
+
+// Limit keeps requests to the router within limits. Call it before Serve.
+func (f *Frame) Limit(limits RateLimits, secret identity.Secret, operator identity.OperatorKey) {
+	licenses, people := identity.NewLicenseKeys(secret), identity.NewTenantKeys(secret)
+	made := func(key string) bool { return licenses.Made(key) || people.Made(key) || operator.Is(key) }
+	f.limiter = ratelimit.New(ratelimit.Limits(limits), made, f.Registry)
+}
+
 // AwaitLedger opens a ledger with open, again and again until it is there: the services may start in any order.
 func (f *Frame) AwaitLedger(ctx context.Context, open func(context.Context) (*eventstore.NATSStore, error)) (*eventstore.NATSStore, error) {
 	for {
@@ -221,6 +241,7 @@ type Frame struct {
 	// Tracer records traces; nil when none are recorded.
 	Tracer trace.Tracer
 
+	limiter *ratelimit.Limiter // nil: nothing is limited
 	traces  *sdktrace.TracerProvider
 	metrics *serve.Metrics
 	handler atomic.Pointer[http.Handler] // answers requests now
@@ -311,6 +332,9 @@ func (f *Frame) answerWith(h http.Handler) { f.handler.Store(&h) }
 // Serve serves the router, where Listen answers, until ctx ends and running requests are answered.
 func (f *Frame) Serve(ctx context.Context) error {
 	handler := serve.Observe(f.Router, f.Log, f.metrics)
+	if f.limiter != nil {
+		f.Router.Use(f.limiter.Limit) // within Observe: what is refused is counted, too
+	}
 	if f.Tracer != nil {
 		handler = serve.Trace(handler, f.Tracer)
 	}

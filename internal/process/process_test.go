@@ -1,6 +1,7 @@
 package process
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,9 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/coditect-ai/license-ledger/eventstore"
+	"github.com/coditect-ai/license-ledger/internal/access"
+	"github.com/coditect-ai/license-ledger/internal/identity"
+	"github.com/coditect-ai/license-ledger/internal/serve"
 )
 
 // ask returns the status of an answer, its Retry-After and its body.
@@ -124,4 +128,54 @@ func TestEndsBeforeItServes(t *testing.T) {
 		t.Fatal(err)
 	}
 	again.Close()
+}
+
+// What is over a limit is refused and counted under its route; all else goes on.
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	f := NewFrame(slog.LevelError, io.Discard)
+	secret := identity.Secret(bytes.Repeat([]byte{1}, 32))
+	f.Limit(RateLimits{Strangers: 0.1, Reads: 1000}, secret, identity.OperatorKey{})
+	f.Router.Handle("/api/v1/things/{thing}", access.Guarded{Budget: access.Reads, Handler: func(w http.ResponseWriter, _ *http.Request) error {
+		return serve.Reply(w, http.StatusOK, "done")
+	}})
+	listener, err := f.Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- f.Serve(ctx) }()
+	base := "http://" + listener.Addr().String()
+	for status := 0; status != http.StatusOK; {
+		status, _, _ = ask(t, base+"/readyz")
+	}
+	if status, _, body := ask(t, base+"/api/v1/things/1"); status != http.StatusOK {
+		t.Errorf("the first: %d %s", status, body)
+	}
+	if status, after, body := ask(t, base+"/api/v1/things/1"); status != http.StatusTooManyRequests || after == "" || !strings.Contains(body, `"rate_limited"`) || !strings.Contains(body, `"request_id"`) {
+		t.Errorf("the second: %d %s, Retry-After %q", status, body, after)
+	}
+	for _, key := range []string{identity.NewTenantKeys(secret).Text("acme", "abcdefghijkl"), identity.NewLicenseKeys(secret).Text("acme", "abcdefghijkl")} {
+		r, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/api/v1/things/1", nil)
+		r.Header.Set("Authorization", "Bearer "+key)
+		response, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.StatusCode != http.StatusOK {
+			t.Errorf("with a key of this ledger: %s", response.Status)
+		}
+	}
+	_, _, metrics := ask(t, base+"/metrics")
+	for _, want := range []string{`ledger_rate_limited_total{budget="strangers"} 1`, `ledger_http_requests_total{method="GET",route="/api/v1/things/{thing}",status="429"} 1`} {
+		if !strings.Contains(metrics, want) {
+			t.Errorf("no %s in the metrics", want)
+		}
+	}
+	stop()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
 }

@@ -101,9 +101,12 @@ func New(o Options) *API {
 
 // Routes adds the calls to router.
 func (a *API) Routes(router *mux.Router) {
-	route := func(path string, p access.Permission, h serve.Handler) {
-		router.Handle("/api/v1"+path, access.Guard(p, a.callerOf, h)).Methods(http.MethodGet)
+	counted := func(b access.Budget) func(path string, p access.Permission, h serve.Handler) {
+		return func(path string, p access.Permission, h serve.Handler) {
+			router.Handle("/api/v1"+path, access.Guard(p, b, a.callerOf, h)).Methods(http.MethodGet)
+		}
 	}
+	route, costly := counted(access.Reads), counted(access.Exports)
 	route("/tenants", access.TenantRead, a.listTenants)
 	route("/tenants/{tenant}", access.TenantRead, a.getTenant)
 	route("/tenants/{tenant}/licenses", access.LicenseRead, a.listLicenses)
@@ -114,16 +117,16 @@ func (a *API) Routes(router *mux.Router) {
 	route("/tenants/{tenant}/denials", access.UsageRead, a.listDenials)
 	route("/tenants/{tenant}/usage", access.UsageRead, a.listUsage)
 	route("/tenants/{tenant}/usage/top", access.UsageRead, a.topUsage)
-	route("/tenants/{tenant}/usage/heatmap", access.UsageRead, a.usageHeatmap)
-	route("/tenants/{tenant}/usage/forecast", access.UsageRead, a.forecastUsage)
-	route("/tenants/{tenant}/state", access.StateRead, a.getState)
-	route("/tenants/{tenant}/diff", access.StateRead, a.getDiff)
-	route("/tenants/{tenant}/denials/{denial}/why", access.StateRead, a.explainDenial)
+	costly("/tenants/{tenant}/usage/heatmap", access.UsageRead, a.usageHeatmap)
+	costly("/tenants/{tenant}/usage/forecast", access.UsageRead, a.forecastUsage)
+	costly("/tenants/{tenant}/state", access.StateRead, a.getState)
+	costly("/tenants/{tenant}/diff", access.StateRead, a.getDiff)
+	costly("/tenants/{tenant}/denials/{denial}/why", access.StateRead, a.explainDenial)
 	route("/tenants/{tenant}/timeline", access.TimelineRead, a.listTimeline)
 	route("/tenants/{tenant}/members", access.MemberRead, a.listMembers)
 	route("/tenants/{tenant}/keys", access.KeyRead, a.listKeys)
-	route("/tenants/{tenant}/export", access.ExportRead, a.exportTenant)
-	route("/tenants/{tenant}/live", access.TimelineRead, a.streamLive)
+	costly("/tenants/{tenant}/export", access.ExportRead, a.exportTenant)
+	counted(access.Streams)("/tenants/{tenant}/live", access.TimelineRead, a.streamLive)
 	route("/audit", access.AuditRead, a.listAudit)
 	route("/ledger/partitions", access.LedgerRead, a.listPartitions)
 	route("/ledger/projections", access.LedgerRead, a.listProjections)

@@ -31,9 +31,9 @@ export class ProblemError extends Error {
   }
 }
 
-/** Whether asking again may help: the network or the server failed, and nobody refused. */
+/** Whether asking again may help: the network or the server failed, or it was too soon, and nobody refused for good. */
 export function mayPass(error: Error): boolean {
-  return error instanceof ProblemError && (error.problem.status === 0 || error.problem.status >= 500)
+  return error instanceof ProblemError && (error.problem.status === 0 || error.problem.status === 429 || error.problem.status >= 500)
 }
 
 /** Returns the data of an answer, or throws its problem. */

@@ -2147,6 +2147,16 @@ export interface components {
         };
     };
     responses: {
+        /** @description `rate_limited`: the key has used up a budget of this call (`x-budget`), or, without a key of this ledger, the address has. Nothing was done; ask again after `Retry-After` seconds. */
+        RateLimited: {
+            headers: {
+                "Retry-After": components["headers"]["RetryAfter"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
         /**
          * @description 400 `invalid_request` naming the `field`, 401 `unauthorized`, 404 `tenant_not_found`, `license_not_found`, 405 `method_not_allowed`,
          *     409 `license_already_revoked` for a change of a license that was revoked,
@@ -2210,6 +2220,8 @@ export interface components {
     headers: {
         /** @description Opaque token of the position that this answer reflects. Hand it to a query in `Ledger-Min-Position`. */
         LedgerPosition: string;
+        /** @description After how many seconds to ask again. */
+        RetryAfter: number;
         /** @description For how many seconds, at most, something may have been stored that this answer does not reflect yet. */
         LedgerAge: number;
         /** @description Of a file; suggests a name for it. */
@@ -2273,6 +2285,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -2320,6 +2333,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -2367,6 +2381,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -2414,6 +2429,7 @@ export interface operations {
                     "application/x-ndjson": string;
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -2455,6 +2471,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -2490,6 +2507,7 @@ export interface operations {
                     "application/json": components["schemas"]["TenantResponse"];
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -2524,6 +2542,7 @@ export interface operations {
                     "application/json": components["schemas"]["TenantResponse"];
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -2554,6 +2573,7 @@ export interface operations {
                     "application/json": components["schemas"]["TenantResponse"];
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -2584,6 +2604,7 @@ export interface operations {
                     "application/json": components["schemas"]["TenantResponse"];
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -2635,6 +2656,7 @@ export interface operations {
                     "application/x-ndjson": string;
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -2669,6 +2691,7 @@ export interface operations {
                     "application/json": components["schemas"]["IssueLicenseResponse"];
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -2706,6 +2729,7 @@ export interface operations {
                     "application/json": components["schemas"]["LicenseResponse"];
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -2742,6 +2766,7 @@ export interface operations {
                     "application/json": components["schemas"]["LicenseResponse"];
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -2771,6 +2796,7 @@ export interface operations {
                     "application/json": components["schemas"]["LicenseQueue"];
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -2803,6 +2829,7 @@ export interface operations {
                     "application/json": components["schemas"]["LicenseResponse"];
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -2835,6 +2862,7 @@ export interface operations {
                     "application/json": components["schemas"]["LicenseResponse"];
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -2867,6 +2895,7 @@ export interface operations {
                     "application/json": components["schemas"]["LicenseResponse"];
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -2903,6 +2932,7 @@ export interface operations {
                     "application/json": components["schemas"]["LicenseResponse"];
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -2935,6 +2965,7 @@ export interface operations {
                     "application/json": components["schemas"]["LicenseResponse"];
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -2971,6 +3002,7 @@ export interface operations {
                     "application/json": components["schemas"]["RotateKeyResponse"];
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -3025,6 +3057,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -3057,6 +3090,7 @@ export interface operations {
                     "application/json": components["schemas"]["LicenseResponse"];
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -3100,6 +3134,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -3134,6 +3169,7 @@ export interface operations {
                     "application/json": components["schemas"]["ReleaseHolderResponse"];
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -3173,6 +3209,7 @@ export interface operations {
                     "application/x-ndjson": string;
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -3226,6 +3263,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -3283,6 +3321,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -3336,6 +3375,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -3375,6 +3415,7 @@ export interface operations {
                     "application/x-ndjson": string;
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -3409,6 +3450,7 @@ export interface operations {
                     "application/json": components["schemas"]["KeySecretResponse"];
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -3466,6 +3508,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -3519,6 +3562,8 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            429: components["responses"]["RateLimited"];
+            default: components["responses"]["Refused"];
         };
     };
     forgetPerson: {
@@ -3552,6 +3597,7 @@ export interface operations {
                     "application/json": components["schemas"]["ForgetResponse"];
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -3610,6 +3656,7 @@ export interface operations {
                     "application/x-ndjson": string;
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -3649,6 +3696,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -3701,6 +3749,7 @@ export interface operations {
                     "application/x-ndjson": string;
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -3747,6 +3796,7 @@ export interface operations {
                     "application/x-ndjson": string;
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -3784,6 +3834,7 @@ export interface operations {
                     "application/json": components["schemas"]["UsageTop"];
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -3824,6 +3875,7 @@ export interface operations {
                     "application/json": components["schemas"]["UsageHeatmap"];
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -3857,6 +3909,7 @@ export interface operations {
                     "application/json": components["schemas"]["UsageForecast"];
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -3892,6 +3945,7 @@ export interface operations {
                     "application/json": components["schemas"]["State"];
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -3925,6 +3979,7 @@ export interface operations {
                     "application/json": components["schemas"]["Diff"];
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -3964,6 +4019,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -4007,6 +4063,7 @@ export interface operations {
                     "application/x-ndjson": string;
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -4037,6 +4094,7 @@ export interface operations {
                     "application/jsonl": string;
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -4063,6 +4121,7 @@ export interface operations {
                     "text/event-stream": string;
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -4104,6 +4163,7 @@ export interface operations {
                     "application/x-ndjson": string;
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -4130,6 +4190,7 @@ export interface operations {
                     "application/json": components["schemas"]["LedgerPartitions"];
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
@@ -4156,6 +4217,7 @@ export interface operations {
                     "application/json": components["schemas"]["LedgerProjections"];
                 };
             };
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Refused"];
         };
     };
