@@ -87,6 +87,7 @@ func (t *tenure) renew(ctx context.Context, at Checkpoint) error {
 		return err
 	}
 	if found.Owner != t.record.Owner {
+		t.sent = time.Time{} // whoever took it did not wait
 		return errLost
 	}
 	t.revision = revision

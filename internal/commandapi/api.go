@@ -146,6 +146,9 @@ func (a *API) execute(w http.ResponseWriter, c call, prepare func(eventstore.Sco
 		return eventstore.Result{}, c.Context().Err()
 	}
 	if err != nil {
+		if c.part > 0 && nothingDone(err) {
+			err = eventstore.ErrUnknown // the parts before are done
+		}
 		problem := problemOf(err)
 		a.note(c, problem.Code)
 		return eventstore.Result{}, errorFor(problem, err)

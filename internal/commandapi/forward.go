@@ -143,12 +143,23 @@ func (p *Peers) handOn(w http.ResponseWriter, r *http.Request, h serve.Handler, 
 	}
 	gap := time.NewTimer(gapMax)
 	defer gap.Stop()
+	// begun says that some of it may be done: whatever says that nothing was, speaks of the last attempt only.
+	begun := e.part > 0
+	refuse := func(outcome string, err error) error {
+		if begun {
+			outcome, err = "unknown", eventstore.ErrUnknown
+		}
+		return p.refuse(outcome, err)
+	}
 	for {
 		now, changed := p.api.ledger.Ownership(e.tenant)
 		switch {
 		case now.Mine:
 			r.Body = io.NopCloser(bytes.NewReader(e.body))
 			if err := h(w, r); !errors.Is(err, eventstore.ErrElsewhere) {
+				if begun && nothingDone(err) {
+					return p.refuse("unknown", eventstore.ErrUnknown)
+				}
 				return err
 			}
 			gap.Reset(gapMax) // it may have waited for long
@@ -159,6 +170,8 @@ func (p *Peers) handOn(w http.ResponseWriter, r *http.Request, h serve.Handler, 
 				p.outcomes.WithLabelValues("waiting").Inc()
 				gap.Reset(gapMax)
 				continue
+			case err == nil && begun && reply.Header.Get(headerStatus) == strconv.Itoa(http.StatusServiceUnavailable):
+				return p.refuse("unknown", eventstore.ErrUnknown)
 			case err == nil:
 				p.outcomes.WithLabelValues("answered").Inc()
 				return relay(w, reply)
@@ -166,6 +179,7 @@ func (p *Peers) handOn(w http.ResponseWriter, r *http.Request, h serve.Handler, 
 				p.outcomes.WithLabelValues("not_done").Inc()
 			case errors.Is(err, errOwnerChanged) && repeatable(r):
 				p.outcomes.WithLabelValues("repeated").Inc()
+				begun = true
 				continue
 			case errors.Is(err, nats.ErrMaxPayload):
 				p.outcomes.WithLabelValues("too_large").Inc()
@@ -173,8 +187,6 @@ func (p *Peers) handOn(w http.ResponseWriter, r *http.Request, h serve.Handler, 
 			case e.waits && r.Context().Err() != nil:
 				p.outcomes.WithLabelValues("hung_up").Inc()
 				return r.Context().Err()
-			case errors.Is(context.Cause(ctx), eventstore.ErrStopping):
-				return p.refuse("not_done", eventstore.ErrStopping)
 			default:
 				return p.refuse("unknown", eventstore.ErrUnknown)
 			}
@@ -183,9 +195,9 @@ func (p *Peers) handOn(w http.ResponseWriter, r *http.Request, h serve.Handler, 
 		case <-changed:
 		case <-time.After(askAgain):
 		case <-gap.C:
-			return p.refuse("no_owner", eventstore.ErrElsewhere)
+			return refuse("no_owner", eventstore.ErrElsewhere)
 		case <-ctx.Done():
-			return p.refuse("no_owner", eventstore.ErrElsewhere)
+			return refuse("no_owner", eventstore.ErrElsewhere)
 		}
 	}
 }

@@ -79,6 +79,9 @@ var titles = map[domain.Code]string{
 	domain.PolicyInvalid:       "The policy contradicts itself",
 }
 
+// codeUnknown is the code of an outcome that nobody knows yet.
+const codeUnknown = "outcome_unknown"
+
 // problemOf returns the answer for an error of the ledger.
 func problemOf(err error) *serve.Problem {
 	var rejection *domain.Rejection
@@ -106,10 +109,16 @@ func problemOf(err error) *serve.Problem {
 		return unavailable("no_owner", "No process owns this part of the ledger right now",
 			"Nothing was done. Another process takes over within seconds; try again in a moment.")
 	case errors.Is(err, eventstore.ErrUnknown):
-		return unavailable("outcome_unknown", "It is not known yet whether this was done",
+		return unavailable(codeUnknown, "It is not known yet whether this was done",
 			"Repeat the request with the same Idempotency-Key: it is done once, however often you ask.")
 	}
 	return serve.NewProblem(http.StatusInternalServerError, "internal", "Something went wrong here", "")
+}
+
+// nothingDone reports whether err tells a client that nothing was done.
+func nothingDone(err error) bool {
+	p := problemOf(err)
+	return p.Status == http.StatusServiceUnavailable && p.Code != codeUnknown
 }
 
 func problemOfRejection(r *domain.Rejection) *serve.Problem {
