@@ -41,13 +41,14 @@ type serverConfig struct {
 	Snapshots bool   `hidden:"" help:"Keep snapshots."`
 	Reads     bool   `hidden:"" help:"Keep read models and answer queries, too."`
 	Redis     string `hidden:"" help:"Socket of the Redis."`
-	Pipelined bool   `hidden:"" help:"Send Redis what many callers want in one go."`
+	RedisAddr string `hidden:"" help:"Address of the Redis."`
+	Client    string `hidden:"" help:"Client of the Redis: usual, tuned or pipelining."`
 }
 
 func (c serverConfig) args() []string {
 	return []string{
 		fmt.Sprint("--tenants=", c.Tenants), fmt.Sprint("--licenses=", c.Licenses), fmt.Sprint("--seats=", c.Seats),
-		fmt.Sprint("--leases=", c.Leases), fmt.Sprint("--snapshots=", c.Snapshots), fmt.Sprint("--reads=", c.Reads), "--redis=" + c.Redis, fmt.Sprint("--pipelined=", c.Pipelined),
+		fmt.Sprint("--leases=", c.Leases), fmt.Sprint("--snapshots=", c.Snapshots), fmt.Sprint("--reads=", c.Reads), "--redis=" + c.Redis, "--redis-addr=" + c.RedisAddr, "--client=" + c.Client,
 	}
 }
 
