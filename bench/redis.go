@@ -21,6 +21,7 @@ import (
 
 	"github.com/coditect-ai/license-ledger/api"
 	"github.com/coditect-ai/license-ledger/domain"
+	"github.com/coditect-ai/license-ledger/internal/access"
 	"github.com/coditect-ai/license-ledger/internal/identity"
 	"github.com/coditect-ai/license-ledger/internal/process"
 	"github.com/coditect-ai/license-ledger/internal/serve"
@@ -196,9 +197,10 @@ func serveRedis(ctx context.Context, dir string, fills serverConfig) error {
 			c.stored[id] = c.keys.Stored(domain.TenantID(tenantID(tenant)), id)
 		}
 	}
-	frame.Router.Handle("/api/v1/licenses/acquire", serve.Handler(c.acquire)).Methods(http.MethodPost)
-	frame.Router.Handle("/api/v1/licenses/heartbeat", serve.Handler(c.heartbeat)).Methods(http.MethodPost)
-	frame.Router.Handle("/api/v1/licenses/release", serve.Handler(c.release)).Methods(http.MethodPost)
+	frame.Limit(noLimits, secret, identity.OperatorKey{})
+	for path, h := range map[string]serve.Handler{acquirePath: c.acquire, heartbeatPath: c.heartbeat, releasePath: c.release} {
+		frame.Router.Handle(path, access.Guarded{Permission: access.LicenseKey, Budget: access.Seats, Handler: h}).Methods(http.MethodPost)
+	}
 	listener, err := frame.Listen("127.0.0.1:0")
 	if err != nil {
 		return err

@@ -209,6 +209,7 @@ func serveLedger(ctx context.Context, dir string, fills serverConfig) error {
 	if err != nil {
 		return err
 	}
+	frame.Limit(noLimits, secret, operator)
 	commandapi.New(writers, secret, operator, frame.Registry).Routes(frame.Router)
 	working, finish := context.WithCancel(context.WithoutCancel(ctx))
 	defer finish()
@@ -263,6 +264,9 @@ func serveLedger(ctx context.Context, dir string, fills serverConfig) error {
 	})
 	return g.Wait()
 }
+
+// noLimits has each request counted, as in service, and none refused.
+var noLimits = process.RateLimits{Seats: 1e9, Commands: 1e9, Reads: 1e9, Exports: 1e9, Streams: 1 << 20, Strangers: 1e9}
 
 const (
 	echoPath     = "/api/v1/licenses/echo"
