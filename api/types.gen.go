@@ -45,11 +45,12 @@ func (e KeyStatus) Valid() bool {
 
 // Defines values for LeaseState.
 const (
-	LeaseStateActive   LeaseState = "active"
-	LeaseStateEvicted  LeaseState = "evicted"
-	LeaseStateExpired  LeaseState = "expired"
-	LeaseStateReleased LeaseState = "released"
-	LeaseStateRevoked  LeaseState = "revoked"
+	LeaseStateActive      LeaseState = "active"
+	LeaseStateEvicted     LeaseState = "evicted"
+	LeaseStateExpired     LeaseState = "expired"
+	LeaseStateReleased    LeaseState = "released"
+	LeaseStateRevoked     LeaseState = "revoked"
+	LeaseStateTransferred LeaseState = "transferred"
 )
 
 // Valid indicates whether the value is a known member of the LeaseState enum.
@@ -64,6 +65,8 @@ func (e LeaseState) Valid() bool {
 	case LeaseStateReleased:
 		return true
 	case LeaseStateRevoked:
+		return true
+	case LeaseStateTransferred:
 		return true
 	default:
 		return false
@@ -253,6 +256,24 @@ func (e TenantStatus) Valid() bool {
 	case TenantStatusActive:
 		return true
 	case TenantStatusSuspended:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for TransferLeases.
+const (
+	TransferDrains TransferLeases = "drain"
+	TransferKeeps  TransferLeases = "keep"
+)
+
+// Valid indicates whether the value is a known member of the TransferLeases enum.
+func (e TransferLeases) Valid() bool {
+	switch e {
+	case TransferDrains:
+		return true
+	case TransferKeeps:
 		return true
 	default:
 		return false
@@ -1035,8 +1056,10 @@ type Lease struct {
 	Overage *bool `json:"overage,omitempty"`
 
 	// Process Absent when there is none, or once it was forgotten, see `forgotten`.
-	Process *string    `json:"process,omitempty"`
-	State   LeaseState `json:"state"`
+	Process *string `json:"process,omitempty"`
+
+	// State `transferred`: it goes on at another tenant, to which its license was moved.
+	State LeaseState `json:"state"`
 
 	// User Empty once it was forgotten, see `forgotten`.
 	User string `json:"user"`
@@ -1045,11 +1068,13 @@ type Lease struct {
 // LeaseEnd Absent while it is active.
 type LeaseEnd struct {
 	// Actor Who ended it: `operator`, `key:` and the id of a key; `writer` is the ledger itself, when time was over.
-	Actor  string     `json:"actor"`
-	At     time.Time  `json:"at"`
-	Cause  *string    `json:"cause,omitempty"`
-	Reason *string    `json:"reason,omitempty"`
-	State  LeaseState `json:"state"`
+	Actor  string    `json:"actor"`
+	At     time.Time `json:"at"`
+	Cause  *string   `json:"cause,omitempty"`
+	Reason *string   `json:"reason,omitempty"`
+
+	// State `transferred`: it goes on at another tenant, to which its license was moved.
+	State LeaseState `json:"state"`
 }
 
 // LeaseLife defines model for LeaseLife.
@@ -1081,13 +1106,15 @@ type LeaseLife struct {
 
 // LeaseResult `expires_at` when it was renewed, `state` when it was released, else `code`.
 type LeaseResult struct {
-	Code      *string     `json:"code,omitempty"`
-	ExpiresAt *time.Time  `json:"expires_at,omitempty"`
-	Lease     string      `json:"lease"`
-	State     *LeaseState `json:"state,omitempty"`
+	Code      *string    `json:"code,omitempty"`
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+	Lease     string     `json:"lease"`
+
+	// State `transferred`: it goes on at another tenant, to which its license was moved.
+	State *LeaseState `json:"state,omitempty"`
 }
 
-// LeaseState defines model for LeaseState.
+// LeaseState `transferred`: it goes on at another tenant, to which its license was moved.
 type LeaseState string
 
 // LeasesDiff defines model for LeasesDiff.
@@ -1540,8 +1567,14 @@ type TimelineLink = string
 type Transfer struct {
 	Id string `json:"id"`
 
+	// Leases How many leases go along.
+	Leases int `json:"leases"`
+
 	// License Its id there.
 	License string `json:"license"`
+
+	// OldKeyUntil Until then the keys from before are good for those; absent when none go along.
+	OldKeyUntil *time.Time `json:"old_key_until,omitempty"`
 
 	// State `draining`: leases run, it can be cancelled. `gone`: it is over here, and not known to be there yet. `completed`: it is there.
 	State TransferState `json:"state"`
@@ -1550,9 +1583,17 @@ type Transfer struct {
 	To TenantId `json:"to"`
 }
 
+// TransferLeases What becomes of running leases: the license waits for their ends, or they go along.
+type TransferLeases string
+
 // TransferRequest defines model for TransferRequest.
 type TransferRequest struct {
-	Reason *string `json:"reason,omitempty"`
+	// Leases What becomes of running leases: the license waits for their ends, or they go along.
+	Leases *TransferLeases `json:"leases,omitempty"`
+
+	// OverlapSeconds Of `keep`: how long the keys of the license from before keep the leases that go along.
+	OverlapSeconds *int    `json:"overlap_seconds,omitempty"`
+	Reason         *string `json:"reason,omitempty"`
 
 	// To Lower-case letters, digits and inner hyphens.
 	To TenantId `json:"to"`

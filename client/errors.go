@@ -61,6 +61,8 @@ const (
 	LeaseRevoked Code = "lease_revoked"
 	// LeaseEvicted: an operator took the seat away, or the license has fewer seats now.
 	LeaseEvicted Code = "lease_evicted"
+	// LeaseTransferred: the license went to another tenant with the lease, long enough ago that this key is of no use for it any more.
+	LeaseTransferred Code = "lease_transferred"
 	// LeaseNotFound: the ledger has never heard of the lease, or has forgotten it long after its end.
 	LeaseNotFound Code = "lease_not_found"
 )
@@ -137,7 +139,7 @@ func (e *Error) Unwrap() error { return e.cause }
 // answer is 410.
 func (e *Error) isLoss() bool {
 	switch e.Code {
-	case LeaseExpired, LeaseReleased, LeaseRevoked, LeaseEvicted, LeaseNotFound:
+	case LeaseExpired, LeaseReleased, LeaseRevoked, LeaseEvicted, LeaseTransferred, LeaseNotFound:
 		return true
 	}
 	return e.Status == http.StatusGone

@@ -303,6 +303,7 @@ func TestHowALeaseIsLost(t *testing.T) {
 		problemReply(410, "lease_released"):                     LeaseReleased,
 		problemReply(410, "lease_revoked"):                      LeaseRevoked,
 		problemReply(410, "lease_evicted"):                      LeaseEvicted,
+		problemReply(410, "lease_transferred"):                  LeaseTransferred,
 		problemReply(410, "lease_something_new"):                "lease_something_new",
 		problemReply(404, "lease_not_found"):                    LeaseNotFound,
 		{200, `{"lease":{"id":"lse_1","state":"expired"}}`, ""}: LeaseExpired,

@@ -54,6 +54,10 @@ func (l *License) appendBinary(b []byte) []byte {
 	b = appendText(b, l.OldKey.Hash)
 	b = appendTime(b, l.OldKeyUntil)
 	b = binary.AppendUvarint(b, l.evictFrom)
+	b = binary.AppendUvarint(b, l.fences)
+	b = binary.AppendVarint(b, int64(l.Arriving))
+	b = binary.AppendVarint(b, int64(l.seatsCome))
+	b = appendTime(b, l.arrivedAt)
 	b = l.Transfer.appendBinary(b)
 	// Those in due are the active ones. The ended ones keep their order: the first is the next to be forgotten.
 	for _, leases := range [][]leaseNumber{l.leases.due.items, l.leases.ended} {
@@ -90,6 +94,10 @@ func (t *Transfer) appendBinary(b []byte) []byte {
 	b = appendText(b, t.Key.ID)
 	b = appendText(b, t.Key.Hash)
 	b = appendText(b, t.State)
+	b = binary.AppendVarint(b, int64(t.Kept))
+	b = binary.AppendVarint(b, int64(t.InUse))
+	b = binary.AppendUvarint(b, t.Fences)
+	b = appendTime(b, t.OldKeyUntil)
 	return appendBool(b, t.Suspended)
 }
 
@@ -99,7 +107,8 @@ func (d *binaryDecoder) transfer() *Transfer {
 	}
 	return &Transfer{
 		ID: TransferID(d.text()), To: TenantID(d.text()), As: LicenseID(d.text()),
-		Key: LicenseKey{ID: KeyID(d.text()), Hash: []byte(d.text())}, State: TransferState(d.text()), Suspended: d.byte() != 0,
+		Key: LicenseKey{ID: KeyID(d.text()), Hash: []byte(d.text())}, State: TransferState(d.text()),
+		Kept: int(d.signed()), InUse: int(d.signed()), Fences: d.unsigned(), OldKeyUntil: d.time(), Suspended: d.byte() != 0,
 	}
 }
 
@@ -234,6 +243,7 @@ func (t *Tenant) decodeLicense(d *binaryDecoder) {
 	}
 	l.OldKeyUntil = d.time()
 	l.evictFrom = d.unsigned()
+	l.fences, l.Arriving, l.seatsCome, l.arrivedAt = d.unsigned(), int(d.signed()), int(d.signed()), d.time()
 	t.setTransfer(l, d.transfer())
 	active := d.count()
 	for range active {

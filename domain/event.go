@@ -111,8 +111,9 @@ type Answer struct {
 	Key     *TenantKey   // commands about keys of the tenant's people
 	Lease   *Lease       // AcquireSeat
 	Queued  bool         // AcquireSeat: there is no seat yet, and its holder waits for one
-	// Gone is the licenses that AdvanceTransfers finds to be handed over.
-	Gone []LicenseInfo
+	// Gone is the licenses that AdvanceTransfers finds to be handed over, Leaving the leases of one that go along.
+	Gone    []LicenseInfo
+	Leaving []Lease
 	// Forgotten is whose name ForgetPerson deletes; empty when nobody's.
 	Forgotten Pseudonym
 	Leases    []LeaseOutcome // HeartbeatSeats, ReleaseSeats and EvictLease, in the order asked; of ReleaseHolder those it released

@@ -44,7 +44,7 @@ type leaseRecord struct {
 
 type stateByte uint8
 
-var leaseStates = [...]LeaseState{"", LeaseStateActive, LeaseStateReleased, LeaseStateExpired, LeaseStateRevoked, LeaseStateEvicted}
+var leaseStates = [...]LeaseState{"", LeaseStateActive, LeaseStateReleased, LeaseStateExpired, LeaseStateRevoked, LeaseStateEvicted, LeaseStateTransferred}
 
 const (
 	stateActive  stateByte = 1
@@ -149,6 +149,11 @@ func (s *leases) end(n leaseNumber, state LeaseState, at time.Time, limit int) {
 	s.byHolder.Remove(hashOfHolder(r.holder()), n)
 	r.state, r.changesAt = stateByte(slices.Index(leaseStates[:], state)), millis(at)
 	s.ended = append(s.ended, n)
+	s.remember(limit)
+}
+
+// remember forgets the leases that ended first, but for so many.
+func (s *leases) remember(limit int) {
 	for len(s.ended) > limit {
 		s.forget(s.ended[0])
 		s.ended = s.ended[1:]

@@ -14,6 +14,11 @@ type LicenseIssued struct {
 	Key LicenseKey `json:"key"`
 	// Transfer is by which it came from another tenant; empty: it is new.
 	Transfer TransferID `json:"transfer,omitempty"`
+	// Of Transfer: no fence above Fences was given out before; and so many running leases come along, in so many seats. They are
+	// acquired here one by one; until the last is, no other can be.
+	Fences uint64 `json:"fences,omitzero"`
+	Leases int    `json:"leases,omitzero"`
+	InUse  int    `json:"in_use,omitzero"`
 }
 
 // LicenseKey is what the ledger keeps of a license key.
@@ -54,6 +59,10 @@ type LicenseRevoked struct {
 	// TransferredTo says that it is over here because it goes on at another tenant; empty: it is over for good.
 	TransferredTo TenantID   `json:"transferred_to,omitempty"`
 	Transfer      TransferID `json:"transfer,omitempty"` // of TransferredTo
+	// Kept is how many leases, all that were active, go on there. Who has a key of the license from before is heard there for
+	// them until OldKeyUntil.
+	Kept        int       `json:"kept,omitzero"`
+	OldKeyUntil time.Time `json:"old_key_until,omitzero"` // UTC, exclusive
 }
 
 func (*LicenseIssued) EventType() string     { return "ai.coditect.license.issued.v1" }
@@ -98,6 +107,8 @@ type LicenseInfo struct {
 	OldKeyUntil time.Time
 	// Transfer is where it goes, or went; nil: nowhere.
 	Transfer *Transfer
+	// Arriving is how many leases are still to come along from the tenant that had it before.
+	Arriving int
 }
 
 // Limit is how many seats may be in use at once, overage included.
@@ -120,6 +131,12 @@ type License struct {
 	counted   int // of InUse, in the tenant's SeatsInUse
 	// queue is who waits for a seat: by priority, highest first, and then as they came.
 	queue []waiter
+
+	// Of one that came from another tenant: no lease acquired there has a higher fence; how many seats come along, while they do;
+	// when the last lease had come.
+	fences    uint64
+	seatsCome int
+	arrivedAt time.Time
 }
 
 // Lease returns a copy of a lease that is active or was not long ago; false when it is unknown.
@@ -151,9 +168,9 @@ func (t *Tenant) applyIssued(at time.Time, e *LicenseIssued) {
 	l := &License{
 		LicenseInfo: LicenseInfo{
 			ID: e.License, Tenant: t.ID, Product: e.Product, Seats: e.Seats, Policy: e.Policy,
-			Status: LicenseActive, IssuedAt: at, Key: e.Key,
+			Status: LicenseActive, IssuedAt: at, Key: e.Key, Arriving: e.Leases,
 		},
-		inDue: absent,
+		inDue: absent, fences: e.Fences, seatsCome: e.InUse,
 	}
 	l.recount()
 	t.licenses[e.License] = l
@@ -179,10 +196,14 @@ func (t *Tenant) applyKeyRotated(e *LicenseKeyRotated) {
 func (t *Tenant) applyRevoked(at time.Time, e *LicenseRevoked) {
 	l := t.mustLicense(e.License)
 	t.leave(l, e)
-	l.Status = LicenseOver
+	l.Status, l.Arriving = LicenseOver, 0
+	state := LeaseStateRevoked
+	if e.TransferredTo != "" {
+		state = LeaseStateTransferred
+	}
 	// In the order of their acquires, not of the heap: which of them are remembered must be the same in every replay.
 	for _, n := range l.leases.inOrder() {
-		t.endLease(at, l.ID, l.leases.record(n).id(), LeaseStateRevoked)
+		t.endLease(at, l.ID, l.leases.record(n).id(), state)
 	}
 }
 
@@ -321,9 +342,18 @@ func (t *Tenant) findLicense(id LicenseID) (*License, error) {
 	return l, nil
 }
 
-// changeable finds a license that is not revoked.
-func (t *Tenant) changeable(id LicenseID) (*License, error) {
+// findWhole finds a license all of whose leases are here.
+func (t *Tenant) findWhole(id LicenseID) (*License, error) {
 	l, err := t.findLicense(id)
+	if err == nil && l.Arriving > 0 {
+		return nil, rejectf(LicenseArriving, "The license is just arriving from another tenant with its leases; try again in a moment.")
+	}
+	return l, err
+}
+
+// changeable finds a license that is not revoked. Refused: tenant_not_found, license_not_found, license_arriving, license_already_revoked.
+func (t *Tenant) changeable(id LicenseID) (*License, error) {
+	l, err := t.findWhole(id)
 	if err != nil {
 		return nil, err
 	}

@@ -14,7 +14,10 @@ func (*PersonForgotten) EventType() string { return "ai.coditect.person.forgotte
 // EventSubject implements Event.
 func (e *PersonForgotten) EventSubject() string { return string(e.Pseudonym) }
 
-// ForgetPerson deletes the clear text behind a pseudonym. Refused: tenant_not_found.
+// ForgetPerson deletes the clear text behind a pseudonym. One whose lease is on its way from a tenant to another is not forgotten
+// before that has arrived: meanwhile either tenant has to know that its leases are of one person, and the name is about to be handed over.
+//
+// Refused, the first that applies: tenant_not_found, license_arriving.
 type ForgetPerson struct {
 	Pseudonym Pseudonym // empty: the directory knows nobody of that name, so nothing is left
 	Kind      string
@@ -25,6 +28,9 @@ type ForgetPerson struct {
 func (c ForgetPerson) Decide(t *Tenant, _ Moment) ([]Event, error) {
 	if err := t.mustExist(); err != nil || c.Pseudonym == "" {
 		return nil, err
+	}
+	if t.onTheMove(c.Pseudonym) {
+		return nil, rejectf(LicenseArriving, "A lease of this person is just going to another tenant, or coming from one; try again in a moment.")
 	}
 	return []Event{&PersonForgotten{Pseudonym: c.Pseudonym, Kind: c.Kind, Reason: c.Reason}}, nil
 }

@@ -19,6 +19,8 @@ const (
 	LeaseReleased   Code = "lease_released"
 	LeaseRevoked    Code = "lease_revoked"
 	LeaseEvicted    Code = "lease_evicted"
+	// LeaseTransferred refuses a lease that went to another tenant with its license.
+	LeaseTransferred Code = "lease_transferred"
 	// FenceIsStale refuses a call that names a lease with the fence of another.
 	FenceIsStale Code = "fence_stale"
 
@@ -41,7 +43,11 @@ const (
 	LicenseTransferring Code = "license_transferring"
 	// LicenseTransferred refuses to use one that has moved.
 	LicenseTransferred Code = "license_transferred"
-	PolicyInvalid      Code = "policy_invalid"
+	// LicenseArriving refuses what has to wait until all leases of a license have arrived from another tenant, or left for one.
+	LicenseArriving Code = "license_arriving"
+	// LeasesMovedBefore refuses to move leases a second time.
+	LeasesMovedBefore Code = "leases_moved_before"
+	PolicyInvalid     Code = "policy_invalid"
 	// LicenseUnchangeable refuses to change a revoked license, where LicenseIsGone refuses to use one.
 	LicenseUnchangeable Code = "license_already_revoked"
 )

@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -16,7 +17,14 @@ type SeatAcquired struct {
 	Overage   bool      `json:"overage,omitzero"`  // it took a seat beyond those of the license
 	Borrowed  bool      `json:"borrowed,omitzero"` // it is held offline until then
 	Features  []string  `json:"features,omitzero"` // those that were asked for
+	// Fence is that of the lease, on a license that came from another tenant; 0: the tenant's version.
+	Fence uint64 `json:"fence,omitzero"`
+	// AcquiredAt is when a lease was acquired that came from another tenant with its license; zero: it is acquired now.
+	AcquiredAt time.Time `json:"acquired_at,omitzero"`
 }
+
+// Arrived reports whether the lease came from another tenant: nobody asked for it here.
+func (e *SeatAcquired) Arrived() bool { return !e.AcquiredAt.IsZero() }
 
 // SeatHeartbeat renews leases of one license until ExpiresAt: all that were renewed in one commit.
 type SeatHeartbeat struct {
@@ -117,13 +125,15 @@ const (
 	LeaseStateExpired  LeaseState = "expired"
 	LeaseStateRevoked  LeaseState = "revoked"
 	LeaseStateEvicted  LeaseState = "evicted"
+	// LeaseStateTransferred: it goes on at another tenant.
+	LeaseStateTransferred LeaseState = "transferred"
 )
 
 // Lease is one holder's hold on one seat, from acquire to its end.
 type Lease struct {
 	ID         LeaseID
 	License    LicenseID
-	Fence      uint64 // the tenant's version at its acquire: only grows per license
+	Fence      uint64 // only grows per license, also when that moves: the tenant's version at its acquire, above all fences given before the move
 	Holder     Holder
 	State      LeaseState
 	Overage    bool // it took a seat beyond those of the license
@@ -144,6 +154,8 @@ func (s LeaseState) rejection() *Rejection {
 		return rejectf(LeaseRevoked, "The license was revoked.")
 	case LeaseStateEvicted:
 		return rejectf(LeaseEvicted, "The seat was taken back; save your work, and acquire a new one.")
+	case LeaseStateTransferred:
+		return rejectf(LeaseTransferred, "The lease went to another tenant with its license, and is held there; use the new key of the license.")
 	case LeaseStateActive:
 	}
 	return nil
@@ -156,12 +168,24 @@ func (t *Tenant) applyAcquired(at time.Time, e *SeatAcquired) {
 		broken("lease %s acquired again on %s", e.Lease, e.License)
 	}
 	t.dequeue(l, e.Holder)
-	l.mustAdmit(e.Holder)
-	l.leases.add(e.Lease, e.Holder, t.Version, at, e.ExpiresAt, e.Overage, e.Borrowed)
+	fence, acquiredAt := cmp.Or(e.Fence, t.Version), at
+	if e.Arrived() {
+		l.mustArrive(e)
+		acquiredAt = e.AcquiredAt
+	} else {
+		l.mustAdmit(e.Holder)
+		if fence <= l.fences {
+			broken("lease %s of %s has the fence %d, and %d was given out before", e.Lease, l.ID, fence, l.fences)
+		}
+	}
+	l.leases.add(e.Lease, e.Holder, fence, acquiredAt, e.ExpiresAt, e.Overage, e.Borrowed)
 	if e.Borrowed {
 		l.Borrowed++
 	}
-	l.enter(e.Holder, t.Version)
+	l.enter(e.Holder, fence)
+	if e.Arrived() {
+		l.arrive(at)
+	}
 	t.count(l)
 	t.reschedule(l)
 }
@@ -184,7 +208,10 @@ func (t *Tenant) applyRevived(e *SeatRevived) {
 }
 
 // mustAdmit holds the promise of all promises: there is a free seat for whoever gets one, and no holder gets two.
-func (l *License) mustAdmit(h Holder) {
+func (l *License) mustAdmit(h Holder) { l.mustHaveRoom(h, l.Limit()) }
+
+// mustHaveRoom holds it where so many seats may be taken.
+func (l *License) mustHaveRoom(h Holder, seats int) {
 	if _, holds := l.leases.heldBy(h); holds {
 		broken("second lease of a holder on %s", l.ID)
 	}
@@ -192,8 +219,8 @@ func (l *License) mustAdmit(h Holder) {
 		broken("a holder has a seat of %s and waits for one", l.ID)
 	}
 	o := occupancy{license: l, inUse: l.InUse}
-	if !o.has(h) && o.inUse >= l.Limit() {
-		broken("seat %d of %d taken on %s", l.InUse+1, l.Limit(), l.ID)
+	if !o.has(h) && o.inUse >= seats {
+		broken("seat %d of %d taken on %s", l.InUse+1, seats, l.ID)
 	}
 }
 
@@ -221,8 +248,13 @@ func (t *Tenant) endLease(at time.Time, license LicenseID, id LeaseID, state Lea
 	if l.leases.record(n).borrowed {
 		l.Borrowed--
 	}
-	// How many are remembered depends on state alone: every replay remembers the same.
-	l.leases.end(n, state, at, max(endedMin, l.Seats))
+	// How many are remembered depends on state alone: every replay remembers the same. Those that went elsewhere are all remembered
+	// until they are known to be there.
+	remembered := l.remembered()
+	if state == LeaseStateTransferred {
+		remembered = noLimit
+	}
+	l.leases.end(n, state, at, remembered)
 	l.leave(h)
 	t.count(l)
 	t.reschedule(l)
@@ -232,10 +264,12 @@ func (t *Tenant) endLease(at time.Time, license LicenseID, id LeaseID, state Lea
 // ended. As many as there are seats, so that it holds even when all of them end at once.
 const endedMin = 256
 
+func (l *License) remembered() int { return max(endedMin, l.Seats) }
+
 // AcquireSeat asks for one seat of License for Holder. A holder that already has one gets the same lease and leaves no
 // events; unless it wants to borrow it for longer than it has it.
 //
-// Refused, the first that applies: tenant_not_found, license_not_found; and, recorded as SeatDenied, but at most once a
+// Refused, the first that applies: tenant_not_found, license_not_found, license_arriving; and, recorded as SeatDenied, but at most once a
 // minute for each holder: tenant_suspended, license_transferred, license_revoked, license_suspended, feature_not_entitled; and, unless the holder
 // has what it asks for already, license_transferring, license_not_started, license_expired, borrow_not_allowed, borrow_too_long,
 // borrow_limit_reached; and, unless it has a lease, user_limit_reached, machine_limit_reached, no_seat_available.
@@ -256,7 +290,7 @@ type AcquireSeat struct {
 
 // Decide implements Command.
 func (c AcquireSeat) Decide(t *Tenant, now Moment) ([]Event, error) {
-	l, err := t.findLicense(c.License)
+	l, err := t.findWhole(c.License)
 	if err != nil {
 		return nil, err
 	}
@@ -330,8 +364,16 @@ func (c AcquireSeat) Decide(t *Tenant, now Moment) ([]Event, error) {
 	}
 	return append(events, &SeatAcquired{
 		License: c.License, Lease: c.Lease, Holder: c.Holder, ExpiresAt: until, Borrowed: c.borrows(),
-		Overage: !occupied.has(c.Holder) && occupied.inUse >= l.Seats, Features: c.Features,
+		Overage: !occupied.has(c.Holder) && occupied.inUse >= l.Seats, Features: c.Features, Fence: l.fenceAt(t.Version + uint64(len(events)) + 1),
 	}), nil
+}
+
+// fenceAt is what an event has to say of the fence of a lease that is acquired at a version of the tenant.
+func (l *License) fenceAt(version uint64) uint64 {
+	if l.fences == 0 {
+		return 0
+	}
+	return l.fences + version
 }
 
 func (c AcquireSeat) borrows() bool { return !c.BorrowUntil.IsZero() }
@@ -366,8 +408,9 @@ func acquireAnswer(l *License, n leaseNumber, created bool) Answer {
 // A lease that ran out not long ago goes on, if the policy says so and an acquire of its holder would get a seat now. One
 // whose seat no longer fits ends, if the policy says so.
 //
-// Refused as a whole, the first that applies: tenant_not_found, license_not_found, tenant_suspended,
-// license_suspended. On a revoked license each lease is answered lease_revoked.
+// Refused as a whole, the first that applies: tenant_not_found, license_not_found, license_arriving, tenant_suspended,
+// license_suspended. On a revoked license each lease is answered lease_revoked; on one that moved, those that went along
+// lease_transferred.
 type HeartbeatSeats struct {
 	License LicenseID
 	Leases  []LeaseID // 1 or more; one named twice is renewed once
@@ -376,11 +419,12 @@ type HeartbeatSeats struct {
 
 // Decide implements Command.
 func (c HeartbeatSeats) Decide(t *Tenant, now Moment) ([]Event, error) {
-	l, err := t.findLicense(c.License)
+	l, err := t.findWhole(c.License)
 	if err != nil {
 		return nil, err
 	}
-	if code := t.notInForce(l); code != "" && code != LicenseIsGone && code != LicenseTransferred {
+	moved := l.Status == LicenseOver && l.Transfer != nil // then it is no matter any more whether the tenant is suspended
+	if code := t.notInForce(l); code != "" && code != LicenseIsGone && !moved {
 		return nil, refusal(code)
 	}
 	events := t.expire(now, noLimit)
@@ -476,7 +520,7 @@ func fenced(a Answer, fence uint64) Answer {
 // ReleaseSeats gives seats back. Each lease is answered by itself; one that was released before is released. Allowed
 // while suspended: giving back is never wrong.
 //
-// Refused as a whole, the first that applies: tenant_not_found, license_not_found.
+// Refused as a whole, the first that applies: tenant_not_found, license_not_found, license_arriving.
 type ReleaseSeats struct {
 	License LicenseID
 	Leases  []LeaseID // 1 or more
@@ -485,7 +529,7 @@ type ReleaseSeats struct {
 
 // Decide implements Command.
 func (c ReleaseSeats) Decide(t *Tenant, now Moment) ([]Event, error) {
-	l, err := t.findLicense(c.License)
+	l, err := t.findWhole(c.License)
 	if err != nil {
 		return nil, err
 	}
@@ -631,9 +675,16 @@ func (t *Tenant) expire(now Moment, limit int) []Event {
 }
 
 // runsOut is when an active lease ends without a further heartbeat. Its entry in the heap may be earlier: the lease was
-// renewed since, or a writer took over meanwhile.
+// renewed since, or a writer took over or the license arrived from another tenant meanwhile: nobody could be heard before.
 func (l *License) runsOut(lease *leaseRecord, now Moment) int64 {
-	return max(lease.expiresAt, millis(now.Epoch.Add(l.heartbeat())))
+	heard := now.Epoch
+	if l.arrivedAt.After(heard) {
+		heard = l.arrivedAt
+	}
+	if l.Arriving > 0 {
+		heard = now.At
+	}
+	return max(lease.expiresAt, millis(heard.Add(l.heartbeat())))
 }
 
 // reschedule puts the license where its earliest lease belongs in the tenant's deadlines.

@@ -208,7 +208,7 @@ func (s *stage) policy(w *words) domain.PolicyChange {
 			c.GraceDays = number(text)
 		case "shrink":
 			c.OnShrink = new(domain.OnShrink(strings.TrimPrefix(text, "drain")))
-		case "seats", "trial", "suspended":
+		case "seats", "trial", "suspended", "leases", "in_use", "fences":
 		default:
 			s.fatalf("  a policy has no %s", key)
 		}
@@ -304,7 +304,11 @@ func (s *stage) do(w *words) []string {
 	case "ReleaseSeats":
 		return s.execute(domain.ReleaseSeats{License: on, Leases: leaseIDs(w.rest()), Fence: s.fence(w)})
 	case "StartTransfer":
-		return s.execute(domain.StartTransfer{License: license(), Transfer: "trf1", To: domain.TenantID(w.value("to")), As: "lic9", Key: domain.LicenseKey{ID: "key-9", Hash: []byte("hash")}})
+		c := domain.StartTransfer{License: license(), Transfer: "trf1", To: domain.TenantID(w.value("to")), As: "lic9", Key: domain.LicenseKey{ID: "key-9", Hash: []byte("hash")}}
+		if c.Keep = w.value("leases") == "keep"; c.Keep {
+			c.Overlap = s.length(w.value("overlap"))
+		}
+		return s.execute(c)
 	case "CancelTransfer":
 		return s.execute(domain.CancelTransfer{License: license()})
 	case "AdvanceTransfers":
@@ -312,7 +316,26 @@ func (s *stage) do(w *words) []string {
 	case "CompleteTransfer":
 		return s.execute(domain.CompleteTransfer{License: license(), Transfer: domain.TransferID(w.value("transfer"))})
 	case "ReceiveLicense":
-		return s.execute(domain.ReceiveLicense{IssueLicense: s.issue(w), Transfer: "trf1", Suspended: w.value("suspended") != ""})
+		c := domain.ReceiveLicense{IssueLicense: s.issue(w), Transfer: "trf1", Suspended: w.value("suspended") != ""}
+		if w.value("fences") != "" {
+			c.Fences = uint64(s.number(w.value("fences")))
+		}
+		if w.value("leases") != "" {
+			c.Leases, c.InUse = s.number(w.value("leases")), s.number(w.value("in_use"))
+		}
+		return s.execute(c)
+	case "LeavingLeases":
+		return s.execute(domain.LeavingLeases{License: license(), From: s.number(w.value("from")), Max: s.number(w.value("max"))})
+	case "ReceiveLeases": // lease=holder/fence, all acquired and until at the same times
+		c := domain.ReceiveLeases{License: license(), Left: s.number(w.value("left"))}
+		for _, word := range w.rest() {
+			parts := strings.Split(word, ":")
+			c.Leases = append(c.Leases, domain.Lease{
+				ID: domain.LeaseID(parts[0]), Holder: parseHolder(parts[1]), Fence: uint64(s.number(parts[2])),
+				AcquiredAt: s.clock(w.value("acquired")), ExpiresAt: s.clock(w.value("until")), Borrowed: w.value("borrowed") != "",
+			})
+		}
+		return s.execute(c)
 	case "ForgetPerson":
 		return s.execute(domain.ForgetPerson{Pseudonym: domain.Pseudonym(w.nextOr("")), Kind: "user", Reason: w.value("reason")})
 	case "ExpireSeats":
@@ -358,6 +381,9 @@ func (s *stage) execute(c domain.Command) []string {
 
 func (s *stage) refusals(answer domain.Answer) []string {
 	var got []string
+	for _, l := range answer.Leaving {
+		got = append(got, fmt.Sprintf("leaving %s %s until %s fence=%d", l.ID, holderText(l.Holder), clockText(l.ExpiresAt), l.Fence))
+	}
 	for _, outcome := range answer.Leases {
 		if r := outcome.Rejected; r != nil {
 			s.seen[string(r.Code)] = true
@@ -497,7 +523,7 @@ func eventText(event domain.Event) string {
 	case *domain.TenantReinstated:
 		return "TenantReinstated" + optional(" reason=", e.Reason)
 	case *domain.LicenseIssued:
-		return fmt.Sprintf("LicenseIssued %s %s seats=%d%s key=%s", e.License, e.Product, e.Seats, policyText(e.Policy), e.Key.ID) + optional(" transfer=", string(e.Transfer))
+		return fmt.Sprintf("LicenseIssued %s %s seats=%d%s key=%s", e.License, e.Product, e.Seats, policyText(e.Policy), e.Key.ID) + optional(" transfer=", string(e.Transfer)) + arrivalText(e)
 	case *domain.PolicyChanged:
 		return fmt.Sprintf("PolicyChanged %s%s was%s", e.License, policyText(e.Policy), policyText(e.Was))
 	case *domain.LicenseRenewed:
@@ -513,7 +539,11 @@ func eventText(event domain.Event) string {
 	case *domain.LicenseReinstated:
 		return fmt.Sprintf("LicenseReinstated %s%s", e.License, optional(" reason=", e.Reason))
 	case *domain.LicenseRevoked:
-		return fmt.Sprintf("LicenseRevoked %s%s%s", e.License, optional(" reason=", e.Reason), optional(" transferred_to=", string(e.TransferredTo)))
+		text := fmt.Sprintf("LicenseRevoked %s%s%s", e.License, optional(" reason=", e.Reason), optional(" transferred_to=", string(e.TransferredTo)))
+		if e.Kept > 0 {
+			text += fmt.Sprintf(" kept=%d old_key_until=%s", e.Kept, clockText(e.OldKeyUntil))
+		}
+		return text
 	case *domain.SeatAcquired:
 		text := fmt.Sprintf("SeatAcquired %s %s until %s", e.Lease, holderText(e.Holder), clockText(e.ExpiresAt))
 		if e.Overage {
@@ -521,6 +551,12 @@ func eventText(event domain.Event) string {
 		}
 		if e.Borrowed {
 			text += " borrowed"
+		}
+		if e.Fence > 0 {
+			text += fmt.Sprint(" fence=", e.Fence)
+		}
+		if e.Arrived() {
+			text += " acquired=" + clockText(e.AcquiredAt)
 		}
 		return text + optional(" features=", strings.Join(e.Features, "+")) + " on " + string(e.License)
 	case *domain.SeatBorrowed:
@@ -672,6 +708,13 @@ func lengthText(seconds int) string {
 		return fmt.Sprint(seconds/60, "m")
 	}
 	return (time.Duration(seconds) * time.Second).String()
+}
+
+func arrivalText(e *domain.LicenseIssued) string {
+	if e.Fences == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" fences=%d leases=%d in_use=%d", e.Fences, e.Leases, e.InUse)
 }
 
 func parseHolder(text string) domain.Holder {

@@ -60,7 +60,7 @@ func examples() []domain.Event {
 		&domain.TenantRenamed{Name: "Umbrella", Was: "Acme"},
 		&domain.TenantSuspended{Reason: "unpaid"},
 		&domain.TenantReinstated{Reason: "paid"},
-		&domain.LicenseIssued{License: "lic_1", Product: "cad", Seats: 5, Policy: policy, Key: key, Transfer: "trf_1"},
+		&domain.LicenseIssued{License: "lic_1", Product: "cad", Seats: 5, Policy: policy, Key: key, Transfer: "trf_1", Fences: 71, Leases: 3, InUse: 2},
 		&domain.PolicyChanged{License: "lic_1", Policy: policy, Was: domain.Policy{LeaseSeconds: 300}},
 		&domain.LicenseRenewed{License: "lic_1", ExpiresAt: end, Was: end.AddDate(-1, 0, 0)},
 		&domain.TrialConverted{License: "lic_1"},
@@ -74,8 +74,8 @@ func examples() []domain.Event {
 		&domain.LicenseResized{License: "lic_1", Seats: 7, Was: 5},
 		&domain.LicenseSuspended{License: "lic_1", Reason: "abuse"},
 		&domain.LicenseReinstated{License: "lic_1", Reason: "resolved"},
-		&domain.LicenseRevoked{License: "lic_1", Reason: "fraud", TransferredTo: "globex", Transfer: "trf_1"},
-		&domain.SeatAcquired{License: "lic_1", Lease: "lse_1", Holder: holder, ExpiresAt: end, Overage: true, Borrowed: true, Features: []string{"cam"}},
+		&domain.LicenseRevoked{License: "lic_1", Reason: "fraud", TransferredTo: "globex", Transfer: "trf_1", Kept: 3, OldKeyUntil: end},
+		&domain.SeatAcquired{License: "lic_1", Lease: "lse_1", Holder: holder, ExpiresAt: end, Overage: true, Borrowed: true, Features: []string{"cam"}, Fence: 70, AcquiredAt: end.AddDate(0, 0, -1)},
 		&domain.SeatBorrowed{License: "lic_1", Lease: "lse_1", ExpiresAt: end},
 		&domain.SeatRevived{License: "lic_1", Leases: []domain.LeaseID{"lse_1"}, ExpiresAt: end},
 		&domain.SeatEvicted{License: "lic_1", Leases: []domain.LeaseID{"lse_1"}, Cause: domain.EvictedByOperator, Reason: "left"},
@@ -126,6 +126,13 @@ func olderExamples() []domain.Event {
 			License: "lic_1", Product: "cad", Seats: 5, Policy: reservingPolicy(), Key: domain.LicenseKey{ID: "key_1", Hash: bytes.Repeat([]byte{0xfb}, 32)},
 		},
 		&domain.LicenseRevoked{License: "lic_1", Reason: "fraud"},
+
+		&domain.LicenseIssued{
+			License: "lic_1", Product: "cad", Seats: 5, Policy: reservingPolicy(), Key: domain.LicenseKey{ID: "key_1", Hash: bytes.Repeat([]byte{0xfb}, 32)},
+			Transfer: "trf_1",
+		},
+		&domain.SeatAcquired{License: "lic_1", Lease: "lse_1", Holder: holder, ExpiresAt: end, Overage: true, Borrowed: true, Features: []string{"cam"}},
+		&domain.LicenseRevoked{License: "lic_1", Reason: "fraud", TransferredTo: "globex", Transfer: "trf_1"},
 	}
 }
 

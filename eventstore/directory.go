@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base32"
 	"fmt"
 	"maps"
@@ -38,6 +39,15 @@ func newPseudonym(kind NameKind) domain.Pseudonym {
 	var b [pseudonymBytes]byte
 	rand.Read(b[:]) // never fails
 	return pseudonymOf(kind, b)
+}
+
+// Nameless returns the pseudonym of somebody of whom no name is known, only what tells it apart from others: the same for the same texts.
+func Nameless(kind NameKind, texts ...string) domain.Pseudonym {
+	h := sha256.New()
+	for _, text := range texts {
+		fmt.Fprintf(h, "%d:%s", len(text), text)
+	}
+	return pseudonymOf(kind, [pseudonymBytes]byte(h.Sum(nil)[:pseudonymBytes]))
 }
 
 const pseudonymBytes = 10

@@ -67,7 +67,7 @@ const licenseTablesAt = `(
 
 // A lease that was revived had run out before.
 const leaseTablesAt = `(
-		SELECT e.tenant_id, e.lease_id, e.license_id, e.fence, e."user", e.machine, e.process, e.overage, e.borrowed, e.acquired_at, e.expires_at,
+		SELECT e.tenant_id, e.lease_id, e.license_id, e.fence, e.moved_fence, e."user", e.machine, e.process, e.overage, e.borrowed, e.acquired_at, e.expires_at,
 			CASE WHEN e.held @> {at} THEN 'active' WHEN upper(e.held) <= {at} THEN e.state ELSE 'expired' END AS state,
 			CASE WHEN e.held @> {at} THEN NULL WHEN upper(e.held) <= {at} THEN e.ended_at ELSE (
 				SELECT a.time FROM read.audit_entries a
@@ -82,7 +82,7 @@ const trueAt = `h.version <= {at} AND (h.until_version IS NULL OR h.until_versio
 
 // heldAt is the leases of the license l that were held. They are looked for by how long they were: see read.leases.
 const heldAt = `(
-		SELECT e.tenant_id, e.lease_id, e.license_id, e.fence, e."user", e.machine, e.process, e.overage, e.borrowed, e.acquired_at, e.expires_at,
+		SELECT e.tenant_id, e.lease_id, e.license_id, e.fence, e.moved_fence, e."user", e.machine, e.process, e.overage, e.borrowed, e.acquired_at, e.expires_at,
 			'active' AS state, NULL::timestamptz AS ended_at
 		FROM generate_series(0, 62) AS bits, read.leases e
 		WHERE e.tenant_id = l.tenant_id AND e.license_id = l.license_id AND e.span = bits

@@ -209,7 +209,11 @@ func changedFields(event domain.Event) (before, after fields) {
 	case *domain.LicenseReinstated:
 		return fields{"status": domain.LicenseOnSuspense}, fields{"status": domain.LicenseActive}
 	case *domain.LicenseRevoked:
-		return nil, fields{"status": domain.LicenseOver} // before: auditEntriesRevoked
+		after := fields{"status": domain.LicenseOver} // before: auditEntriesRevoked
+		if e.TransferredTo != "" {
+			after["transferred_to"], after["leases_kept"] = e.TransferredTo, e.Kept
+		}
+		return nil, after
 	case *domain.MemberInvited:
 		return nil, fields{"role": e.Role, "status": "member"}
 	case *domain.MemberRoleChanged:
@@ -237,7 +241,11 @@ func changedFields(event domain.Event) (before, after fields) {
 	case *domain.SeatBorrowed:
 		return nil, fields{"borrowed": true, "expires_at": e.ExpiresAt}
 	case *domain.SeatAcquired:
-		return nil, fields{"state": domain.LeaseStateActive, "expires_at": e.ExpiresAt}
+		after := fields{"state": domain.LeaseStateActive, "expires_at": e.ExpiresAt}
+		if e.Arrived() {
+			after["acquired_at"] = e.AcquiredAt
+		}
+		return nil, after
 	case *domain.SeatRevived:
 		return fields{"state": domain.LeaseStateExpired}, fields{"state": domain.LeaseStateActive, "expires_at": e.ExpiresAt}
 	case *domain.SeatEvicted:

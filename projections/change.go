@@ -175,7 +175,7 @@ const revokedLeases = `
 	FROM unnest($1::text[], $2::text[]) AS c (tenant_id, license_id), LATERAL (
 		SELECT ` + LeaseColumns + `, l.tenant_id
 		FROM ` + LeaseTables + `
-		WHERE l.tenant_id = c.tenant_id AND l.license_id = c.license_id AND l.state = 'revoked'
+		WHERE l.tenant_id = c.tenant_id AND l.license_id = c.license_id AND l.state IN ('revoked', 'transferred')
 		ORDER BY l.fence DESC LIMIT $3) AS r`
 
 const changedNames = `

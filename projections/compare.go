@@ -99,10 +99,10 @@ func licenseText(product, status string, policy domain.Policy, leaseSeconds int,
 
 func countText(seats, inUse int) string { return fmt.Sprintf("seats=%d in_use=%d", seats, inUse) }
 
-func leaseText(l domain.Lease, held string, renewed uint64, heartbeats int, features []string) string {
-	return fmt.Sprintf("license=%s fence=%d user=%s machine=%s process=%s overage=%t borrowed=%t state=%s acquired_at=%s expires_at=%s ended_at=%s "+
+func leaseText(l domain.Lease, version uint64, held string, renewed uint64, heartbeats int, features []string) string {
+	return fmt.Sprintf("license=%s version=%d moved_fence=%d user=%s machine=%s process=%s overage=%t borrowed=%t state=%s acquired_at=%s expires_at=%s ended_at=%s "+
 		"held=%s renewed=%d heartbeats=%d features=%q",
-		l.License, l.Fence, l.Holder.User, l.Holder.Machine, l.Holder.Process, l.Overage, l.Borrowed, l.State,
+		l.License, version, l.Fence, l.Holder.User, l.Holder.Machine, l.Holder.Process, l.Overage, l.Borrowed, l.State,
 		timeText(l.AcquiredAt), timeText(l.ExpiresAt), timeText(l.EndedAt), held, renewed, heartbeats, features)
 }
 
@@ -194,15 +194,15 @@ func readRows(ctx context.Context, tx pgx.Tx) (map[string]string, error) {
 			func() { found["seat count "+tenant+"/"+id] = countText(seats, inUse) },
 		}, {
 			`SELECT tenant_id, lease_id, license_id, fence, "user", machine, process, overage, borrowed, state, acquired_at, expires_at, ended_at,
-				held::text, renewed, heartbeats, features FROM read.leases`,
+				held::text, renewed, heartbeats, coalesce(moved_fence, 0), features FROM read.leases`,
 			[]any{
-				&tenant, &lease.ID, &lease.License, &lease.Fence, &lease.Holder.User, &lease.Holder.Machine, &lease.Holder.Process,
+				&tenant, &lease.ID, &lease.License, &version, &lease.Holder.User, &lease.Holder.Machine, &lease.Holder.Process,
 				&lease.Overage, &lease.Borrowed, &lease.State, &lease.AcquiredAt, &lease.ExpiresAt, &endedAt,
-				&heldText, &renewed, &inUse, &features,
+				&heldText, &renewed, &inUse, &lease.Fence, &features,
 			},
 			func() {
 				lease.EndedAt = orZero(endedAt)
-				found["lease "+tenant+"/"+string(lease.ID)] = leaseText(lease, heldText, renewed, inUse, features)
+				found["lease "+tenant+"/"+string(lease.ID)] = leaseText(lease, version, heldText, renewed, inUse, features)
 				features = nil
 			},
 		}, {
@@ -326,7 +326,7 @@ func foldRows(ctx context.Context, journal eventstore.Log, at eventstore.Checkpo
 		})
 	})
 	for key, l := range all {
-		folded["lease "+string(key.tenant)+"/"+string(key.lease)] = leaseText(l.Lease, l.held.String(), l.renewed, l.heartbeats, l.features)
+		folded["lease "+string(key.tenant)+"/"+string(key.lease)] = leaseText(l.Lease, l.version, l.held.String(), l.renewed, l.heartbeats, l.features)
 	}
 	past.end()
 	return nil
@@ -346,11 +346,12 @@ func aboutOf(leases map[leaseKey]*foldedLease, e eventstore.Event) (whom domain.
 
 // foldedLease is a lease and what its row tells of its past.
 type foldedLease struct {
-	domain.Lease
-	held       held
-	renewed    uint64
-	heartbeats int
-	features   []string
+	domain.Lease // its fence only where that is not the version
+	version      uint64
+	held         held
+	renewed      uint64
+	heartbeats   int
+	features     []string
 }
 
 func (l *foldedLease) begin(e eventstore.Event) {
@@ -372,8 +373,11 @@ func foldLease(all map[leaseKey]*foldedLease, event eventstore.Event) {
 	switch e := event.Data.(type) {
 	case *domain.SeatAcquired:
 		l := &foldedLease{Lease: domain.Lease{
-			ID: e.Lease, License: e.License, Fence: event.Version, Holder: e.Holder, Overage: e.Overage, AcquiredAt: event.Time,
-		}, features: featuresOf(e)}
+			ID: e.Lease, License: e.License, Fence: e.Fence, Holder: e.Holder, Overage: e.Overage, AcquiredAt: event.Time,
+		}, version: event.Version, features: featuresOf(e)}
+		if e.Arrived() {
+			l.AcquiredAt = e.AcquiredAt
+		}
 		l.begin(event)
 		l.renew(event, e.ExpiresAt, e.Borrowed)
 		all[leaseKey{event.Tenant, e.Lease}] = l
@@ -400,7 +404,7 @@ func foldLease(all map[leaseKey]*foldedLease, event eventstore.Event) {
 	case *domain.LicenseRevoked:
 		for key, l := range all {
 			if key.tenant == event.Tenant && l.License == e.License && l.State == domain.LeaseStateActive {
-				l.end(event, domain.LeaseStateRevoked)
+				l.end(event, endOf(e))
 			}
 		}
 	}

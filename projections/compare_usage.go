@@ -61,7 +61,9 @@ func (h *usageHistory) add(e eventstore.Event) {
 	}
 	license := licenseKey{e.Tenant, id}
 	if a, ok := e.Data.(*domain.SeatAcquired); ok {
-		step.acquires = 1
+		if !a.Arrived() {
+			step.acquires = 1
+		}
 		h.features[leaseKey{e.Tenant, a.Lease}] = featuresOf(a)
 	}
 	d, denied := e.Data.(*domain.SeatDenied)

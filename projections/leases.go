@@ -21,9 +21,10 @@ func (leases) Name() string { return "leases" }
 
 const leasesInsert = `
 	INSERT INTO read.leases (tenant_id, lease_id, license_id, fence, "user", machine, process, overage, acquired_at,
-		state, ended_at, held, borrowed, expires_at, renewed, renewed_at, heartbeats, features)
+		moved_fence, state, ended_at, held, borrowed, expires_at, renewed, renewed_at, heartbeats, features)
 	SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::bool[], $9::timestamptz[],
-		$10::text[], $11::timestamptz[], $12::int8multirange[], $13::bool[], $14::timestamptz[], $15::bigint[], $16::timestamptz[], $17::int[], $18::jsonb[])`
+		$10::bigint[], $11::text[], $12::timestamptz[], $13::int8multirange[], $14::bool[], $15::timestamptz[], $16::bigint[], $17::timestamptz[], $18::int[],
+		$19::jsonb[])`
 
 // It changes no column of an index.
 const leasesRenew = `
@@ -47,15 +48,15 @@ const leasesChange = `
 // There is no event per lease of a revoked license. It runs last: nothing happens on a license after it was revoked.
 const leasesRevoke = `
 	UPDATE read.leases l
-	SET state = 'revoked', ended_at = c.at, held = l.held * int8multirange(int8range(NULL, c.version))
-	FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::bigint[]) AS c (tenant_id, license_id, at, version)
+	SET state = c.state, ended_at = c.at, held = l.held * int8multirange(int8range(NULL, c.version))
+	FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::bigint[]) AS c (tenant_id, license_id, state, at, version)
 	WHERE l.tenant_id = c.tenant_id AND l.license_id = c.license_id AND l.state = 'active'`
 
 // leaseChange is what a batch does to one lease.
 type leaseChange struct {
 	acquired   *domain.SeatAcquired // nil when the row is there already
 	acquiredAt time.Time
-	fence      uint64
+	version    uint64 // of its event
 
 	state   *string // nil: unchanged, and endedAt too
 	endedAt *time.Time
@@ -90,7 +91,7 @@ func (c *leaseChange) renew(e eventstore.Event, expiresAt time.Time, borrowed bo
 // Apply implements Projection.
 func (leases) Apply(b *Batch, q *pgx.Batch) error {
 	var changes ordered[leaseKey, leaseChange]
-	var revokedTenants, revokedLicenses []string
+	var revokedTenants, revokedLicenses, revokedStates []string
 	var revokedAt []time.Time
 	var revokedVersions []uint64
 	for _, event := range b.Events() {
@@ -98,7 +99,10 @@ func (leases) Apply(b *Batch, q *pgx.Batch) error {
 		switch e := event.Data.(type) {
 		case *domain.SeatAcquired:
 			c := at(e.Lease)
-			c.acquired, c.acquiredAt, c.fence = e, event.Time, event.Version
+			c.acquired, c.acquiredAt, c.version = e, event.Time, event.Version
+			if e.Arrived() {
+				c.acquiredAt = e.AcquiredAt
+			}
 			c.begin(event)
 			c.renew(event, e.ExpiresAt, e.Borrowed)
 		case *domain.SeatBorrowed:
@@ -125,13 +129,14 @@ func (leases) Apply(b *Batch, q *pgx.Batch) error {
 			at(e.Lease).end(event, domain.LeaseStateExpired)
 		case *domain.LicenseRevoked:
 			revokedTenants = append(revokedTenants, string(event.Tenant))
-			revokedLicenses = append(revokedLicenses, string(e.License))
+			revokedLicenses, revokedStates = append(revokedLicenses, string(e.License)), append(revokedStates, string(endOf(e)))
 			revokedAt, revokedVersions = append(revokedAt, event.Time), append(revokedVersions, event.Version)
 		}
 	}
 	type columns struct {
 		tenants, ids, licenses, users, machines, processes []string
 		fences                                             []uint64
+		movedFences                                        []*uint64
 		overages                                           []bool
 		acquiredAt                                         []time.Time
 		states                                             []*string
@@ -151,7 +156,12 @@ func (leases) Apply(b *Batch, q *pgx.Batch) error {
 		switch a := c.acquired; {
 		case a != nil:
 			into = &acquired
-			into.licenses, into.fences = append(into.licenses, string(a.License)), append(into.fences, c.fence)
+			into.licenses, into.fences = append(into.licenses, string(a.License)), append(into.fences, c.version)
+			var moved *uint64
+			if a.Fence > 0 {
+				moved = &a.Fence
+			}
+			into.movedFences = append(into.movedFences, moved)
 			into.users, into.machines = append(into.users, string(a.User)), append(into.machines, string(a.Machine))
 			into.processes, into.acquiredAt = append(into.processes, string(a.Process)), append(into.acquiredAt, c.acquiredAt)
 			into.overages, into.features = append(into.overages, a.Overage), append(into.features, featuresOf(a))
@@ -167,7 +177,7 @@ func (leases) Apply(b *Batch, q *pgx.Batch) error {
 	}
 	change(q, "leases acquired", len(acquired.ids), leasesInsert,
 		acquired.tenants, acquired.ids, acquired.licenses, acquired.fences, acquired.users, acquired.machines, acquired.processes,
-		acquired.overages, acquired.acquiredAt, acquired.states, acquired.endedAt, acquired.helds, acquired.borrowed, acquired.expiresAt,
+		acquired.overages, acquired.acquiredAt, acquired.movedFences, acquired.states, acquired.endedAt, acquired.helds, acquired.borrowed, acquired.expiresAt,
 		acquired.renewed, acquired.renewedAt, acquired.heartbeats, jsonEach(acquired.features))
 	change(q, "leases renewed", len(renewed.ids), leasesRenew,
 		renewed.tenants, renewed.ids, renewed.borrowed, renewed.expiresAt, renewed.renewed, renewed.renewedAt, renewed.heartbeats)
@@ -175,7 +185,7 @@ func (leases) Apply(b *Batch, q *pgx.Batch) error {
 		changed.tenants, changed.ids, changed.states, changed.endedAt, changed.untils, changed.helds, changed.borrowed, changed.expiresAt,
 		changed.renewed, changed.renewedAt, changed.heartbeats)
 	if len(revokedAt) > 0 {
-		q.Queue(leasesRevoke, revokedTenants, revokedLicenses, revokedAt, revokedVersions)
+		q.Queue(leasesRevoke, revokedTenants, revokedLicenses, revokedStates, revokedAt, revokedVersions)
 	}
 	return nil
 }
@@ -188,6 +198,14 @@ func featuresOf(a *domain.SeatAcquired) []string {
 	features := cleanAll(a.Features)
 	slices.Sort(features)
 	return slices.Compact(features)
+}
+
+// endOf is what becomes of the active leases of a license that is over.
+func endOf(e *domain.LicenseRevoked) domain.LeaseState {
+	if e.TransferredTo != "" {
+		return domain.LeaseStateTransferred
+	}
+	return domain.LeaseStateRevoked
 }
 
 // span is the versions of a tenant between which a lease was held: from the event that began it up to before the one that

@@ -91,7 +91,7 @@ func present(at time.Time) *time.Time {
 // LeaseColumns and LeaseTables are a select list and its tables for ScanLease; the lease is l. The names of
 // a commit are read before its events, so one that is not there was forgotten.
 const (
-	LeaseColumns = `l.lease_id, l.fence, l.license_id, coalesce(u.text, ''), coalesce(m.text, ''), p.text,
+	LeaseColumns = `l.lease_id, coalesce(l.moved_fence, l.fence), l.license_id, coalesce(u.text, ''), coalesce(m.text, ''), p.text,
 		u.text IS NULL, m.text IS NULL, p.text IS NULL AND l.process <> '',
 		l.state, l.overage, l.borrowed, l.acquired_at, l.expires_at, l.ended_at`
 	LeaseTables = `read.leases l` + leaseNames

@@ -34,9 +34,16 @@ func step(h *projectionstest.History, draw func(n int) int) {
 		h.Create(tenant, "lic_0", 3)
 		return
 	}
-	if h.Tenant(tenant).License(license) == nil {
+	l := h.Tenant(tenant).License(license)
+	switch {
+	case l == nil && draw(3) == 0:
+		receive(h, tenant, license, draw(4))
+		return
+	case l == nil:
 		h.Issue(tenant, license, draw(4))
 		return
+	case l.Arriving > 0:
+		receiveLeases(h, tenant, license, 1+draw(l.Arriving))
 	}
 	var held []domain.LeaseID
 	h.Tenant(tenant).License(license).Leases(func(l domain.Lease) { held = append(held, l.ID) })
@@ -95,7 +102,7 @@ func step(h *projectionstest.History, draw func(n int) int) {
 		}
 	case 28, 29:
 		h.Do(tenant, []domain.Command{
-			domain.StartTransfer{License: license, Transfer: domain.TransferID("trf_" + license), To: "elsewhere", As: "lic_9", Key: domain.LicenseKey{ID: "key_9"}},
+			domain.StartTransfer{License: license, Transfer: domain.TransferID("trf_" + license), To: "elsewhere", As: "lic_9", Key: domain.LicenseKey{ID: "key_9"}, Keep: draw(2) == 0},
 			domain.CancelTransfer{License: license}, domain.AdvanceTransfers{}, domain.CompleteTransfer{License: license, Transfer: domain.TransferID("trf_" + license)},
 		}[draw(4)])
 	case 27:
@@ -118,6 +125,27 @@ func step(h *projectionstest.History, draw func(n int) int) {
 			h.Do(tenant, domain.HeartbeatSeats{License: license, Leases: late[draw(len(late)):]})
 		}
 	}
+}
+
+// receive gives a tenant a license that comes from another one, with one seat and some leases.
+func receive(h *projectionstest.History, tenant domain.TenantID, license domain.LicenseID, leases int) {
+	h.Do(tenant, domain.ReceiveLicense{
+		IssueLicense: domain.IssueLicense{License: license, Product: "cad", Seats: 1, Policy: domain.Policy{LeaseSeconds: 300}, Key: domain.LicenseKey{ID: domain.KeyID(license)}},
+		Transfer:     domain.TransferID("trf_" + license), Fences: 1000, Leases: leases, InUse: leases,
+	})
+}
+
+// receiveLeases gives it some of those that are to come.
+func receiveLeases(h *projectionstest.History, tenant domain.TenantID, license domain.LicenseID, some int) {
+	to := h.Tenant(tenant).License(license).Arriving
+	c := domain.ReceiveLeases{License: license, Left: to - some}
+	for n := range some {
+		c.Leases = append(c.Leases, domain.Lease{
+			ID: domain.LeaseID(fmt.Sprint("in_", license, "_", to-n)), Holder: domain.Holder{User: domain.Pseudonym(fmt.Sprint("u_", to-n)), Machine: "m_1"},
+			Fence: uint64(1000 - (to - n)), AcquiredAt: h.Now.Add(-time.Hour), ExpiresAt: h.Now.Add(time.Minute), Borrowed: n == 1,
+		})
+	}
+	h.Do(tenant, c)
 }
 
 // stepPeople does something with members or keys.
@@ -447,8 +475,9 @@ func TestCompareFindsWhatIsWrong(t *testing.T) {
 		`UPDATE read.audit_entries SET machine = '' WHERE (tenant_id, version) = (SELECT tenant_id, min(version) FROM read.audit_entries WHERE type LIKE '%.expired.%' GROUP BY 1 LIMIT 1)`,
 		`INSERT INTO read.audit_entries_of_feature (tenant_id, feature, version) VALUES ('tenant0', 'cam', 1)`,
 		`UPDATE read.denials SET count = count + 1 WHERE (tenant_id, version) = (SELECT tenant_id, min(version) FROM read.denials GROUP BY 1 LIMIT 1)`,
-		`UPDATE read.leases SET features = '["cam"]' WHERE lease_id = 'lse_3'`,
+		`UPDATE read.leases SET features = '["one"]' WHERE (tenant_id, fence) = (SELECT tenant_id, max(fence) FROM read.leases GROUP BY 1 ORDER BY 1 LIMIT 1)`,
 		`UPDATE read.leases SET held = held + '{[9000,)}' WHERE lease_id = 'lse_2'`,
+		`UPDATE read.leases SET moved_fence = 9000 WHERE (tenant_id, fence) = (SELECT tenant_id, max(fence) FROM read.leases GROUP BY 1 ORDER BY 1 DESC LIMIT 1)`,
 		`UPDATE read.history SET until_version = until_version + 1 WHERE (tenant_id, kind, version) = (
 			SELECT tenant_id, kind, min(version) FROM read.history WHERE kind = 'license' AND until_version IS NOT NULL GROUP BY 1, 2 LIMIT 1)`,
 		`DELETE FROM read.queue WHERE (tenant_id, version) = (SELECT tenant_id, max(version) FROM read.queue GROUP BY 1 LIMIT 1)`,

@@ -169,6 +169,7 @@ CREATE TABLE read.leases (
     renewed bigint NOT NULL,
     heartbeats integer NOT NULL,
     span smallint NOT NULL,
+    moved_fence bigint,
     features jsonb,
     CONSTRAINT leases_pkey PRIMARY KEY (tenant_id, lease_id)
 ) WITH (fillfactor=75);

@@ -360,11 +360,13 @@ func (f *usageFold) fold(b *Batch) error {
 				inUse += f.leave(lease, at)
 			}
 		case *domain.SeatAcquired:
-			acquires = 1
+			if !e.Arrived() {
+				acquires = 1
+			}
 			lease := f.lease(licenseLease{key, e.Lease})
 			lease.holder, lease.features = e.Holder, featuresOf(e)
 			inUse += f.enter(lease, at)
-			lease.keys(func(by, of string) { f.holder(key, by, of).in(at).acquires++ })
+			lease.keys(func(by, of string) { f.holder(key, by, of).in(at).acquires += acquires })
 		case *domain.SeatRevived:
 			for _, id := range e.Leases {
 				lease := f.leases[licenseLease{key, id}]

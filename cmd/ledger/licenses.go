@@ -25,7 +25,7 @@ type licenseCommands struct {
 	Renew     licenseRenew     `cmd:"" help:"Move the end of its validity, also after it has passed."`
 	Convert   licenseConvert   `cmd:"" help:"Make a trial a paid license."`
 	RotateKey licenseRotateKey `cmd:"" help:"Give it another key; prints it, this once."`
-	Transfer  licenseTransfer  `cmd:"" help:"Move it to another tenant, when its last lease has ended; prints its key there."`
+	Transfer  licenseTransfer  `cmd:"" help:"Move it to another tenant, with its leases or when the last has ended; prints its key there."`
 	Evict     licenseEvict     `cmd:"" help:"Take one seat back."`
 	Revoke    licenseRevoke    `cmd:"" help:"End a license for good, and all its leases at once."`
 }
@@ -440,7 +440,10 @@ func (c *licenseRotateKey) Run(ctx context.Context, t terminal) error {
 type licenseTransfer struct {
 	licenseArg
 	To     string `xor:"what" required:"" placeholder:"TENANT" help:"Id of the tenant that gets it."`
-	Cancel bool   `xor:"what" required:"" help:"Let it stay: possible while leases of it run."`
+	Cancel bool   `xor:"what" required:"" help:"Let it stay: possible while it waits for leases to end."`
+	Leases string `enum:"drain,keep" default:"drain" help:"What becomes of running leases: drain waits for their ends, with keep they go along."`
+	// Overlap is how long the present key keeps the leases that go along; nil: as the server has it.
+	Overlap *time.Duration `help:"How long the present key keeps leases that go along. Default: 24h."`
 	reason
 	changer
 }
@@ -450,9 +453,13 @@ func (licenseTransfer) Help() string {
 the other tenant has it, with its seats and rules, under another id and with another key. ledger license evict and
 ledger status help where a lease does not end.
 
+With --leases keep it goes at once, and running leases go along. Programs keep them with the key that they have until the
+overlap is over; for new seats they need the new key.
+
 Example:
 
   ledger license transfer acme lic_… --to globex --reason "sold"
+  ledger license transfer acme lic_… --to globex --leases keep --overlap 72h
   ledger license transfer acme lic_… --cancel`
 }
 
@@ -461,8 +468,12 @@ func (c *licenseTransfer) Run(ctx context.Context, t terminal) error {
 	if c.Cancel {
 		return c.changeLicense(ctx, t, http.MethodPost, c.path("cancel-transfer"), c.body())
 	}
+	request := api.TransferRequest{To: c.To, Leases: new(api.TransferLeases(c.Leases)), Reason: c.body().Reason}
+	if c.Overlap != nil {
+		request.OverlapSeconds = new(int(*c.Overlap / time.Second))
+	}
 	var reply api.TransferResponse
-	return c.change(ctx, t, http.MethodPost, c.path("transfer"), api.TransferRequest{To: c.To, Reason: c.body().Reason}, &reply, func(raw json.RawMessage) error {
+	return c.change(ctx, t, http.MethodPost, c.path("transfer"), request, &reply, func(raw json.RawMessage) error {
 		if c.JSON {
 			return c.print(t, raw)
 		}
@@ -472,6 +483,9 @@ func (c *licenseTransfer) Run(ctx context.Context, t terminal) error {
 				c.To, reply.License.InUse, c.Tenant, c.License)
 		} else {
 			_, err = fmt.Fprintf(t.out, "It is over here, and on its way to %s.\n\n", c.To)
+		}
+		if n := reply.Transfer.Leases; err == nil && n > 0 {
+			_, err = fmt.Fprintf(t.out, "Running leases that go along: %d. The present key keeps them until %s.\n\n", n, when(*reply.Transfer.OldKeyUntil))
 		}
 		if err == nil {
 			_, err = fmt.Fprintf(t.out, "There it is %s. Its key, of use once it is there:\n\n  export LEDGER_LICENSE_KEY=%s\n", reply.Transfer.License, reply.Key)

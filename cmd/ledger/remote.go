@@ -195,6 +195,8 @@ var hints = map[client.Code]string{
 	client.LicenseRevoked:      "For good; an operator issues another with: ledger license issue TENANT PRODUCT --seats 5",
 	"license_transferring":     "An operator lets it stay with: ledger license transfer TENANT LICENSE --cancel",
 	"license_transferred":      "It has another key now. An operator of the tenant that has it gives it a new one with: ledger license rotate-key TENANT LICENSE",
+	"leases_moved_before":      "Move it without them, when they have ended, with: ledger license transfer TENANT LICENSE --to OTHER",
+	client.LeaseTransferred:    "Its license has another key now. Its program goes on with that one, by the same lease.",
 	"tenant_not_found":         "See which there are with: ledger tenant list",
 	"tenant_exists":            "See it with: ledger tenant show TENANT",
 	"license_not_found":        "See which there are with: ledger license list TENANT",

@@ -214,7 +214,7 @@ func repeatable(r *http.Request) bool {
 		return true
 	}
 	switch r.URL.Path {
-	case "/api/v1/licenses/acquire", "/api/v1/licenses/heartbeat", "/api/v1/licenses/release", receivePath:
+	case "/api/v1/licenses/acquire", "/api/v1/licenses/heartbeat", "/api/v1/licenses/release", receivePath, receiveLeasesPath, movedPath:
 		return true
 	}
 	return false

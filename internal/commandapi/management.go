@@ -31,6 +31,8 @@ const (
 	priorityMax         = 9
 	borrowDaysMax       = 365
 	overlapSecondsMax   = 365 * 24 * 60 * 60
+	// overlapSecondsDefault is how long old keys are good for leases that are transferred.
+	overlapSecondsDefault = 24 * 60 * 60
 )
 
 func (a *API) createTenant(w http.ResponseWriter, r *http.Request) error {

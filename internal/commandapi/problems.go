@@ -31,6 +31,7 @@ var statuses = map[domain.Code]int{
 	domain.LeaseReleased:       http.StatusGone,
 	domain.LeaseRevoked:        http.StatusGone,
 	domain.LeaseEvicted:        http.StatusGone,
+	domain.LeaseTransferred:    http.StatusGone,
 	domain.FenceIsStale:        http.StatusGone,
 	domain.FeatureNotEntitled:  http.StatusForbidden,
 	domain.LicenseNotStarted:   http.StatusForbidden,
@@ -42,6 +43,8 @@ var statuses = map[domain.Code]int{
 	domain.BorrowLimitReached:  http.StatusConflict,
 	domain.LicenseTransferring: http.StatusConflict,
 	domain.LicenseTransferred:  http.StatusForbidden,
+	domain.LicenseArriving:     http.StatusServiceUnavailable,
+	domain.LeasesMovedBefore:   http.StatusConflict,
 	domain.PolicyInvalid:       http.StatusUnprocessableEntity,
 }
 
@@ -65,6 +68,7 @@ var titles = map[domain.Code]string{
 	domain.LeaseReleased:       "The lease was released",
 	domain.LeaseRevoked:        "The license was revoked",
 	domain.LeaseEvicted:        "The seat was taken back",
+	domain.LeaseTransferred:    "The lease is held at another tenant",
 	domain.FenceIsStale:        "The lease has another fence",
 	domain.FeatureNotEntitled:  "The license does not include the feature",
 	domain.LicenseNotStarted:   "The license is not valid yet",
@@ -76,6 +80,8 @@ var titles = map[domain.Code]string{
 	domain.BorrowLimitReached:  "As many seats as may are borrowed",
 	domain.LicenseTransferring: "The license is about to be transferred",
 	domain.LicenseTransferred:  "The license was transferred",
+	domain.LicenseArriving:     "The license is arriving from another tenant",
+	domain.LeasesMovedBefore:   "The leases came from another tenant",
 	domain.PolicyInvalid:       "The policy contradicts itself",
 }
 
@@ -127,6 +133,9 @@ func problemOfRejection(r *domain.Rejection) *serve.Problem {
 		panic(fmt.Sprintf("no status for the code %s", r.Code))
 	}
 	p := serve.NewProblem(status, string(r.Code), titles[r.Code], r.Detail)
+	if status == http.StatusServiceUnavailable {
+		p.RetryAfterSeconds = 1
+	}
 	if r.Code == domain.NoSeatAvailable {
 		p.Seats, p.InUse, p.RetryAfterSeconds = &r.Seats, &r.InUse, r.RetryAfterSeconds
 		p.Waiting, p.Position, p.EstimateSeconds = &r.Waiting, r.Position, r.EstimateSeconds

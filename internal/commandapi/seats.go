@@ -87,7 +87,7 @@ func expiresIn(l *domain.Lease, decided time.Time) api.ExpiresIn {
 }
 
 func (a *API) heartbeatSeats(w http.ResponseWriter, r *http.Request) error {
-	c, key, err := a.licenseCall(r, "heartbeat_seats")
+	c, key, err := a.licenseCall(r, heartbeatSeats)
 	if err != nil {
 		return err
 	}
@@ -98,7 +98,7 @@ func (a *API) heartbeatSeats(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) releaseSeats(w http.ResponseWriter, r *http.Request) error {
-	c, key, err := a.licenseCall(r, "release_seats")
+	c, key, err := a.licenseCall(r, releaseSeats)
 	if err != nil {
 		return err
 	}
@@ -107,6 +107,12 @@ func (a *API) releaseSeats(w http.ResponseWriter, r *http.Request) error {
 		return domain.ReleaseSeats{License: l, Leases: ids, Fence: fence}
 	})
 }
+
+// The names of commands about leases, in metrics.
+const (
+	heartbeatSeats = "heartbeat_seats"
+	releaseSeats   = "release_seats"
+)
 
 const (
 	// leasesMax is how many leases one request may name.
@@ -136,16 +142,26 @@ func (a *API) leases(w http.ResponseWriter, c call, key identity.Presented, atOn
 	var now time.Time
 	heartbeat := 0
 	for part := range slices.Chunk(ids, atOnce) {
+		var moved *domain.Transfer
 		result, err := a.execute(w, c, func(s eventstore.Scope) (domain.Command, error) {
 			l, err := opened(key, s)
 			if err != nil {
 				return nil, err
 			}
-			now, heartbeat = s.Now, l.SuggestedHeartbeat()
+			now, heartbeat, moved = s.Now, l.SuggestedHeartbeat(), l.MovedUntil(s.Now)
 			return command(l.ID, part, fence), nil
 		})
 		if err != nil {
 			return err
+		}
+		if moved != nil {
+			there, err := a.askThere(c.Request, moved, c.name, result.Answer.Leases, fence)
+			if err != nil {
+				return err
+			}
+			if there.Lease != nil && req.Lease != nil {
+				return serve.Reply(w, http.StatusOK, there.LeasesResponse)
+			}
 		}
 		outcomes = append(outcomes, result.Answer.Leases...)
 		c.part++
@@ -154,19 +170,24 @@ func (a *API) leases(w http.ResponseWriter, c call, key identity.Presented, atOn
 		if rejected := outcomes[0].Rejected; rejected != nil {
 			return problemOfRejection(rejected)
 		}
-		lease := a.leaseReply(c.tenant, *outcomes[0].Lease)
-		reply := api.LeasesResponse{Lease: &lease}
-		if lease.State == api.LeaseStateActive {
-			left := expiresIn(outcomes[0].Lease, now)
-			reply.ExpiresInSeconds, reply.HeartbeatSeconds = &left, &heartbeat
-		}
-		return serve.Reply(w, http.StatusOK, reply)
+		return serve.Reply(w, http.StatusOK, a.oneLease(c.tenant, outcomes[0].Lease, now, heartbeat))
 	}
 	body, err := appendResults(nil, outcomes)
 	if err != nil {
 		return err
 	}
 	return serve.ReplyEncoded(w, http.StatusOK, body)
+}
+
+// oneLease answers a call about one lease.
+func (a *API) oneLease(tenant domain.TenantID, l *domain.Lease, now time.Time, heartbeat int) api.LeasesResponse {
+	lease := a.leaseReply(tenant, *l)
+	reply := api.LeasesResponse{Lease: &lease}
+	if lease.State == api.LeaseStateActive {
+		left := expiresIn(l, now)
+		reply.ExpiresInSeconds, reply.HeartbeatSeconds = &left, &heartbeat
+	}
+	return reply
 }
 
 func leaseIDs(req api.LeasesRequest) ([]domain.LeaseID, error) {

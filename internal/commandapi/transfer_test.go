@@ -2,6 +2,7 @@ package commandapi_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -77,7 +78,7 @@ func TestTransfer(t *testing.T) {
 	s.want(s.call("PATCH", path, operatorKey, `{"features":["cam"],"reservations":[{"name":"team","users":["ada","bob"],"seats":1}]}`), 200, "")
 	held := s.want(s.call("POST", acquirePath, key, holder("ada")), 201, "").str("lease.id")
 
-	for body, want := range map[string]int{`{}`: 400, `{"to":"acme"}`: 400, `{"to":"No!"}`: 400, `{"to":"nobody"}`: 404, `{"to":"globex","leases":"keep"}`: 400} {
+	for body, want := range map[string]int{`{}`: 400, `{"to":"acme"}`: 400, `{"to":"No!"}`: 400, `{"to":"nobody"}`: 404, `{"to":"globex","leases":"take"}`: 400, `{"to":"globex","overlap_seconds":1}`: 400, `{"to":"globex","leases":"keep","overlap_seconds":-1}`: 400} {
 		s.want(s.call("POST", path+"/transfer", operatorKey, body), want, "")
 	}
 	s.want(s.call("POST", path+"/transfer?dry_run=true", operatorKey, `{"to":"globex"}`), 200, "")
@@ -121,6 +122,155 @@ func TestTransfer(t *testing.T) {
 			t.Errorf("globex sees something of acme: %s", text)
 		}
 	}
+}
+
+// names of a tenant's people, as the directory has them.
+func namesOf(t testing.TB, store eventstore.Store, tenant domain.TenantID) map[string]domain.Pseudonym {
+	t.Helper()
+	log := store.Directory(store.Info().PartitionOf(tenant))
+	last, err := log.Last(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]domain.Pseudonym{}
+	for seq := uint64(1); seq <= last; seq++ {
+		r, err := log.Get(t.Context(), seq)
+		if errors.Is(err, eventstore.ErrNoRecord) {
+			continue // erased
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		said, err := eventstore.DecodeDirectory(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range said.Names {
+			if n.Tenant == tenant {
+				names[n.Text] = n.Pseudonym
+			}
+		}
+	}
+	return names
+}
+
+// Running leases go along: under their ids, with their holders, their fences and their seats, and whoever has the old key keeps
+// them, gives them back, and gets nothing else.
+func TestTransferKeepsLeases(t *testing.T) {
+	t.Parallel()
+	s := start(t, eventstoretest.NewStore(4))
+	license, key := s.license("acme", 2, 300)
+	s.license("globex", 1, 300)
+	path := "/api/v1/tenants/acme/licenses/" + license
+	s.want(s.call("PATCH", path, operatorKey, `{"seat_per":"user","borrow_days":3}`), 200, "")
+	take := func(body string) (id string, got reply) {
+		got = s.want(s.call("POST", acquirePath, key, body), 201, "")
+		return got.str("lease.id"), got
+	}
+	ada, first := take(`{"user":"ada","machine":"pc1"}`)
+	also, _ := take(`{"user":"ada","machine":"pc2","process":"7"}`)
+	until := time.Now().Add(30 * time.Hour).UTC().Truncate(time.Second).Format(time.RFC3339)
+	eve, _ := take(fmt.Sprintf(`{"user":"eve","machine":"pc3","borrow_until":%q}`, until))
+	gone, _ := take(`{"user":"ada","machine":"pc9"}`)
+	s.want(s.call("POST", releasePath, key, lease(gone)), 200, "")
+	s.want(s.call("POST", "/api/v1/tenants/acme/forget", operatorKey, `{"user":"eve"}`), 200, "")
+
+	started := s.want(s.call("POST", path+"/transfer", operatorKey, `{"to":"globex","leases":"keep","overlap_seconds":3600}`), 200, "")
+	if started.str("transfer.state") != "gone" || started.str("transfer.leases") != "3" || started.str("transfer.old_key_until") == "" || started.str("license.in_use") != "0" {
+		t.Fatalf("start: %s", started.text)
+	}
+	newKey, there := started.str("key"), started.str("transfer.license")
+	// It is on its way, and nobody carries it yet.
+	for _, path := range []string{heartbeatPath, releasePath} {
+		s.want(s.call("POST", path, key, lease(ada)), 503, "license_arriving")
+	}
+	s.want(s.call("POST", "/api/v1/tenants/acme/forget", operatorKey, `{"user":"ada"}`), 503, "license_arriving")
+	s.want(s.call("POST", path+"/cancel-transfer", operatorKey, ``), 409, "license_already_revoked")
+	s.carry()
+	awaitEvent(t, s.store, "acme", "license.transfer_completed")
+
+	got := s.want(s.call("POST", heartbeatPath, key, lease(ada)), 200, "")
+	if got.str("lease.id") != ada || got.str("lease.license") != there || got.str("lease.user") != "ada" || got.str("lease.machine") != "pc1" ||
+		got.str("lease.fence") != first.str("lease.fence") || got.str("lease.acquired_at") != first.str("lease.acquired_at") || got.str("expires_in_seconds") != "300" {
+		t.Errorf("with the old key: %s", got.text)
+	}
+	s.want(s.call("POST", heartbeatPath, key, fmt.Sprintf(`{"lease":%q,"fence":9}`, ada)), 410, "fence_stale")
+	s.want(s.call("POST", heartbeatPath, newKey, lease(also)), 200, "")
+	s.want(s.call("POST", heartbeatPath, key, lease(gone)), 410, "lease_released")
+	s.want(s.call("POST", heartbeatPath, key, lease("lse_none")), 404, "lease_not_found")
+	s.want(s.call("POST", acquirePath, key, `{"user":"ada","machine":"pc1"}`), 403, "license_transferred")
+	// The same holder with the new key has the same lease; another one gets a seat with a later fence, of which the old key knows nothing.
+	if again := s.want(s.call("POST", acquirePath, newKey, `{"user":"ada","machine":"pc1"}`), 200, ""); again.str("lease.id") != ada {
+		t.Errorf("again: %s", again.text)
+	}
+	s.want(s.call("POST", acquirePath, newKey, holder("bob")), 409, "no_seat_available") // ada's two leases are one seat, and eve has the other
+	borrowed := s.want(s.call("POST", heartbeatPath, key, lease(eve)), 200, "")
+	if borrowed.str("lease.expires_at") != until || borrowed.str("lease.borrowed") != "true" || borrowed.str("lease.user") != "" || borrowed.str("lease.forgotten") != "[user]" {
+		t.Errorf("borrowed: %s", borrowed.text)
+	}
+	s.want(s.call("POST", releasePath, key, lease(eve)), 200, "")
+	bob := s.want(s.call("POST", acquirePath, newKey, holder("bob")), 201, "")
+	var fence, before int
+	fmt.Sscan(bob.str("lease.fence"), &fence)
+	fmt.Sscan(first.str("lease.fence"), &before)
+	if fence <= before {
+		t.Errorf("fence %d after %d", fence, before)
+	}
+	s.want(s.call("POST", heartbeatPath, key, lease(bob.str("lease.id"))), 404, "lease_not_found")
+	many := s.want(s.call("POST", heartbeatPath, key, fmt.Sprintf(`{"leases":[%q,%q,%q,%q]}`, gone, ada, bob.str("lease.id"), eve)), 200, "")
+	var codes []any
+	for _, result := range many.at("results").([]any) {
+		codes = append(codes, result.(map[string]any)["code"], result.(map[string]any)["lease"] == ada)
+	}
+	if fmt.Sprint(codes) != "[lease_released false <nil> true lease_not_found false lease_released false]" {
+		t.Errorf("many: %s", many.text)
+	}
+	s.want(s.call("POST", releasePath, key, fmt.Sprintf(`{"leases":[%q,%q]}`, also, gone)), 200, "")
+
+	// A lease moves once.
+	shown := s.want(s.call("POST", "/api/v1/tenants/globex/licenses/"+there+"/transfer", operatorKey, `{"to":"acme","leases":"keep"}`), 409, "leases_moved_before")
+	if !strings.Contains(shown.text, ada) {
+		t.Errorf("which: %s", shown.text)
+	}
+
+	// The tenants know of each other's people whose leases those are, by name, and nothing else.
+	names, here := namesOf(t, s.store, "globex"), namesOf(t, s.store, "acme")
+	if names["ada"] == "" || names["ada"] == here["ada"] || names["eve"] != "" || names["pc3"] == "" || names["pc9"] != "" {
+		t.Errorf("globex knows %v", names)
+	}
+	secret := []domain.Pseudonym{"acme", domain.Pseudonym(license)}
+	for _, e := range eventsOf(t, s.store, "acme") {
+		secret = append(secret, domain.Pseudonyms(e.Data)...)
+	}
+	for _, e := range eventsOf(t, s.store, "globex") {
+		text := string(e.Raw)
+		for _, of := range secret {
+			if strings.Contains(text, string(of)) {
+				t.Errorf("globex sees %s of acme: %s", of, text)
+			}
+		}
+	}
+	s.want(s.call("POST", "/api/v1/tenants/acme/forget", operatorKey, `{"user":"ada"}`), 200, "")
+	if got := s.want(s.call("POST", heartbeatPath, key, lease(ada)), 200, ""); got.str("lease.user") != "ada" {
+		t.Errorf("who is forgotten at the one is known at the other until that forgets, too: %s", got.text)
+	}
+}
+
+// After the overlap a key from before is good for nothing, and says so.
+func TestTransferOverlapEnds(t *testing.T) {
+	t.Parallel()
+	s := start(t, eventstoretest.NewStore(2))
+	license, key := s.license("acme", 2, 300)
+	s.license("globex", 1, 300)
+	held := s.want(s.call("POST", acquirePath, key, holder("ada")), 201, "").str("lease.id")
+	newKey := s.want(s.call("POST", "/api/v1/tenants/acme/licenses/"+license+"/transfer", operatorKey, `{"to":"globex","leases":"keep","overlap_seconds":0}`), 200, "").str("key")
+	s.carry()
+	awaitEvent(t, s.store, "acme", "license.transfer_completed")
+	s.want(s.call("POST", heartbeatPath, key, lease(held)), 410, "lease_transferred")
+	s.want(s.call("POST", releasePath, key, lease(held)), 410, "lease_transferred")
+	s.want(s.call("POST", "/api/v1/tenants/acme/suspend", operatorKey, ``), 200, "")
+	s.want(s.call("POST", heartbeatPath, key, lease(held)), 410, "lease_transferred")
+	s.want(s.call("POST", heartbeatPath, newKey, lease(held)), 200, "")
 }
 
 // mortal is a ledger that a process has until it dies: some appends still go through, the others are never answered.
@@ -214,6 +364,54 @@ func TestTransferSurvivesACrashAtEachStep(t *testing.T) {
 				}
 				next.want(next.call("POST", acquirePath, key, holder("ada")), 403, "license_transferred")
 				next.want(next.call("POST", acquirePath, newKey, holder("ada")), 403, "license_suspended")
+			})
+		}
+	}
+}
+
+// The same with leases that go along, more than are handed over at once: each is there, once, and runs.
+func TestTransferOfLeasesSurvivesACrashAtEachStep(t *testing.T) {
+	t.Parallel()
+	const leases = 150
+	for _, partitions := range []int{1, 4} {
+		for appends := range 8 { // the license there, names, 100 leases, names, the others, the word of it here
+			t.Run(fmt.Sprintf("%d partitions, after %d appends", partitions, appends), func(t *testing.T) {
+				t.Parallel()
+				store := eventstoretest.NewStore(partitions)
+				dying := &mortal{Store: store, stuck: make(chan struct{})}
+				s := startOn(t, dying)
+				license, key := s.license("acme", leases, 3600)
+				s.license("globex", 1, 300)
+				var held []string
+				for n := range leases {
+					held = append(held, s.want(s.call("POST", acquirePath, key, holder(fmt.Sprint("user", n))), 201, "").str("lease.id"))
+				}
+				newKey := s.want(s.call("POST", "/api/v1/tenants/acme/licenses/"+license+"/transfer", operatorKey, `{"to":"globex","leases":"keep"}`), 200, "").str("key")
+				dying.dieAfter(appends)
+				s.carry()
+				dying.awaitEnd(t)
+				next := startOn(t, store)
+				next.carry()
+				awaitEvent(t, store, "acme", "license.transfer_completed")
+				if here := typesOf(eventsOf(t, store, "acme")); !strings.HasSuffix(here, "license.transfer_started license.revoked license.transfer_completed") {
+					t.Errorf("here: %s", here)
+				}
+				there := map[string]int{}
+				for _, e := range eventsOf(t, store, "globex") {
+					if a, ok := e.Data.(*domain.SeatAcquired); ok {
+						there[string(a.Lease)]++
+					}
+				}
+				for n, id := range held {
+					if there[id] != 1 || len(there) != leases {
+						t.Fatalf("%d of %d leases are there, lease %d %d times", len(there), leases, n, there[id])
+					}
+					got := next.want(next.call("POST", heartbeatPath, []string{key, newKey}[n%2], lease(id)), 200, "")
+					if got.str("lease.user") != fmt.Sprint("user", n) {
+						t.Fatalf("lease %d: %s", n, got.text)
+					}
+				}
+				next.want(next.call("POST", acquirePath, newKey, holder("another")), 409, "no_seat_available")
 			})
 		}
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/coditect-ai/license-ledger/projections"
 )
 
-// Leases have one order: when they were acquired, which is that of their fences. Whatever else one could sort by changes
+// Leases have one order: when the tenant got them, which is when they were acquired but for those that came from another tenant. Whatever else one could sort by changes
 // with heartbeats or at the end, and an index on it would cost each of them.
 var seatsList = list[api.Lease]{
 	name:    "seats",
@@ -80,7 +80,7 @@ func (a *API) listSeats(w http.ResponseWriter, r *http.Request) error {
 		where.and(`l.license_id = ?`, license)
 	}
 	// Words of a partial index stand in the text: a plan for any argument could not use it.
-	if state := p.oneOf("state", "active", "released", "expired", "revoked", "evicted"); state != "" {
+	if state := p.oneOf("state", "active", "released", "expired", "revoked", "evicted", "transferred"); state != "" {
 		where.and(`l.state = '` + state + `'`)
 		if state == "active" {
 			seats.tables = at.tables(seats.tables, projections.ActiveLeaseTablesAt)

@@ -392,8 +392,14 @@ export interface paths {
          *     another key, which this answers. It is never usable in both. Leases can be ended with `evict` and `release`; until the last has ended
          *     the transfer can be cancelled. A process that dies in between changes nothing: the next one goes on.
          *
-         *     People in reservations are known to the other tenant by name; who was forgotten is in none any more. Neither tenant sees the
-         *     other's events. To the same tenant again is a retry.
+         *     With `"leases":"keep"` it goes at once, and its running leases go along: under their ids, with their holders, their ends and their
+         *     fences, those that are borrowed, too. Here they are `transferred`. For `overlap_seconds` programs keep them by heartbeat and give them
+         *     back with the key that they have; new seats need the new key. It cannot be cancelled. A license that waits for its leases to end
+         *     goes with them when this is asked again so.
+         *
+         *     People in reservations, and holders of leases that go along, are known to the other tenant by name; who was forgotten is in no
+         *     reservation any more, and is nobody's name there. Neither tenant sees the other's events. Fences go on above those given out
+         *     here. To the same tenant again is a retry.
          */
         post: operations["startTransfer"];
         delete?: never;
@@ -1133,8 +1139,11 @@ export interface components {
         LicenseStatus: "active" | "suspended" | "revoked";
         /** @enum {string} */
         NameKind: "user" | "machine" | "process";
-        /** @enum {string} */
-        LeaseState: "active" | "released" | "expired" | "revoked" | "evicted";
+        /**
+         * @description `transferred`: it goes on at another tenant, to which its license was moved.
+         * @enum {string}
+         */
+        LeaseState: "active" | "released" | "expired" | "revoked" | "evicted" | "transferred";
         /**
          * @description What takes one seat. Several leases of one machine, or user, share it until the last of them ends.
          * @enum {string}
@@ -1435,8 +1444,20 @@ export interface components {
         };
         TransferRequest: {
             to: components["schemas"]["TenantId"];
+            leases?: components["schemas"]["TransferLeases"];
+            /**
+             * @description Of `keep`: how long the keys of the license from before keep the leases that go along.
+             * @default 86400
+             */
+            overlap_seconds: number;
             reason?: string;
         };
+        /**
+         * @description What becomes of running leases: the license waits for their ends, or they go along.
+         * @default drain
+         * @enum {string}
+         */
+        TransferLeases: "drain" | "keep";
         /**
          * @description `draining`: leases run, it can be cancelled. `gone`: it is over here, and not known to be there yet. `completed`: it is there.
          * @enum {string}
@@ -1449,6 +1470,13 @@ export interface components {
             /** @description Its id there. */
             license: string;
             state: components["schemas"]["TransferState"];
+            /** @description How many leases go along. */
+            leases: number;
+            /**
+             * Format: date-time
+             * @description Until then the keys from before are good for those; absent when none go along.
+             */
+            old_key_until?: string;
         };
         TransferResponse: {
             license: components["schemas"]["License"];
@@ -2160,8 +2188,9 @@ export interface components {
         /**
          * @description 400 `invalid_request` naming the `field`, 401 `unauthorized`, 404 `tenant_not_found`, `license_not_found`, 405 `method_not_allowed`,
          *     409 `license_already_revoked` for a change of a license that was revoked,
-         *     413 `body_too_large`, 415 `unsupported_media_type`, 422 `idempotency_key_reused`, 503 `starting`, `outcome_unknown`, `overloaded`, `no_owner`, `projection_behind`.
-         *     After `overloaded` and `no_owner` nothing was done: ask again after `Retry-After` seconds.
+         *     413 `body_too_large`, 415 `unsupported_media_type`, 422 `idempotency_key_reused`, 503 `starting`, `outcome_unknown`, `overloaded`, `no_owner`, `license_arriving`, `projection_behind`.
+         *     After `overloaded`, `no_owner` and `license_arriving` (its leases are just coming from, or going to, another tenant) nothing was done: ask
+         *     again after `Retry-After` seconds.
          */
         Refused: {
             headers: {
@@ -2324,7 +2353,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `lease_expired`, `lease_released`, `lease_evicted`, `lease_revoked`; or `fence_stale`: the lease has another fence. */
+            /** @description `lease_expired`, `lease_released`, `lease_evicted`, `lease_revoked`; `lease_transferred`: it is held at another tenant, with another key; or `fence_stale`: the lease has another fence. */
             410: {
                 headers: {
                     [name: string]: unknown;
@@ -2372,7 +2401,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `lease_expired`, `lease_evicted` or `lease_revoked`: the seat was lost before it was given back; `fence_stale`: the lease has another fence. */
+            /** @description `lease_expired`, `lease_evicted` or `lease_revoked`: the seat was lost before it was given back; `lease_transferred`: it is held at another tenant, with another key; `fence_stale`: the lease has another fence. */
             410: {
                 headers: {
                     [name: string]: unknown;
@@ -3048,7 +3077,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `license_already_revoked`, also when it was transferred; `license_transferring`: to yet another tenant. */
+            /** @description `license_already_revoked`, also when it was transferred; `license_transferring`: to yet another tenant; `leases_moved_before`: running leases came from another tenant, and a lease moves once. */
             409: {
                 headers: {
                     [name: string]: unknown;

@@ -13,6 +13,7 @@ const leases: Record<LeaseState, Badge> = {
   expired: { sign: '○', word: 'Expired', color: 'text-warn' },
   revoked: { sign: '✕', word: 'Revoked', color: 'text-danger' },
   evicted: { sign: '✕', word: 'Evicted', color: 'text-danger' },
+  transferred: { sign: '→', word: 'Transferred', color: 'text-muted' },
 }
 
 const statuses: Record<LicenseStatus, Badge> = {
