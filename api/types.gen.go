@@ -1265,7 +1265,8 @@ type LicenseResponse struct {
 // LicenseStatus defines model for LicenseStatus.
 type LicenseStatus string
 
-// LiveChange What one batch changed. Licenses and leases are whole objects that replace the older ones; events are new, oldest first.
+// LiveChange What one batch changed. Licenses and leases are whole objects that replace the older ones; events are new, oldest first. A license
+// is listed, too, when only who waits for a seat of it changed, or for how long: ask for its queue again.
 type LiveChange struct {
 	Events    []Event  `json:"events"`
 	Forgotten []string `json:"forgotten"`

@@ -16,7 +16,7 @@ import (
 )
 
 // Change is what one batch changed for one tenant, as live readers are told. Licenses and leases are whole rows as after
-// the batch.
+// the batch. A license is listed, too, when only its queue changed.
 type Change struct {
 	ChangedRows
 	Partition eventstore.Partition `json:"partition"`
@@ -111,7 +111,7 @@ func changesOf(b *Batch) (*changes, error) {
 	return c, nil
 }
 
-// look notes the rows that an event changes.
+// look notes the rows that an event changes, and the licenses whose queue it changes.
 func (c *changes) look(tenant domain.TenantID, event domain.Event) {
 	license := func(id domain.LicenseID) { c.licenses.at(licenseKey{tenant, id}) }
 	lease := func(id domain.LeaseID) { c.leases.at(leaseKey{tenant, id}) }
@@ -135,6 +135,10 @@ func (c *changes) look(tenant domain.TenantID, event domain.Event) {
 	case *domain.LicenseRevoked:
 		license(e.License)
 		c.revoked.at(licenseKey{tenant, e.License})
+	case *domain.SeatQueued: // the row is as before: it tells that the queue is not
+		license(e.License)
+	case *domain.SeatDequeued:
+		license(e.License)
 	case *domain.SeatAcquired:
 		license(e.License)
 		lease(e.Lease)

@@ -3,6 +3,7 @@ package projections_test
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"testing"
 
 	"github.com/coditect-ai/license-ledger/api"
@@ -79,6 +80,26 @@ func TestAChangeIsWhatTheBatchChanged(t *testing.T) {
 		t.Errorf("after a revocation: %+v", c.Licenses)
 	}
 	mustBe(t, "leases", states(c.Leases), "lse_1 ada=revoked ")
+}
+
+// The row of the license is as before: that it is listed tells its readers to ask for the queue again.
+func TestALicenseChangesWithItsQueue(t *testing.T) {
+	f := setup(t)
+	f.Create("acme", "lic_1", 1)
+	f.Issue("acme", "lic_2", 1)
+	f.Acquire("acme", "lic_1", "ada")
+	f.Commit()
+	before := one(t, f.changed(t)).Licenses[0]
+	f.Wait("acme", "lic_1", "bob")
+	f.Commit()
+	came := one(t, f.changed(t))
+	f.Do("acme", domain.LeaveQueue{License: "lic_1", Holder: domain.Holder{User: "u_bob", Machine: "m_1"}, Cause: domain.DequeuedByCaller})
+	f.Commit()
+	for what, c := range map[string]projections.Change{"came": came, "left": one(t, f.changed(t))} {
+		if len(c.Licenses) != 1 || !reflect.DeepEqual(c.Licenses[0], before) {
+			t.Errorf("when bob %s: %+v", what, c.Licenses)
+		}
+	}
 }
 
 func TestAChangeIsCut(t *testing.T) {

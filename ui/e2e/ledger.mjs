@@ -81,7 +81,8 @@ export class Ledger {
     return this.post(`/tenants/${tenant}/licenses`, this.operator, { product, seats, lease_seconds: leaseSeconds })
   }
 
-  async acquire(key, user) {
-    return (await this.post('/licenses/acquire', key, { user, machine: `ws-${user}` })).lease
+  /** Takes a seat; with waitSeconds it may wait in the queue for one. */
+  async acquire(key, user, waitSeconds = 0) {
+    return (await this.post('/licenses/acquire', key, { user, machine: `ws-${user}`, ...(waitSeconds ? { wait_seconds: waitSeconds } : {}) })).lease
   }
 }

@@ -167,6 +167,31 @@ try {
   await check('the sixth is denied, and the denial shows within a second', () => shows(event('seat.denied'), 'frank on ws-frank, cad: all seats in use'))
   await isClean(page, 'tenant full')
 
+  await page.getByRole('link', { name: 'cad', exact: true }).click()
+  const queue = page.getByRole('region', { name: 'Waiting for a seat of cad' })
+  const place = (n) => queue.locator(`[data-place="${n}"]`)
+  await check('the queue of a license is empty at first', () => shows(queue, 'Nobody waits; 5 of 5 seats are in use.'))
+  const waits = []
+  for (const [i, user] of ['vera', 'walt', 'xena'].entries()) {
+    waits.push(ledger.acquire(cad.key, user, 60))
+    await check(`who waits shows, ${i + 1} of 3`, () => place(i + 1).filter({ hasText: user }).waitFor({ timeout: 2 * soon })) // it is asked for once a second
+  }
+  await isClean(page, 'queue')
+  await check('a seat that is given back goes to the next in turn, and the others move up', async () => {
+    await ledger.post('/licenses/release', cad.key, { lease: leases[4].id })
+    const given = await waits[0]
+    await place(1).filter({ hasText: 'walt' }).waitFor({ timeout: 2 * soon })
+    await shows(place(2), 'less than a minute')
+    equal(await queue.locator('[data-place]').count(), 2, 'waiters')
+    await page.locator(`[data-lease="${given.id}"]`, { hasText: 'vera' }).waitFor({ timeout: soon })
+    leases[4] = given
+  })
+  await ledger.patch(`/tenants/acme/licenses/${cad.license.id}`, ledger.operator, { seats: 7 })
+  for (const lease of await Promise.all(waits.slice(1))) await ledger.post('/licenses/release', cad.key, { lease: lease.id })
+  await check('nobody waits when there are seats for all', () => queue.getByText('Nobody waits').waitFor({ timeout: 2 * soon }))
+  await ledger.patch(`/tenants/acme/licenses/${cad.license.id}`, ledger.operator, { seats: 5 })
+  await page.getByRole('link', { name: 'Show those of all licenses' }).click()
+
   const shownExpiry = () => page.locator(`[data-lease="${leases[1].id}"]`).getByTestId('expires').getAttribute('datetime')
   const before = await shownExpiry()
   const beat = await ledger.post('/licenses/heartbeat', cad.key, { lease: leases[1].id })

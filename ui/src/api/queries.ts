@@ -37,3 +37,10 @@ export const timelineQuery = (tenant: string, q: string) =>
     queryKey: ['timeline', tenant, q],
     queryFn: () => unwrap(client.GET('/api/v1/tenants/{tenant}/timeline', { params: { path: { tenant }, query: { q, limit: 50 } } })),
   })
+
+/** Who waits for a seat of a license, in turn. */
+export const queueQuery = (tenant: string, license: string) =>
+  queryOptions({
+    queryKey: ['queue', tenant, license],
+    queryFn: () => unwrap(client.GET('/api/v1/tenants/{tenant}/licenses/{license}/queue', { params: { path: { tenant, license } } })),
+  })

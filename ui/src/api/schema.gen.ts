@@ -2134,7 +2134,10 @@ export interface components {
              */
             time: string;
         };
-        /** @description What one batch changed. Licenses and leases are whole objects that replace the older ones; events are new, oldest first. */
+        /**
+         * @description What one batch changed. Licenses and leases are whole objects that replace the older ones; events are new, oldest first. A license
+         *     is listed, too, when only who waits for a seat of it changed, or for how long: ask for its queue again.
+         */
         LiveChange: {
             tenant?: components["schemas"]["Tenant"];
             licenses: components["schemas"]["License"][];

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { duration, ago, until } from './time'
+import { about, ago, duration, until } from './time'
 
 const now = Date.parse('2026-01-02T03:04:05Z')
 const at = (seconds: number) => new Date(now + seconds * 1000).toISOString()
@@ -13,5 +13,8 @@ describe('time', () => {
   })
   it.each([[3720, '1 h 02 m'], [183_600, '2 d 3 h']])('%d s are "%s"', (seconds, want) => {
     expect(duration(seconds)).toBe(want)
+  })
+  it.each([[1, 'less than a minute'], [59, 'less than a minute'], [60, 'about 1 min'], [140, 'about 2 min'], [7140, 'about 119 min'], [7200, 'about 2 h']])('%d s are "%s"', (seconds, want) => {
+    expect(about(seconds)).toBe(want)
   })
 })

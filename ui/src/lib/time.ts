@@ -38,3 +38,10 @@ export function duration(seconds: number): string {
   if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h ${two(Math.floor((seconds % 3600) / 60))} m`
   return `${Math.floor(seconds / 86_400)} d ${Math.floor((seconds % 86_400) / 3600)} h`
 }
+
+/** "less than a minute", "about 3 min", "about 2 h": of what nobody knows exactly. In the words of the command line. */
+export function about(seconds: number): string {
+  if (seconds < 60) return 'less than a minute'
+  const minutes = Math.round(seconds / 60)
+  return minutes < 120 ? `about ${minutes} min` : `about ${Math.round(seconds / 3600)} h`
+}

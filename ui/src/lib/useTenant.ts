@@ -3,16 +3,15 @@ import { useEffect, useRef, useState } from 'react'
 import { mayPass } from '../api/client'
 import { followTenant, type LiveStatus } from '../api/live'
 import { loadSnapshot } from '../api/queries'
+import { askAgain } from './askAgain'
 import { now } from './clock'
 import { setLiveStatus } from './liveStatus'
 import { tick } from './useNow'
 import { applyFrame, dropGone, lacksLeases, lingerFor, type Frame, type TenantView } from './view'
 
-const pollEvery = 30_000
-/** How soon a page that could not be loaded is tried again. */
-const retryEvery = 5000
-/** The least time between two questions for what a frame could not hold. */
-const askEvery = 1000
+/** How often what has no stream is asked for, and how soon what could not be loaded is tried again, in milliseconds. */
+export const pollEvery = 30_000
+export const retryEvery = 5000
 
 /**
  * The view of a tenant, kept up to date by the live stream, or by asking again while there is none. `heardAt` is when
@@ -33,6 +32,7 @@ export function useTenant(tenant: string) {
       return [{ kind: 'snapshot', data } as Frame, ...meanwhile.current].reduce((view, frame) => applyFrame(view, frame, now()), before) as TenantView
     },
     staleTime: Number.POSITIVE_INFINITY, // the stream keeps it fresh
+    structuralSharing: false, // an object that came anew is a new object, also when it looks like the one before: see useQueue
     refetchInterval: ({ state }) => {
       if (!state.data) return state.error && mayPass(state.error) ? retryEvery : false
       return status === 'polling' ? pollEvery : false
@@ -48,20 +48,7 @@ export function useTenant(tenant: string) {
       setLiveStatus(next)
       if (next) setStatus(next)
     }
-    const ended = new AbortController()
-    let asking = false
-    let asked = false
-    const ask = async () => {
-      asked = true
-      if (asking) return
-      asking = true
-      while (asked && !ended.signal.aborted) {
-        asked = false
-        await queryClient.refetchQueries({ queryKey })
-        await new Promise((resolve) => setTimeout(resolve, askEvery))
-      }
-      asking = false
-    }
+    const ask = askAgain(() => queryClient.refetchQueries({ queryKey, type: 'active' }))
     show('connecting')
     const stop = followTenant(tenant, {
       frame(frame) {
@@ -79,7 +66,6 @@ export function useTenant(tenant: string) {
       snapshot: () => snapshotOf(queryClient.getQueryData<TenantView>(queryKey)),
     })
     return () => {
-      ended.abort()
       stop()
       show(undefined)
     }

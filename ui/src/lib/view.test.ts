@@ -21,6 +21,14 @@ describe('applyFrame', () => {
     expect(view).toMatchObject({ position: 'position-2', receivedAt: 2000 })
   })
 
+  it('has a license that came anew as a new object, and no other', () => {
+    const view = start({ licenses: [license, { ...license, id: 'lic_2' }] })
+    const next = after(view, { licenses: [{ ...license }] })
+    expect(next.licenses).toEqual(view.licenses)
+    expect(next.licenses[0]).not.toBe(view.licenses[0])
+    expect(next.licenses[1]).toBe(view.licenses[1])
+  })
+
   it('renews a lease in its place', () => {
     const view = after(start(), { leases: [lease('lse_1', { expires_at: '2030-01-01T00:00:00Z' })] })
     expect(view.leases).toHaveLength(1)

@@ -8,6 +8,7 @@ import { EventList } from '../components/EventList'
 import { LeaseTable } from '../components/LeaseTable'
 import { LicenseList } from '../components/LicenseList'
 import { ProblemPanel } from '../components/ProblemPanel'
+import { Queue } from '../components/Queue'
 import { SeatBar } from '../components/SeatBar'
 import { SignIn } from '../components/SignIn'
 import { Skeleton } from '../components/Skeleton'
@@ -75,6 +76,7 @@ function TenantDetails({ view, heardAt, fresh }: { view: TenantView; heardAt: nu
   const current = licenses.filter((l) => l.status !== 'revoked')
   const inUse = current.reduce((sum, l) => sum + l.in_use, 0)
   const seats = current.reduce((sum, l) => sum + l.seats, 0)
+  const queued = license ? licenses.find((l) => l.id === license) : current.length === 1 ? current[0] : undefined
   return (
     <>
       <div className="mt-1 flex flex-wrap items-end justify-between gap-x-8 gap-y-3">
@@ -126,6 +128,14 @@ function TenantDetails({ view, heardAt, fresh }: { view: TenantView; heardAt: nu
               {view.leasesMore && <p className="border-t border-line p-3 text-muted">There are more leases; only the newest are shown here.</p>}
             </div>
           </section>
+          {current.length > 0 && (
+            <section aria-labelledby="queue">
+              <h2 id="queue" className="mb-2 text-base/6 font-semibold">
+                Waiting for a seat{queued && ` of ${queued.product}`}
+              </h2>
+              {queued ? <Queue key={queued.id} tenant={tenant.id} license={queued} /> : <p className="panel p-4 text-muted">Choose a license to see who waits for a seat of it.</p>}
+            </section>
+          )}
         </div>
         <section aria-labelledby="events">
           <h2 id="events" className="mb-2 text-base/6 font-semibold">

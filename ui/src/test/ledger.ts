@@ -1,5 +1,5 @@
 import { delay, http, HttpResponse } from 'msw'
-import type { Event, Lease, License, LiveChange, LiveSnapshot, Tenant } from '../api/types'
+import type { Event, Lease, License, LicenseQueue, LiveChange, LiveSnapshot, Tenant, Waiter } from '../api/types'
 
 export const tenant: Tenant = { id: 'acme', name: 'Acme Corp', status: 'active', created_at: '2026-01-02T03:04:05.000Z' }
 
@@ -38,7 +38,19 @@ export function change(over: Partial<LiveChange> = {}): LiveChange {
   return { licenses: [], leases: [], leases_more: false, events: [], names: {}, forgotten: [], position: 'position-2', time: new Date().toISOString(), ...over }
 }
 
+export function waiter(position: number, user: string, over: Partial<Waiter> = {}): Waiter {
+  return { position, user, machine: `ws-${user}`, priority: 0, since: new Date(Date.now() - 2 * 3_600_000).toISOString(), ...over }
+}
+
+export function queue(...items: Waiter[]): LicenseQueue {
+  return { items, waiting: items.length, seats: 5, in_use: 5, position: 'p', age_seconds: 0 }
+}
+
 const base = '*/api/v1/tenants'
+
+export function answersQueue(found: LicenseQueue, of = 'lic_1') {
+  return http.get(`${base}/acme/licenses/${of}/queue`, () => HttpResponse.json(found))
+}
 
 export function answersTenants(...items: object[]) {
   return http.get(base, () => HttpResponse.json({ items, next: '', position: 'p' }))
@@ -59,6 +71,7 @@ export function answersTenant(view: LiveSnapshot, frames: ReadableStream<Uint8Ar
   return [
     http.get(`${base}/acme`, () => HttpResponse.json({ tenant: view.tenant })),
     http.get(`${base}/acme/licenses`, () => HttpResponse.json({ items: view.licenses, next: '', position: 'p' })),
+    answersQueue(queue(), ':license'),
     http.get(`${base}/acme/seats`, () => HttpResponse.json({ items: view.leases, next: '', seats: 5, in_use: 1, position: 'p' })),
     http.get(`${base}/acme/timeline`, () => HttpResponse.json({ items: view.events.map((stored) => ({ event: stored })), next: '', names: view.names, forgotten: view.forgotten, position: 'p', age_seconds: 0 })),
     http.get(`${base}/acme/live`, () =>
