@@ -163,7 +163,7 @@ func TestAStatementThatForgetsTheTenant(t *testing.T) {
 	f := setup(t)
 	f.example(t)
 	router := mux.NewRouter()
-	router.Handle("/tenants/{tenant}", access.Guard(access.TenantRead, f.api.callerOf, func(w http.ResponseWriter, r *http.Request) error {
+	router.Handle("/tenants/{tenant}", access.Guard(access.TenantRead, access.Reads, f.api.callerOf, func(w http.ResponseWriter, r *http.Request) error {
 		_, err := f.api.read(w, r, reading{tenant: "acme", rows: f.forgetful(w)})
 		return err
 	}))
