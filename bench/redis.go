@@ -246,7 +246,7 @@ func (c *seatCounter) acquire(w http.ResponseWriter, r *http.Request) error {
 	}
 	values, _ := answer.([]any)
 	if len(values) != 3 {
-		return fmt.Errorf("Redis answered %v", answer)
+		return fmt.Errorf("the script answered %v", answer)
 	}
 	granted, _ := values[0].(string)
 	if granted == "" {
