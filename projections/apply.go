@@ -11,23 +11,60 @@ import (
 	"github.com/coditect-ai/license-ledger/eventstore"
 )
 
-// apply brings the group from g.at to after the last of commits, in one transaction. When a batch of several commits is
-// refused they are applied one by one, so that those before the bad one go in and the error names it.
-func (r *Runner) apply(ctx context.Context, p eventstore.Partition, g *group, commits []Commit) error {
-	err := r.applyBatch(ctx, p, g, commits)
-	if err == nil || isAway(err) || errors.Is(err, errOvertaken) || ctx.Err() != nil {
-		return err
+// prepared is a batch, and the statements that bring the rows to after it.
+type prepared struct {
+	*Batch
+	after   checkpoint
+	queued  *pgx.Batch
+	changes *changes // what live readers are told; nil: nothing
+	err     error    // why there are no statements
+	began   time.Time
+}
+
+// prepare makes the statements for commits that follow on at. It reads nothing of the database, so that it can be done while the batch
+// before is being written.
+func (r *Runner) prepare(ctx context.Context, p eventstore.Partition, g group, at checkpoint, commits []Commit) prepared {
+	b := prepared{Batch: &Batch{Partition: p, From: at.Checkpoint, Commits: commits}, queued: &pgx.Batch{}, began: time.Now()}
+	last := b.Last()
+	b.after = checkpoint{Checkpoint: last.At, directory: max(at.directory, last.Directory), time: last.Time}
+	if b.Names, b.Forgotten, b.err = r.directories[p].between(ctx, at.directory, b.after.directory); b.err != nil {
+		return b
 	}
-	if len(commits) == 1 {
-		if r.mayPark(g.projections) {
-			return r.applyApart(ctx, p, *g, commits[0], err)
+	for _, projection := range g.projections {
+		if err := projection.Apply(b.Batch, b.queued); err != nil {
+			b.err = fmt.Errorf("%s: %w", projection.Name(), err)
+			return b
 		}
-		return err
 	}
-	r.log.ErrorContext(ctx, "batch refused, applying its commits one by one", "partition", p,
-		"first", commits[0].At.Seq, "last", commits[len(commits)-1].At.Seq, "error", err)
-	for i := range commits {
-		if err := r.apply(ctx, p, g, commits[i:i+1]); err != nil {
+	// Live readers are told of what they can see: not of what the lagging projections catch up on.
+	if r.publish != nil && g.live {
+		if b.changes, b.err = changesOf(b.Batch); b.err == nil {
+			b.changes.queue(b.queued)
+		}
+	}
+	return b
+}
+
+// apply brings the group from g.at to after the batch, in one transaction. A batch of several commits that is refused is applied in two
+// halves, so that those before the bad one go in and the error names it.
+func (r *Runner) apply(ctx context.Context, p eventstore.Partition, g *group, b prepared) error {
+	err := b.err
+	if err == nil {
+		err = r.write(ctx, p, g, b)
+	}
+	switch {
+	case err == nil || isAway(err) || errors.Is(err, errOvertaken) || ctx.Err() != nil:
+		return err
+	case len(b.Commits) == 1 && r.mayPark(g.projections):
+		return r.applyApart(ctx, p, *g, b.Commits[0], err)
+	case len(b.Commits) == 1:
+		return fmt.Errorf("commit %d (%s): %w", b.Last().At.Seq, b.Last().ID, err)
+	}
+	r.log.ErrorContext(ctx, "batch refused, applying each half of it alone", "partition", p,
+		"first", b.Commits[0].At.Seq, "last", b.Last().At.Seq, "error", err)
+	half := len(b.Commits) / 2
+	for _, commits := range [][]Commit{b.Commits[:half], b.Commits[half:]} {
+		if err := r.apply(ctx, p, g, r.prepare(ctx, p, *g, g.at, commits)); err != nil {
 			return err
 		}
 	}
@@ -38,49 +75,10 @@ func (r *Runner) apply(ctx context.Context, p eventstore.Partition, g *group, co
 // and applied again, so no commit has to wait for the disk.
 var beginBatch = pgx.TxOptions{BeginQuery: "BEGIN; SET LOCAL synchronous_commit = off"}
 
-func (r *Runner) applyBatch(ctx context.Context, p eventstore.Partition, g *group, commits []Commit) error {
-	start := time.Now()
-	b := &Batch{Partition: p, From: g.at.Checkpoint, Commits: commits}
-	last := b.Last()
-	r.metrics.began(p, commits[0].Time)
-	var err error
-	directory := max(g.at.directory, last.Directory)
-	if b.Names, b.Forgotten, err = r.directories[p].between(ctx, g.at.directory, directory); err != nil {
-		return fmt.Errorf("commit %d (%s): %w", last.At.Seq, last.ID, err)
-	}
-	// Live readers are told of what they can see: not of what the lagging projections catch up on.
-	var changes *changes
-	if r.publish != nil && g.live {
-		if changes, err = changesOf(b); err != nil {
-			return err
-		}
-	}
-	if err := r.commitBatch(ctx, g, b, directory, changes); err != nil {
-		if len(commits) == 1 {
-			return fmt.Errorf("commit %d (%s): %w", last.At.Seq, last.ID, err)
-		}
-		return err
-	}
-	g.at = checkpoint{Checkpoint: last.At, directory: directory, time: last.Time}
-	r.metrics.applied(p, g, b, time.Since(start))
-	if changes != nil {
-		r.publishAll(ctx, changes)
-	}
-	return nil
-}
-
-// commitBatch writes rows and checkpoint, and reads back what live readers are told. Errors: errOvertaken, awayError; any
-// other means that a statement was refused.
-func (r *Runner) commitBatch(ctx context.Context, g *group, b *Batch, directory uint64, changes *changes) error {
-	var q pgx.Batch
-	for _, p := range g.projections {
-		if err := p.Apply(b, &q); err != nil {
-			return fmt.Errorf("%s: %w", p.Name(), err)
-		}
-	}
-	if changes != nil {
-		changes.queue(&q)
-	}
+// write writes rows and checkpoint, and tells live readers what it read back of them. Errors: errOvertaken, awayError; any other means
+// that a statement was refused.
+func (r *Runner) write(ctx context.Context, p eventstore.Partition, g *group, b prepared) error {
+	r.metrics.began(p, b.Commits[0].Time)
 	conn, err := r.db.Acquire(ctx)
 	if err != nil {
 		return away("the database", err)
@@ -88,15 +86,23 @@ func (r *Runner) commitBatch(ctx context.Context, g *group, b *Batch, directory 
 	defer conn.Release()
 	err = pgx.BeginTxFunc(ctx, conn, beginBatch, func(tx pgx.Tx) error {
 		// First the checkpoint: its row lock makes a second projector wait here, and then find it moved.
-		if err := r.advance(ctx, tx, *g, b, directory); err != nil {
+		if err := r.advance(ctx, tx, *g, b.Batch, b.after.directory); err != nil {
 			return err
 		}
-		return r.send(ctx, tx, b, &q)
+		return r.send(ctx, tx, b.Batch, b.queued)
 	})
 	if errors.Is(err, errOvertaken) {
 		return err
 	}
-	return dbError(err, conn.Conn().IsClosed())
+	if err := dbError(err, conn.Conn().IsClosed()); err != nil {
+		return err
+	}
+	g.at = b.after
+	r.metrics.applied(p, g, b.Batch, time.Since(b.began))
+	if b.changes != nil {
+		r.publishAll(ctx, b.changes)
+	}
+	return nil
 }
 
 // send sends what is queued, and then the steps that follow from it.

@@ -104,8 +104,9 @@ func (a *Archiver) follow(ctx context.Context, p eventstore.Partition, end uint6
 const (
 	// archiveEvery is the time between two transactions: each waits for the disk, and nobody waits for them.
 	archiveEvery = 100 * time.Millisecond
-	// archiveCommitsMax and aheadBytes are what one of them holds at most.
+	// archiveCommitsMax and archiveBytesMax are what one of them holds at most.
 	archiveCommitsMax = 4096
+	archiveBytesMax   = 8 << 20
 	// namesEvery is how often names are looked for that no commit needs, and records that are erased.
 	namesEvery = time.Second
 )
@@ -130,7 +131,7 @@ func (a *Archiver) round(ctx context.Context, p eventstore.Partition, end uint64
 	}
 	ctx, stop := context.WithCancel(ctx)
 	queue := make(chan archived, archiveCommitsMax)
-	room := semaphore.NewWeighted(aheadBytes)
+	room := semaphore.NewWeighted(archiveBytesMax)
 	var readErr error
 	var reading sync.WaitGroup
 	reading.Go(func() {

@@ -150,6 +150,21 @@ func TestARebuildSaysWhatDiffers(t *testing.T) {
 	mustBe(t, "the name", f.value(t, `SELECT name FROM read.tenants`), "Umbrella")
 }
 
+// While it loads, a rebuild has the indexes that projections need, under their names, and makes no others yet.
+func TestARebuildHasTheIndexesItNeeds(t *testing.T) {
+	f := setup(t)
+	f.busy(50)
+	f.project(t, projections.Options{})
+	f.rebuild(t, projections.RebuildOptions{Progress: func(step string, done, _ uint64) {
+		if step != "indexing" || done > 0 {
+			return
+		}
+		mustBe(t, "indexes before the others are made", f.value(t, `SELECT string_agg(c.relname, ' ' ORDER BY c.relname COLLATE "C") FROM pg_class c
+			WHERE c.relnamespace = 'read_v2'::regnamespace AND c.relkind = 'i' AND c.relname !~ '_pkey$'`),
+			"audit_entries_of_license history_present leases_active_of_license tenant_keys_of_member usage_leases_of_seat")
+	}})
+}
+
 // Without rows, as after Postgres was lost, the whole journal is projected; and so it is when the journal is not what it was.
 func TestARebuildOfNothing(t *testing.T) {
 	f := setup(t)

@@ -24,8 +24,8 @@ type Options struct {
 	Store eventstore.Store
 	// Projections is what to keep; nil means All.
 	Projections []Projection
-	// BatchMax is how many events one transaction applies, give or take a commit. A larger batch catches up faster and
-	// holds row locks longer. 0 means 500.
+	// BatchMax is how many events one transaction applies at most, give or take a commit. It applies what is there, and waits for no more:
+	// so batches are small, and seen at once, until the projector is behind. Larger ones catch up faster and take more memory. 0 means 10,000.
 	BatchMax int
 	// Park names projections that a commit they cannot apply sets aside, while the others go on. For every other projection such a
 	// commit stops the Runner.
@@ -63,7 +63,7 @@ type roundOf struct {
 	stop   func()
 }
 
-const batchMaxDefault = 500
+const batchMaxDefault = 10_000
 
 // NewRunner returns a Runner that does nothing until Run.
 func NewRunner(o Options) *Runner {
@@ -194,11 +194,9 @@ func (r *Runner) follow(ctx context.Context, p eventstore.Partition, end ends) e
 	return fmt.Errorf("project partition %d: %w", p, err)
 }
 
-// The reader is at most this far ahead of the transaction that is at work; in commits, or as many as a batch may take.
-const (
-	aheadCommits = 512
-	aheadBytes   = 8 << 20
-)
+// aheadBytes is the room for commits that are not in the rows yet, for each event that a batch may take: enough for one batch that is
+// written, one that is made, and one that is read. What they become in memory is some times as much.
+const aheadBytes = 1 << 10
 
 var (
 	// errReached ends the reading of a round that comes to where other projections stand, or to an end.
@@ -254,8 +252,8 @@ func (r *Runner) round(ctx context.Context, p eventstore.Partition, end ends) (a
 			err = nil // the next round finds out
 		}
 	}()
-	queue := make(chan Commit, max(aheadCommits, r.batchMax/2))
-	room := semaphore.NewWeighted(aheadBytes)
+	queue := make(chan Commit, r.batchMax)
+	room := semaphore.NewWeighted(max(eventstore.CommitMax, int64(r.batchMax)*aheadBytes))
 	var readErr error
 	go func() {
 		defer close(queue)
@@ -276,33 +274,52 @@ func (r *Runner) round(ctx context.Context, p eventstore.Partition, end ends) (a
 			return nil
 		})
 	}()
+	// Reading, making statements, and writing go on at the same time, each a batch ahead of the next.
+	batches := make(chan prepared)
+	go func(g group) {
+		defer close(batches)
+		at := g.at
+		for commits := take(queue, r.batchMax); len(commits) > 0 && ctx.Err() == nil; commits = take(queue, r.batchMax) {
+			b := r.prepare(ctx, p, g, at, commits)
+			at = b.after
+			if batches <- b; b.err != nil {
+				return
+			}
+		}
+	}(g)
+	ended := func() { // returns when nothing is being read any more
+		for range batches {
+		}
+		for range queue {
+		}
+	}
 	defer func() {
 		stop()
-		for range queue { // until the reader has ended
-		}
+		ended()
 	}()
 
-	for {
-		commits := take(queue, r.batchMax)
-		if len(commits) == 0 {
-			// Whatever ended the reading, all that came before it is applied.
-			var undecodable *undecodableError
-			switch {
-			case errors.Is(readErr, errReached):
-				return applied, nil
-			case errors.As(readErr, &undecodable) && r.mayPark(g.projections):
-				return applied, r.parkAll(ctx, p, g, readErr)
-			}
-			return applied, readErr
-		}
-		if err := r.apply(ctx, p, &g, commits); err != nil {
+	for b := range batches {
+		if err := r.apply(ctx, p, &g, b); err != nil {
 			return applied, err
 		}
 		applied = true
-		for _, c := range commits {
+		if b.err != nil {
+			return applied, nil // it could be made in smaller pieces; what follows it was not made
+		}
+		for _, c := range b.Commits {
 			room.Release(c.size)
 		}
 	}
+	ended()
+	// Whatever ended the reading, all that came before it is applied.
+	var undecodable *undecodableError
+	switch {
+	case errors.Is(readErr, errReached):
+		return applied, nil
+	case errors.As(readErr, &undecodable) && r.mayPark(g.projections):
+		return applied, r.parkAll(ctx, p, g, readErr)
+	}
+	return applied, readErr
 }
 
 func (r *Runner) setRound(p eventstore.Partition, round roundOf) {

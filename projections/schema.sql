@@ -172,7 +172,7 @@ CREATE TABLE read.leases (
     moved_fence bigint,
     features jsonb,
     CONSTRAINT leases_pkey PRIMARY KEY (tenant_id, lease_id)
-) WITH (fillfactor=75);
+) WITH (fillfactor=50);
 CREATE INDEX leases_active_of_license ON read.leases USING btree (tenant_id, license_id, fence) WHERE (state = 'active'::text);
 CREATE INDEX leases_borrowed ON read.leases USING btree (tenant_id, fence) WHERE borrowed;
 CREATE UNIQUE INDEX leases_newest ON read.leases USING btree (tenant_id, fence);
@@ -291,7 +291,7 @@ CREATE TABLE read.usage_holders (
     acquires integer NOT NULL,
     denials jsonb,
     CONSTRAINT usage_holders_pkey PRIMARY KEY (tenant_id, by, license_id, key, start)
-) WITH (fillfactor=70);
+) WITH (fillfactor=50);
 CREATE INDEX usage_holders_denied ON read.usage_holders USING btree (tenant_id, by, start) WHERE (denials IS NOT NULL);
 CREATE INDEX usage_holders_of_day ON read.usage_holders USING btree (tenant_id, by, start);
 

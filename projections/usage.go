@@ -605,12 +605,15 @@ const usageSharersSelect = `
 	FROM unnest($1::text[], $2::text[], $3::text[]) AS c (tenant_id, license_id, seat)
 		JOIN read.usage_leases l USING (tenant_id, license_id, seat)`
 
+// usageHoldersSelect finds the newest day of each holder: the last row of the primary key before the end of its days. Asked for in the
+// order of that key, because while a table is new and its statistics are not there, one of another index is read from end to end.
 const usageHoldersSelect = `
 	SELECT c.tenant_id, c.license_id, c.by, c.key, h.start, h.at, h.seats_last, h.seat_ms, h.acquires, h.denials
 	FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS c (tenant_id, license_id, by, key), LATERAL (
 		SELECT * FROM read.usage_holders u
-		WHERE u.tenant_id = c.tenant_id AND u.by = c.by AND u.license_id = c.license_id AND u.key = c.key
-		ORDER BY u.start DESC LIMIT 1) AS h`
+		WHERE (u.tenant_id, u.by, u.license_id, u.key, u.start) <= (c.tenant_id, c.by, c.license_id, c.key, 'infinity')
+		ORDER BY u.tenant_id DESC, u.by DESC, u.license_id DESC, u.key DESC, u.start DESC LIMIT 1) AS h
+	WHERE h.tenant_id = c.tenant_id AND h.by = c.by AND h.license_id = c.license_id AND h.key = c.key`
 
 // queueHolders queues the reading of who else is in the seats that the batch is about, and of the newest day of each
 // holder.
