@@ -1206,6 +1206,9 @@ type License struct {
 	OveragePercent *int   `json:"overage_percent,omitempty"`
 	Product        string `json:"product"`
 
+	// ReceivedBy The transfer by which it came from another tenant, when it was issued here; absent: it is no other's.
+	ReceivedBy *string `json:"received_by,omitempty"`
+
 	// Reservations Seats that are kept for some users. The others are for everybody, those users too.
 	Reservations []Reservation `json:"reservations"`
 
@@ -1222,7 +1225,10 @@ type License struct {
 
 	// Tenant Lower-case letters, digits and inner hyphens.
 	Tenant TenantId `json:"tenant"`
-	Trial  bool     `json:"trial"`
+
+	// Transfer Where a license goes, or went; absent where it stays.
+	Transfer *Transfer `json:"transfer,omitempty"`
+	Trial    bool      `json:"trial"`
 }
 
 // LicenseDiff defines model for LicenseDiff.
@@ -1564,9 +1570,11 @@ type Timeline struct {
 // TimelineLink The events behind this.
 type TimelineLink = string
 
-// Transfer defines model for Transfer.
+// Transfer Where a license goes, or went; absent where it stays.
 type Transfer struct {
-	Id string `json:"id"`
+	// At Since when it is in this state.
+	At time.Time `json:"at"`
+	Id string    `json:"id"`
 
 	// Leases How many leases go along.
 	Leases int `json:"leases"`
@@ -1606,7 +1614,9 @@ type TransferResponse struct {
 	Key string `json:"key"`
 
 	// License docs/POLICIES.md has each rule with an example.
-	License  License  `json:"license"`
+	License License `json:"license"`
+
+	// Transfer Where a license goes, or went; absent where it stays.
 	Transfer Transfer `json:"transfer"`
 }
 

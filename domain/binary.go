@@ -54,6 +54,7 @@ func (l *License) appendBinary(b []byte) []byte {
 	b = appendText(b, l.OldKey.Hash)
 	b = appendTime(b, l.OldKeyUntil)
 	b = binary.AppendUvarint(b, l.evictFrom)
+	b = appendText(b, l.ReceivedBy)
 	b = binary.AppendUvarint(b, l.fences)
 	b = binary.AppendVarint(b, int64(l.Arriving))
 	b = binary.AppendVarint(b, int64(l.seatsCome))
@@ -94,6 +95,7 @@ func (t *Transfer) appendBinary(b []byte) []byte {
 	b = appendText(b, t.Key.ID)
 	b = appendText(b, t.Key.Hash)
 	b = appendText(b, t.State)
+	b = appendTime(b, t.At)
 	b = binary.AppendVarint(b, int64(t.Kept))
 	b = binary.AppendVarint(b, int64(t.InUse))
 	b = binary.AppendUvarint(b, t.Fences)
@@ -107,7 +109,7 @@ func (d *binaryDecoder) transfer() *Transfer {
 	}
 	return &Transfer{
 		ID: TransferID(d.text()), To: TenantID(d.text()), As: LicenseID(d.text()),
-		Key: LicenseKey{ID: KeyID(d.text()), Hash: []byte(d.text())}, State: TransferState(d.text()),
+		Key: LicenseKey{ID: KeyID(d.text()), Hash: []byte(d.text())}, State: TransferState(d.text()), At: d.time(),
 		Kept: int(d.signed()), InUse: int(d.signed()), Fences: d.unsigned(), OldKeyUntil: d.time(), Suspended: d.byte() != 0,
 	}
 }
@@ -243,6 +245,7 @@ func (t *Tenant) decodeLicense(d *binaryDecoder) {
 	}
 	l.OldKeyUntil = d.time()
 	l.evictFrom = d.unsigned()
+	l.ReceivedBy = TransferID(d.text())
 	l.fences, l.Arriving, l.seatsCome, l.arrivedAt = d.unsigned(), int(d.signed()), int(d.signed()), d.time()
 	t.setTransfer(l, d.transfer())
 	active := d.count()

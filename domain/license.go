@@ -107,6 +107,8 @@ type LicenseInfo struct {
 	OldKeyUntil time.Time
 	// Transfer is where it goes, or went; nil: nowhere.
 	Transfer *Transfer
+	// ReceivedBy is the transfer by which it came from another tenant; empty: it was issued here.
+	ReceivedBy TransferID
 	// Arriving is how many leases are still to come along from the tenant that had it before.
 	Arriving int
 }
@@ -168,7 +170,7 @@ func (t *Tenant) applyIssued(at time.Time, e *LicenseIssued) {
 	l := &License{
 		LicenseInfo: LicenseInfo{
 			ID: e.License, Tenant: t.ID, Product: e.Product, Seats: e.Seats, Policy: e.Policy,
-			Status: LicenseActive, IssuedAt: at, Key: e.Key, Arriving: e.Leases,
+			Status: LicenseActive, IssuedAt: at, Key: e.Key, ReceivedBy: e.Transfer, Arriving: e.Leases,
 		},
 		inDue: absent, fences: e.Fences, seatsCome: e.InUse,
 	}
@@ -195,7 +197,7 @@ func (t *Tenant) applyKeyRotated(e *LicenseKeyRotated) {
 
 func (t *Tenant) applyRevoked(at time.Time, e *LicenseRevoked) {
 	l := t.mustLicense(e.License)
-	t.leave(l, e)
+	t.leave(at, l, e)
 	l.Status, l.Arriving = LicenseOver, 0
 	state := LeaseStateRevoked
 	if e.TransferredTo != "" {

@@ -187,11 +187,11 @@ func (t *Tenant) Apply(at time.Time, event Event) {
 		t.mustLicense(e.License)
 		t.denials.recorded(e, at)
 	case *LicenseTransferStarted:
-		t.applyTransferStarted(e)
+		t.applyTransferStarted(at, e)
 	case *LicenseTransferCancelled:
 		t.applyTransferCancelled(e)
 	case *LicenseTransferCompleted:
-		t.applyTransferCompleted(e)
+		t.applyTransferCompleted(at, e)
 	case *PersonForgotten:
 		// Whom its pseudonym stands for is in no state.
 	default:

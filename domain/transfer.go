@@ -74,6 +74,7 @@ type Transfer struct {
 	As    LicenseID
 	Key   LicenseKey
 	State TransferState
+	At    time.Time // since when
 	// Since it is gone: whether it was suspended when it went, and has to be there; the highest fence that can have been given out.
 	Suspended bool
 	Fences    uint64
@@ -82,12 +83,12 @@ type Transfer struct {
 	OldKeyUntil time.Time
 }
 
-func (t *Tenant) applyTransferStarted(e *LicenseTransferStarted) {
+func (t *Tenant) applyTransferStarted(at time.Time, e *LicenseTransferStarted) {
 	l := t.mustLicense(e.License)
 	if l.Status == LicenseOver || l.Transfer != nil {
 		broken("transfer of %s of %s, which is over or moves already", l.ID, t.ID)
 	}
-	t.setTransfer(l, &Transfer{ID: e.Transfer, To: e.To, As: e.As, Key: e.Key, State: TransferDraining})
+	t.setTransfer(l, &Transfer{ID: e.Transfer, To: e.To, As: e.As, Key: e.Key, State: TransferDraining, At: at})
 }
 
 func (t *Tenant) applyTransferCancelled(e *LicenseTransferCancelled) {
@@ -98,19 +99,19 @@ func (t *Tenant) applyTransferCancelled(e *LicenseTransferCancelled) {
 	t.setTransfer(l, nil)
 }
 
-func (t *Tenant) applyTransferCompleted(e *LicenseTransferCompleted) {
+func (t *Tenant) applyTransferCompleted(at time.Time, e *LicenseTransferCompleted) {
 	l := t.mustLicense(e.License)
 	if l.Transfer == nil || l.Transfer.ID != e.Transfer || l.Transfer.State != TransferGone {
 		broken("transfer %s of %s completed, which is not gone", e.Transfer, l.ID)
 	}
 	done := *l.Transfer
-	done.State = TransferCompleted
+	done.State, done.At = TransferCompleted, at
 	t.setTransfer(l, &done)
 	l.leases.remember(l.remembered())
 }
 
 // leave notes what becomes of the transfer of a license that is over: it is gone, or, when that was not why, nothing moves any more.
-func (t *Tenant) leave(l *License, e *LicenseRevoked) {
+func (t *Tenant) leave(at time.Time, l *License, e *LicenseRevoked) {
 	switch {
 	case e.TransferredTo == "":
 		t.setTransfer(l, nil)
@@ -119,7 +120,7 @@ func (t *Tenant) leave(l *License, e *LicenseRevoked) {
 		broken("license %s went to %s with %d leases, but has others or was not to go there", l.ID, e.TransferredTo, e.Kept)
 	}
 	gone := *l.Transfer
-	gone.State, gone.Suspended, gone.Fences = TransferGone, l.Status == LicenseOnSuspense, l.fences+t.Version
+	gone.State, gone.At, gone.Suspended, gone.Fences = TransferGone, at, l.Status == LicenseOnSuspense, l.fences+t.Version
 	gone.Kept, gone.InUse, gone.OldKeyUntil = e.Kept, l.InUse, e.OldKeyUntil
 	t.setTransfer(l, &gone)
 }

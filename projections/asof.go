@@ -59,7 +59,7 @@ var allTenantTablesAt = `(
 		JOIN read.history h ON h.tenant_id = n.tenant_id AND h.kind = 'tenant' AND ` + trueAt + `) AS t`
 
 const licenseTablesAt = `(
-		SELECT h.tenant_id, h.id AS license_id, n.product, n.issued_at, h.state ->> 'status' AS status, jsonb_strip_nulls(h.state) AS policy,
+		SELECT h.tenant_id, h.id AS license_id, n.product, n.issued_at, h.state ->> 'status' AS status, jsonb_strip_nulls(h.state) AS policy, h.state AS transfer,
 			h.state ->> 'seat_per' AS seat_per, (h.state ->> 'seats')::int AS seats
 		FROM read.history h JOIN read.licenses n ON n.tenant_id = h.tenant_id AND n.license_id = h.id
 		WHERE h.kind = 'license' AND ` + trueAt + `) AS l

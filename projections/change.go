@@ -132,6 +132,12 @@ func (c *changes) look(tenant domain.TenantID, event domain.Event) {
 		license(e.License)
 	case *domain.LicenseReinstated:
 		license(e.License)
+	case *domain.LicenseTransferStarted:
+		license(e.License)
+	case *domain.LicenseTransferCancelled:
+		license(e.License)
+	case *domain.LicenseTransferCompleted:
+		license(e.License)
 	case *domain.LicenseRevoked:
 		license(e.License)
 		c.revoked.at(licenseKey{tenant, e.License})

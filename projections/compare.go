@@ -89,12 +89,12 @@ func tenantText(name, status string, createdAt time.Time, version uint64) string
 	return fmt.Sprintf("name=%q status=%s created_at=%s version=%d", name, status, timeText(createdAt), version)
 }
 
-func licenseText(product, status string, policy domain.Policy, leaseSeconds int, seatPer string, issuedAt time.Time) string {
+func licenseText(product, status string, policy domain.Policy, leaseSeconds int, seatPer string, issuedAt time.Time, transfer fields) string {
 	text, err := policyJSON(policy)
 	if err != nil {
 		text = []byte(err.Error())
 	}
-	return fmt.Sprintf("product=%q status=%s policy=%s lease_seconds=%d seat_per=%s issued_at=%s", product, status, text, leaseSeconds, seatPer, timeText(issuedAt))
+	return fmt.Sprintf("product=%q status=%s policy=%s lease_seconds=%d seat_per=%s issued_at=%s transfer=%s", product, status, text, leaseSeconds, seatPer, timeText(issuedAt), fieldsText(transfer))
 }
 
 func countText(seats, inUse int) string { return fmt.Sprintf("seats=%d in_use=%d", seats, inUse) }
@@ -108,11 +108,24 @@ func leaseText(l domain.Lease, version uint64, held string, renewed uint64, hear
 
 // stateText is what is true of a tenant or a license from a version on, until is the version from which on it is not; 0: it is.
 func stateText(at time.Time, until uint64, untilAt time.Time, state fields) string {
-	text, err := json.Marshal(state) // sorted by name
-	if err != nil {
-		text = []byte(err.Error())
+	return fmt.Sprintf("at=%s until=%d until_at=%s %s", timeText(at), until, timeText(untilAt), fieldsText(state))
+}
+
+// fieldsText is fields without those that are null: what is not said is not so.
+func fieldsText(of fields) string {
+	said := fields{}
+	text, err := json.Marshal(of) // sorted by name
+	if err == nil {
+		err = json.Unmarshal(text, &said)
 	}
-	return fmt.Sprintf("at=%s until=%d until_at=%s %s", timeText(at), until, timeText(untilAt), text)
+	maps.DeleteFunc(said, func(_ string, value any) bool { return value == nil })
+	if err == nil {
+		text, err = json.Marshal(said)
+	}
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
 }
 
 func stateName(tenant, kind, id string, version uint64) string {
@@ -169,6 +182,7 @@ func readRows(ctx context.Context, tx pgx.Tx) (map[string]string, error) {
 	var user, role string
 	var hash []byte
 	var features []string
+	var transfer fields
 	for _, table := range []struct {
 		sql   string
 		into  []any
@@ -179,14 +193,15 @@ func readRows(ctx context.Context, tx pgx.Tx) (map[string]string, error) {
 			[]any{&tenant, &text, &status, &at, &version},
 			func() { found["tenant "+tenant] = tenantText(text, status, at, version) },
 		}, {
-			`SELECT tenant_id, license_id, product, status, policy, lease_seconds, seat_per, issued_at FROM read.licenses`,
-			[]any{&tenant, &id, &text, &status, &policy, &seats, &seatPer, &at},
+			`SELECT tenant_id, license_id, product, status, policy, lease_seconds, seat_per, issued_at, transfer FROM read.licenses`,
+			[]any{&tenant, &id, &text, &status, &policy, &seats, &seatPer, &at, &transfer},
 			func() {
 				var p domain.Policy
 				if err := json.Unmarshal(policy, &p); err != nil {
 					text += err.Error()
 				}
-				found["license "+tenant+"/"+id] = licenseText(text, status, p, seats, seatPer, at)
+				found["license "+tenant+"/"+id] = licenseText(text, status, p, seats, seatPer, at, transfer)
+				transfer = nil
 			},
 		}, {
 			`SELECT tenant_id, license_id, seats, in_use FROM read.seat_counts`,
@@ -315,7 +330,7 @@ func foldRows(ctx context.Context, journal eventstore.Log, at eventstore.Checkpo
 		queue.rows(t, folded)
 		t.Licenses(func(l *domain.License) {
 			name := string(t.ID) + "/" + string(l.ID)
-			folded["license "+name] = licenseText(clean(l.Product), string(l.Status), l.Policy, l.LeaseSeconds, string(l.SeatPer), l.IssuedAt)
+			folded["license "+name] = licenseText(clean(l.Product), string(l.Status), l.Policy, l.LeaseSeconds, string(l.SeatPer), l.IssuedAt, transferState(l.LicenseInfo))
 			folded["seat count "+name] = countText(l.Seats, l.InUse)
 		})
 		t.Members(func(m domain.Member) {
@@ -432,7 +447,7 @@ func (f *pastFold) fold(e eventstore.Event) {
 		f.tenants[e.Tenant] = t
 	}
 	t.Apply(e.Time, e.Data)
-	kind, id, _, err := historyOf(e.Data)
+	kind, id, _, err := historyOf(e)
 	var state fields
 	switch {
 	case err != nil:
@@ -444,6 +459,7 @@ func (f *pastFold) fold(e eventstore.Event) {
 		if state, err = licenseState(clean(l.Product), l.Status, l.Seats, l.Policy); err != nil {
 			state = fields{"error": err.Error()}
 		}
+		maps.Copy(state, transferState(l.LicenseInfo))
 	default:
 		return
 	}

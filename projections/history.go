@@ -2,6 +2,7 @@ package projections
 
 import (
 	"encoding/json"
+	"maps"
 	"reflect"
 	"strings"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/coditect-ai/license-ledger/domain"
+	"github.com/coditect-ai/license-ledger/eventstore"
 )
 
 // history keeps read.history: what was true of each tenant and each license, and from which version of the tenant to which. A
@@ -51,7 +53,7 @@ func (history) Apply(b *Batch, q *pgx.Batch) error {
 	var times []time.Time
 	var states [][]byte
 	for _, e := range b.Events() {
-		kind, id, changed, err := historyOf(e.Data)
+		kind, id, changed, err := historyOf(e)
 		if err != nil {
 			return err
 		}
@@ -71,8 +73,8 @@ func (history) Apply(b *Batch, q *pgx.Batch) error {
 
 // historyOf returns what an event changes: of what, and the fields that are different from it on. The kind is empty when the
 // event is in no history.
-func historyOf(event domain.Event) (kind, id string, changed fields, err error) {
-	switch e := event.(type) {
+func historyOf(event eventstore.Event) (kind, id string, changed fields, err error) {
+	switch e := event.Data.(type) {
 	case *domain.TenantCreated:
 		return historyOfTenant, "", fields{"name": clean(e.Name), "status": domain.TenantActive}, nil
 	case *domain.TenantRenamed:
@@ -83,6 +85,7 @@ func historyOf(event domain.Event) (kind, id string, changed fields, err error) 
 		return historyOfTenant, "", fields{"status": domain.TenantActive}, nil
 	case *domain.LicenseIssued:
 		changed, err := licenseState(clean(e.Product), domain.LicenseActive, e.Seats, e.Policy)
+		maps.Copy(changed, transferOf(event))
 		return historyOfLicense, string(e.License), changed, err
 	case *domain.PolicyChanged:
 		changed, err := policyState(e.Policy)
@@ -98,7 +101,15 @@ func historyOf(event domain.Event) (kind, id string, changed fields, err error) 
 	case *domain.LicenseReinstated:
 		return historyOfLicense, string(e.License), fields{"status": domain.LicenseActive}, nil
 	case *domain.LicenseRevoked:
-		return historyOfLicense, string(e.License), fields{"status": domain.LicenseOver}, nil
+		changed := fields{"status": domain.LicenseOver}
+		maps.Copy(changed, transferOf(event))
+		return historyOfLicense, string(e.License), changed, nil
+	case *domain.LicenseTransferStarted:
+		return historyOfLicense, string(e.License), transferOf(event), nil
+	case *domain.LicenseTransferCancelled:
+		return historyOfLicense, string(e.License), transferOf(event), nil
+	case *domain.LicenseTransferCompleted:
+		return historyOfLicense, string(e.License), transferOf(event), nil
 	}
 	return "", "", nil, nil
 }

@@ -2,6 +2,7 @@ package projections
 
 import (
 	"encoding/json"
+	"maps"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -17,16 +18,17 @@ type licenses struct{}
 func (licenses) Name() string { return "licenses" }
 
 const licensesInsert = `
-	INSERT INTO read.licenses (tenant_id, license_id, product, status, lease_seconds, seat_per, policy, issued_at)
-	SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::int[], $6::text[], $7::jsonb[], $8::timestamptz[])`
+	INSERT INTO read.licenses (tenant_id, license_id, product, status, lease_seconds, seat_per, policy, transfer, issued_at)
+	SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::int[], $6::text[], $7::jsonb[], $8::jsonb[], $9::timestamptz[])`
 
 // Null means unchanged. A patch changes single fields of the policy.
 const licensesUpdate = `
 	UPDATE read.licenses l
 	SET status = coalesce(c.status, l.status), lease_seconds = coalesce(c.lease_seconds, l.lease_seconds),
-		seat_per = coalesce(c.seat_per, l.seat_per), policy = coalesce(c.policy, l.policy) || coalesce(c.patch, '{}')
-	FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::text[], $6::jsonb[], $7::jsonb[])
-		AS c (tenant_id, license_id, status, lease_seconds, seat_per, policy, patch)
+		seat_per = coalesce(c.seat_per, l.seat_per), policy = coalesce(c.policy, l.policy) || coalesce(c.patch, '{}'),
+		transfer = l.transfer || c.transfer
+	FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::text[], $6::jsonb[], $7::jsonb[], $8::jsonb[])
+		AS c (tenant_id, license_id, status, lease_seconds, seat_per, policy, patch, transfer)
 	WHERE l.tenant_id = c.tenant_id AND l.license_id = c.license_id`
 
 type licenseChange struct {
@@ -35,6 +37,7 @@ type licenseChange struct {
 	status   *string
 	policy   *domain.Policy // all of it
 	patch    fields         // of the policy that is there
+	transfer fields         // of what is there
 }
 
 // Apply implements Projection.
@@ -55,6 +58,13 @@ func (licenses) Apply(b *Batch, q *pgx.Batch) error {
 	}
 	for _, event := range b.Events() {
 		at := func(id domain.LicenseID) *licenseChange { return changes.at(licenseKey{event.Tenant, id}) }
+		if moved := transferOf(event); moved != nil {
+			c := at(domain.LicenseID(event.Data.EventSubject()))
+			if c.transfer == nil {
+				c.transfer = fields{}
+			}
+			maps.Copy(c.transfer, moved)
+		}
 		status := func(id domain.LicenseID, status domain.LicenseStatus) { at(id).status = new(string(status)) }
 		switch e := event.Data.(type) {
 		case *domain.LicenseIssued:
@@ -81,6 +91,7 @@ func (licenses) Apply(b *Batch, q *pgx.Batch) error {
 		status, seatPer        []*string
 		leaseSeconds           []*int
 		policies, patches      [][]byte
+		transfers              [][]byte
 		issuedAt               []time.Time
 	}
 	var issued, changed columns
@@ -105,14 +116,21 @@ func (licenses) Apply(b *Batch, q *pgx.Batch) error {
 				return err
 			}
 		}
+		transfer := []byte("{}")
+		if c.transfer != nil {
+			if transfer, err = json.Marshal(c.transfer); err != nil {
+				return err
+			}
+		}
+		into.transfers = append(into.transfers, transfer)
 		into.tenants, into.ids = append(into.tenants, string(key.tenant)), append(into.ids, string(key.license))
 		into.status, into.seatPer, into.leaseSeconds = append(into.status, c.status), append(into.seatPer, seatPer), append(into.leaseSeconds, leaseSeconds)
 		into.policies, into.patches = append(into.policies, policy), append(into.patches, patch)
 	}
 	change(q, "licenses issued", len(issued.ids), licensesInsert,
-		issued.tenants, issued.ids, issued.products, issued.status, issued.leaseSeconds, issued.seatPer, issued.policies, issued.issuedAt)
+		issued.tenants, issued.ids, issued.products, issued.status, issued.leaseSeconds, issued.seatPer, issued.policies, issued.transfers, issued.issuedAt)
 	change(q, "licenses changed", len(changed.ids), licensesUpdate,
-		changed.tenants, changed.ids, changed.status, changed.leaseSeconds, changed.seatPer, changed.policies, changed.patches)
+		changed.tenants, changed.ids, changed.status, changed.leaseSeconds, changed.seatPer, changed.policies, changed.patches, changed.transfers)
 	return nil
 }
 

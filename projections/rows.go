@@ -25,7 +25,7 @@ func ScanTenant(row pgx.CollectableRow, more ...any) (api.Tenant, error) {
 
 // LicenseColumns and LicenseTables are a select list and its tables for ScanLicense; the license is l, its counts are s.
 const (
-	LicenseColumns = `l.license_id, l.tenant_id, l.product, s.seats, s.in_use, l.status, l.policy, l.issued_at,
+	LicenseColumns = `l.license_id, l.tenant_id, l.product, s.seats, s.in_use, l.status, l.policy, l.transfer, l.issued_at,
 		(SELECT jsonb_object_agg(d.pseudonym, d.text) FROM read.directory d
 		WHERE d.tenant_id = l.tenant_id AND d.pseudonym IN (
 			SELECT jsonb_array_elements_text(r -> 'users') FROM jsonb_array_elements(l.policy -> 'reservations') r))`
@@ -35,9 +35,9 @@ const (
 // ScanLicense reads a row of LicenseColumns, and what follows them into more.
 func ScanLicense(row pgx.CollectableRow, more ...any) (api.License, error) {
 	var l api.License
-	var policy []byte
+	var policy, transfer []byte
 	var names map[domain.Pseudonym]string // of the users in reservations
-	err := row.Scan(append([]any{&l.Id, &l.Tenant, &l.Product, &l.Seats, &l.InUse, &l.Status, &policy, &l.IssuedAt, &names}, more...)...)
+	err := row.Scan(append([]any{&l.Id, &l.Tenant, &l.Product, &l.Seats, &l.InUse, &l.Status, &policy, &transfer, &l.IssuedAt, &names}, more...)...)
 	if err != nil {
 		return l, err
 	}
@@ -47,6 +47,9 @@ func ScanLicense(row pgx.CollectableRow, more ...any) (api.License, error) {
 	}
 	ShowPolicy(&l, p, func(p domain.Pseudonym) string { return names[p] })
 	l.IssuedAt = l.IssuedAt.UTC()
+	if err := showTransferRow(&l, transfer); err != nil {
+		return l, fmt.Errorf("transfer of %s: %w", l.Id, err)
+	}
 	return l, nil
 }
 

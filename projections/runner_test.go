@@ -467,6 +467,7 @@ func TestCompareFindsWhatIsWrong(t *testing.T) {
 	for _, spoil := range []string{
 		`UPDATE read.tenants SET name = 'x' WHERE tenant_id = 'tenant0'`,
 		`DELETE FROM read.licenses WHERE tenant_id = 'tenant0' AND license_id = 'lic_0'`,
+		`UPDATE read.licenses SET transfer = transfer || '{"transfer":"gone"}' WHERE tenant_id = 'tenant1' AND license_id = 'lic_0'`,
 		`UPDATE read.seat_counts SET in_use = in_use + 1 WHERE tenant_id = 'tenant0' AND license_id = 'lic_0'`,
 		`UPDATE read.leases SET expires_at = expires_at + interval '1 ms' WHERE lease_id = 'lse_1'`,
 		`INSERT INTO read.audit_entries (tenant_id, version, partition, seq, index, type, time, subject, actor, command, event, license_id, "user", machine, reason, cause, traffic)

@@ -192,6 +192,7 @@ CREATE TABLE read.licenses (
     issued_at timestamp with time zone NOT NULL,
     policy jsonb NOT NULL,
     seat_per text NOT NULL,
+    transfer jsonb NOT NULL,
     CONSTRAINT licenses_pkey PRIMARY KEY (tenant_id, license_id)
 );
 CREATE INDEX licenses_by_expires_at ON read.licenses USING btree (tenant_id, read.license_expires_at(policy), license_id);

@@ -288,8 +288,27 @@ func (c *licenseShow) Run(ctx context.Context, t terminal) error {
 	if err := c.print(t, raw, licenseRows(reply.License)...); err != nil || c.JSON {
 		return err
 	}
-	fmt.Fprintln(t.out)
+	fmt.Fprintf(t.out, "\n%s", transferText(reply.License))
 	return c.print(t, raw, policyRows(reply.License)...)
+}
+
+// transferText says where a license goes, went, or came from.
+func transferText(l api.License) string {
+	text := ""
+	if l.ReceivedBy != nil {
+		text = fmt.Sprintf("It came from another tenant (%s).\n\n", *l.ReceivedBy)
+	}
+	if t := l.Transfer; t != nil {
+		says := map[api.TransferState]string{
+			api.TransferDraining: "It moves to %s as %s when its last lease has ended, since %s.\n\n", api.TransferGone: "It is on its way to %s as %s, since %s.\n\n",
+			api.TransferCompleted: "It moved to %s as %s, at %s.\n\n",
+		}
+		text += fmt.Sprintf(says[t.State], t.To, t.License, when(t.At))
+		if t.Leases > 0 {
+			text += fmt.Sprintf("Running leases that went along: %d. Keys from before keep them until %s.\n\n", t.Leases, when(*t.OldKeyUntil))
+		}
+	}
+	return text
 }
 
 type licenseQueue struct {

@@ -196,6 +196,7 @@ func (c *replayCommand) printState(t terminal, tenant *domain.Tenant, last audit
 			Id: string(l.ID), Tenant: string(tenant.ID), Product: l.Product, Seats: l.Seats, InUse: l.InUse,
 			Status: api.LicenseStatus(l.Status), IssuedAt: l.IssuedAt,
 		}
+		projections.ShowTransfer(&shown, l.LicenseInfo)
 		projections.ShowPolicy(&shown, l.Policy, text)
 		state.Licenses = append(state.Licenses, shown)
 		l.Leases(func(lease domain.Lease) { state.Leases = append(state.Leases, leaseShown(lease, text)) })

@@ -468,6 +468,7 @@ func (a *API) licenseReply(answer domain.Answer) api.LicenseResponse {
 		Id: string(l.ID), Tenant: string(l.Tenant), Product: l.Product, Seats: l.Seats, InUse: l.InUse,
 		Status: api.LicenseStatus(l.Status), IssuedAt: l.IssuedAt,
 	}
+	projections.ShowTransfer(&reply, *l)
 	projections.ShowPolicy(&reply, l.Policy, func(p domain.Pseudonym) string { return a.ledger.Text(l.Tenant, p) })
 	return api.LicenseResponse{License: reply}
 }

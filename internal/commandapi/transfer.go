@@ -63,15 +63,8 @@ func (a *API) startTransfer(w http.ResponseWriter, r *http.Request) error {
 		As: domain.LicenseID(newID("lic_")), Key: a.keys.Stored(to, a.keys.NewID()), Reason: reason,
 		Keep: keep, Overlap: time.Duration(overlap) * time.Second,
 	}), http.StatusOK, func(answer domain.Answer) any {
-		t := answer.License.Transfer
-		reply := api.TransferResponse{
-			License: a.licenseReply(answer).License, Key: a.keys.Text(t.To, t.Key.ID),
-			Transfer: api.Transfer{Id: string(t.ID), To: string(t.To), License: string(t.As), State: api.TransferState(t.State), Leases: t.Kept},
-		}
-		if t.Kept > 0 {
-			reply.Transfer.OldKeyUntil = &t.OldKeyUntil
-		}
-		return reply
+		t, l := answer.License.Transfer, a.licenseReply(answer).License
+		return api.TransferResponse{License: l, Key: a.keys.Text(t.To, t.Key.ID), Transfer: *l.Transfer}
 	})
 }
 

@@ -83,6 +83,9 @@ func TestTransfer(t *testing.T) {
 	}
 	s.want(s.call("POST", path+"/transfer?dry_run=true", operatorKey, `{"to":"globex"}`), 200, "")
 	started := s.want(s.call("POST", path+"/transfer", operatorKey, `{"to":"globex","reason":"sold"}`), 200, "")
+	if shown := started.str("license.transfer.state") + " " + started.str("license.transfer.to"); shown != "draining globex" {
+		t.Errorf("the license says %s", shown)
+	}
 	if again := s.want(s.call("POST", path+"/transfer", operatorKey, `{"to":"globex"}`), 200, ""); again.str("key") != started.str("key") {
 		t.Errorf("again: %s", again.text)
 	}
@@ -114,7 +117,7 @@ func TestTransfer(t *testing.T) {
 		t.Errorf("acquired %s, want a seat of %s", got.text, there)
 	}
 	shown := s.want(s.call("PATCH", "/api/v1/tenants/globex/licenses/"+there, operatorKey, `{"grace_days":1}`), 200, "")
-	if shown.str("license.reservations") != "[map[name:team priority:0 seats:1 users:[ada bob]]]" || shown.str("license.seats") != "2" || shown.str("license.product") != "cad" {
+	if shown.str("license.received_by") != started.str("transfer.id") || shown.str("license.reservations") != "[map[name:team priority:0 seats:1 users:[ada bob]]]" || shown.str("license.seats") != "2" || shown.str("license.product") != "cad" {
 		t.Errorf("there: %s", shown.text)
 	}
 	for _, e := range eventsOf(t, s.store, "globex") {

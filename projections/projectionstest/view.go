@@ -86,6 +86,7 @@ func ViewOf(events []Stored, names map[domain.Pseudonym]string) View {
 		for i := range p.Reservations {
 			p.Reservations[i].Name = shown(p.Reservations[i].Name)
 		}
+		projections.ShowTransfer(&one, l.LicenseInfo)
 		projections.ShowPolicy(&one, p, func(p domain.Pseudonym) string { return names[p] })
 		v.Licenses = append(v.Licenses, one)
 	})

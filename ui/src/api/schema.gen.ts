@@ -1232,6 +1232,12 @@ export interface components {
             grace_days: number;
             on_shrink: components["schemas"]["OnShrink"];
             trial: boolean;
+            transfer?: components["schemas"]["Transfer"];
+            /**
+             * @description The transfer by which it came from another tenant, when it was issued here; absent: it is no other's.
+             * @example trf_4tq8v2m6x1c9k3pz
+             */
+            received_by?: string;
         };
         Lease: {
             id: string;
@@ -1463,6 +1469,7 @@ export interface components {
          * @enum {string}
          */
         TransferState: "draining" | "gone" | "completed";
+        /** @description Where a license goes, or went; absent where it stays. */
         Transfer: {
             /** @example trf_4tq8v2m6x1c9k3pz */
             id: string;
@@ -1470,6 +1477,11 @@ export interface components {
             /** @description Its id there. */
             license: string;
             state: components["schemas"]["TransferState"];
+            /**
+             * Format: date-time
+             * @description Since when it is in this state.
+             */
+            at: string;
             /** @description How many leases go along. */
             leases: number;
             /**
