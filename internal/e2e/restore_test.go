@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -249,4 +250,71 @@ func TestRebuildWhileItServes(t *testing.T) {
 	}
 	d.up()
 	d.down(t)
+}
+
+// A nats-server that lost its disk is filled again from a Postgres elsewhere, over the network and with credentials, in all partitions.
+func TestRestoreOfServices(t *testing.T) {
+	t.Parallel()
+	s := startServices(t)
+	l := s.client()
+	leases := map[string]string{} // to the key of its license
+	var last ledgertest.Answer
+	for i := range 4 { // tenants of both partitions
+		_, key := l.License(t, fmt.Sprint("tenant-", i), 5, 3600)
+		for _, user := range []string{"ada", "bob"} {
+			last = l.Must(t, 201, "POST", "/api/v1/licenses/acquire", key, ledgertest.Holder(user))
+			leases[last.At("lease.id")] = key
+		}
+	}
+	db, err := pgx.Connect(t.Context(), s.postgres.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close(context.Background())
+	l.Get(t, "/api/v1/tenants", last.Position)
+	var commits, archived, partitions int
+	s.project.Await("archive everything", func() bool {
+		if err := db.QueryRow(t.Context(), `SELECT sum(c.seq), sum(coalesce(a.seq, 0)), count(*)
+			FROM (SELECT partition, max(seq) AS seq FROM read.checkpoints GROUP BY 1) c
+			LEFT JOIN (SELECT partition, max(seq) AS seq FROM archive.commits GROUP BY 1) a USING (partition)`).Scan(&commits, &archived, &partitions); err != nil {
+			t.Fatal(err)
+		}
+		return archived >= commits
+	}, func() string { return fmt.Sprint(archived, " of ", commits) })
+	if partitions != 2 {
+		t.Fatalf("%d partitions have commits", partitions)
+	}
+	for _, p := range []*ledgertest.Process{s.command, s.query, s.project} {
+		p.Stop()
+	}
+	s.nats.Kill()
+	if err := os.RemoveAll(filepath.Join(s.dir, "nats")); err != nil {
+		t.Fatal(err)
+	}
+	s.startNATS()
+	waiting := s.start("commandsvc") // although it may create a ledger: the read models know that there was one
+	waiting.Await("asking for its ledger", func() bool { return strings.Contains(waiting.Output(), "restore the journal") }, func() string { return "" })
+	waiting.Stop()
+	for _, again := range []bool{false, true} { // that it is called once more changes nothing
+		out, err := ledgertest.Command("ledger", "restore", "--nats-url", s.natsURL, "--nats-credentials", s.credentials, "--database-url", s.postgres.URL()).CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "nothing is known to be lost") {
+			t.Fatalf("again %t: %v\n%s", again, err, out)
+		}
+	}
+	s.command, s.project, s.query = s.start("commandsvc"), s.start("projector"), s.start("querysvc")
+	s.ready()
+	for lease, key := range leases {
+		last = l.Must(t, 200, "POST", "/api/v1/licenses/heartbeat", key, ledgertest.Lease(lease))
+		l.Get(t, "/api/v1/tenants", last.Position) // the read models go on from where they were
+	}
+	users := map[any]int{}
+	for i := range 4 {
+		for _, seat := range l.Get(t, fmt.Sprintf("/api/v1/tenants/tenant-%d/seats?state=active", i), last.Position).Items() {
+			users[seat["user"]]++
+		}
+	}
+	if users["ada"] != 4 || users["bob"] != 4 {
+		t.Errorf("who has a seat: %v", users)
+	}
+	s.check(&ledgertest.Acknowledged{}, 5)
 }
