@@ -335,6 +335,13 @@ func (d *Directory) Erase(ctx context.Context) error {
 	return nil
 }
 
+// Owed returns how many records are still to be overwritten: one for each name that was deleted and may be on the disk still.
+func (d *Directory) Owed() int {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return len(d.owed)
+}
+
 // AwaitErased returns nil once nothing is left to be overwritten. Errors: that of ctx.
 func (d *Directory) AwaitErased(ctx context.Context) error {
 	for {

@@ -9,7 +9,9 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"pgregory.net/rapid"
 
 	"github.com/coditect-ai/license-ledger/domain"
@@ -356,5 +358,39 @@ func TestDirectoryKnowsExactlyWhoIsLeft(t *testing.T) {
 				rt.Fatalf("%s was forgotten, but the log holds its name:\n%s", p, text)
 			}
 		}
+	})
+}
+
+// What is still to be erased is told, until it is.
+func TestErasuresOwedAreTold(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		registry := prometheus.NewRegistry()
+		l := startWith(t, eventstoretest.NewStore(1), eventstore.NewWriterMetrics(registry))
+		owed := func(want float64) {
+			t.Helper()
+			synctest.Wait()
+			if got := scrape(t, registry)["ledger_erasures_owed"]; got != want {
+				t.Errorf("%v owed, want %v", got, want)
+			}
+		}
+		l.license(10, 300)
+		l.hold("ada")
+		l.hold("bob")
+		owed(0)
+		directoryOf(l.store).FailErase(errors.New("disk on fire"))
+		for n, user := range []string{"ada", "bob"} {
+			if _, err := l.forget(user); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(10 * time.Second) // of the bubble: it is tried again
+			owed(float64(n + 1))
+		}
+		directoryOf(l.store).FailErase(nil)
+		if err := l.writer.Directory().AwaitErased(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		owed(0)
+		l.stop()
 	})
 }

@@ -6,7 +6,7 @@ import "github.com/prometheus/client_golang/prometheus"
 type WriterMetrics struct {
 	wait, events, bytes, append, seatWait               prometheus.Histogram
 	overloaded, conflicts, unknown, takeOvers, replayed prometheus.Counter
-	inFlight, seats, behind, waiting                    *prometheus.GaugeVec
+	inFlight, seats, behind, waiting, erasures          *prometheus.GaugeVec
 	ownerMetrics
 }
 
@@ -37,10 +37,11 @@ func NewWriterMetrics(registry prometheus.Registerer) *WriterMetrics {
 		replayed:   counter("ledger_replayed_events_total", "Events read from the journal into memory, at a start and while following."),
 		inFlight:   gauge("ledger_commits_in_flight", "Commits sent and not yet stored."),
 		seats:      gauge("ledger_seats_in_use", "Active leases."),
+		erasures:   gauge("ledger_erasures_owed", "Forgotten people whose names are still on the disk, at the owner."),
 		behind:     gauge("ledger_replay_behind_commits", "Commits that a start still has to read."),
 	}
 	m.ownerMetrics = newOwnerMetrics(registry)
 	registry.MustRegister(m.wait, m.events, m.bytes, m.append, m.overloaded, m.conflicts, m.unknown, m.takeOvers, m.replayed, m.inFlight, m.seats, m.behind,
-		m.waiting, m.seatWait)
+		m.waiting, m.seatWait, m.erasures)
 	return m
 }

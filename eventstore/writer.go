@@ -400,8 +400,15 @@ const eraseAgain = 5 * time.Second
 
 // erase overwrites what is left of names that were deleted, until ctx ends.
 func (w *Writer) erase(ctx context.Context) {
+	owed := w.metrics.erasures.WithLabelValues(w.label())
+	defer owed.Set(0) // whoever owns the partition next tells
+	try := func() error {
+		err := w.directory.Erase(ctx)
+		owed.Set(float64(w.directory.Owed()))
+		return err
+	}
 	for {
-		for err := w.directory.Erase(ctx); err != nil && ctx.Err() == nil; err = w.directory.Erase(ctx) {
+		for err := try(); err != nil && ctx.Err() == nil; err = try() {
 			w.log.Error("a name that was deleted is still on the disk; trying again", "error", err)
 			pause(ctx, eraseAgain)
 		}

@@ -34,10 +34,21 @@ func start(t *testing.T, store eventstore.Store) *ledger {
 // startAt starts a Writer with a wall clock of its own.
 func startAt(t *testing.T, store eventstore.Store, wall func() time.Time) *ledger {
 	t.Helper()
+	return startWriter(t, store, wall, eventstore.NewWriterMetrics(prometheus.NewRegistry()))
+}
+
+// startWith starts a Writer whose metrics are looked at.
+func startWith(t *testing.T, store eventstore.Store, metrics *eventstore.WriterMetrics) *ledger {
+	t.Helper()
+	return startWriter(t, store, time.Now, metrics)
+}
+
+func startWriter(t *testing.T, store eventstore.Store, wall func() time.Time, metrics *eventstore.WriterMetrics) *ledger {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	w, err := eventstore.NewWriter(eventstore.WriterConfig{
 		Partition: store.Info().PartitionOf("acme"), Store: store,
-		Log: slog.New(slog.DiscardHandler), Metrics: eventstore.NewWriterMetrics(prometheus.NewRegistry()), Alone: true, Now: wall,
+		Log: slog.New(slog.DiscardHandler), Metrics: metrics, Alone: true, Now: wall,
 	})
 	if err != nil {
 		t.Fatal(err)
