@@ -109,7 +109,13 @@ cluster: { name: ledger, listen: %q, routes: ["nats://%s"] }
 // await polls until condition holds, or ledgertest.Patience ends the test.
 func (c *three) await(what string, condition func(ctx context.Context) error) {
 	c.t.Helper()
-	deadline := time.Now().Add(ledgertest.Patience)
+	c.within(ledgertest.Patience, what, condition)
+}
+
+// within is await with another patience.
+func (c *three) within(patience time.Duration, what string, condition func(ctx context.Context) error) {
+	c.t.Helper()
+	deadline := time.Now().Add(patience)
 	for {
 		ctx, cancel := context.WithTimeout(c.t.Context(), 2*time.Second)
 		err := condition(ctx)
@@ -118,7 +124,7 @@ func (c *three) await(what string, condition func(ctx context.Context) error) {
 		case err == nil:
 			return
 		case time.Now().After(deadline):
-			c.t.Fatalf("not %s after %v: %v", what, ledgertest.Patience, err)
+			c.t.Fatalf("not %s after %v: %v", what, patience, err)
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
