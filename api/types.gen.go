@@ -1847,6 +1847,9 @@ type MemberPath = string
 // MinPosition defines model for MinPosition.
 type MinPosition = string
 
+// ReadReason defines model for ReadReason.
+type ReadReason = string
+
 // TenantPath Lower-case letters, digits and inner hyphens.
 type TenantPath = TenantId
 
@@ -1873,6 +1876,10 @@ type ListAuditParams struct {
 	// Q A query of the timeline.
 	Q    *TimelineQuery       `form:"q,omitempty" json:"q,omitempty"`
 	Sort *ListAuditParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
+
+	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
 
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
 	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
@@ -1953,6 +1960,10 @@ type GetTenantParams struct {
 	// Absent: now. 400 when it is in the future, 404 when the tenant did not exist yet. docs/HISTORY.md says what it promises.
 	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
 
+	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
+
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
 	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
 }
@@ -1991,6 +2002,10 @@ type ListDenialsParams struct {
 	// To Only those before.
 	To *time.Time `form:"to,omitempty" json:"to,omitempty"`
 
+	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
+
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
 	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
 }
@@ -2000,6 +2015,10 @@ type ListDenialsParamsSort string
 
 // ExplainDenialParams defines parameters for ExplainDenial.
 type ExplainDenialParams struct {
+	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
+
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
 	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
 }
@@ -2012,6 +2031,10 @@ type GetDiffParams struct {
 	// B The other, not before `a`; absent: now.
 	B *string `form:"b,omitempty" json:"b,omitempty"`
 
+	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
+
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
 	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
 }
@@ -2020,6 +2043,10 @@ type GetDiffParams struct {
 type ExportTenantParams struct {
 	// Names Add what the pseudonyms in the events stand for today, as far as they are known. Such a file holds personal data.
 	Names *bool `form:"names,omitempty" json:"names,omitempty"`
+
+	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
 
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
 	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
@@ -2043,6 +2070,10 @@ type ListKeysParams struct {
 	Limit  *Limit              `form:"limit,omitempty" json:"limit,omitempty"`
 	Sort   *ListKeysParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
 	Status *KeyStatus          `form:"status,omitempty" json:"status,omitempty"`
+
+	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
 
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
 	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
@@ -2080,6 +2111,10 @@ type RotateTenantKeyParams struct {
 
 // GetLeaseParams defines parameters for GetLease.
 type GetLeaseParams struct {
+	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
+
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
 	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
 }
@@ -2107,6 +2142,10 @@ type ListLicensesParams struct {
 	// ExpiresBefore Only licenses that end before.
 	ExpiresBefore *time.Time `form:"expires_before,omitempty" json:"expires_before,omitempty"`
 
+	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
+
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
 	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
 }
@@ -2128,6 +2167,10 @@ type GetLicenseParams struct {
 	// AsOf Answer as it was then, in the same shape: a time, which means the last commit at or before it, or a position as in `Ledger-Position`.
 	// Absent: now. 400 when it is in the future, 404 when the tenant did not exist yet. docs/HISTORY.md says what it promises.
 	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
+
+	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
 
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
 	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
@@ -2171,6 +2214,10 @@ type EvictLeaseParams struct {
 
 // GetQueueParams defines parameters for GetQueue.
 type GetQueueParams struct {
+	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
+
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
 	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
 }
@@ -2231,6 +2278,10 @@ type StartTransferParams struct {
 
 // StreamLiveParams defines parameters for StreamLive.
 type StreamLiveParams struct {
+	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
+
 	// LastEventID The `id` of the last event that was received; one that is not known is ignored.
 	LastEventID *string `json:"Last-Event-ID,omitempty"`
 }
@@ -2244,6 +2295,10 @@ type ListMembersParams struct {
 	Limit  *Limit                 `form:"limit,omitempty" json:"limit,omitempty"`
 	Sort   *ListMembersParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
 	Status *MemberStatus          `form:"status,omitempty" json:"status,omitempty"`
+
+	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
 
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
 	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
@@ -2330,6 +2385,10 @@ type ListSeatsParams struct {
 	// To Only leases that were acquired before. With `from`: those that held a seat at some time between.
 	To *time.Time `form:"to,omitempty" json:"to,omitempty"`
 
+	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
+
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
 	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
 }
@@ -2342,6 +2401,10 @@ type GetStateParams struct {
 	// AsOf Answer as it was then, in the same shape: a time, which means the last commit at or before it, or a position as in `Ledger-Position`.
 	// Absent: now. 400 when it is in the future, 404 when the tenant did not exist yet. docs/HISTORY.md says what it promises.
 	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
+
+	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
 
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
 	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
@@ -2367,6 +2430,10 @@ type ListTimelineParams struct {
 	// Q A query of the timeline.
 	Q    *TimelineQuery          `form:"q,omitempty" json:"q,omitempty"`
 	Sort *ListTimelineParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
+
+	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
 
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
 	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
@@ -2395,6 +2462,10 @@ type ListUsageParams struct {
 	To   *time.Time           `form:"to,omitempty" json:"to,omitempty"`
 	Sort *ListUsageParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
 
+	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
+
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
 	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
 }
@@ -2416,6 +2487,10 @@ type ForecastUsageParams struct {
 	// License Only of this license.
 	License *string `form:"license,omitempty" json:"license,omitempty"`
 
+	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
+
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
 	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
 }
@@ -2434,6 +2509,10 @@ type UsageHeatmapParams struct {
 	// To Default: now.
 	To *time.Time `form:"to,omitempty" json:"to,omitempty"`
 
+	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
+
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
 	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
 }
@@ -2451,6 +2530,10 @@ type TopUsageParams struct {
 	// To The last day is the one before this time, or with it. Default: now.
 	To    *time.Time `form:"to,omitempty" json:"to,omitempty"`
 	Limit *int       `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
 
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
 	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`

@@ -111,6 +111,7 @@ func (p *prober) probe(ctx context.Context) (time.Duration, error) {
 			return 0, err
 		}
 		query.Header.Set("Authorization", "Bearer "+p.operator)
+		query.Header.Set("Ledger-Reason", "benchmark")
 		query.Header.Set("Ledger-Min-Position", position)
 		response, err := http.DefaultClient.Do(query)
 		if err != nil {
@@ -234,6 +235,7 @@ func (p *prober) watch(ctx context.Context, tenant int) (*watcher, error) {
 	request, err := http.NewRequest(http.MethodGet, "http://"+p.server.addr+"/api/v1/tenants/"+tenantID(tenant)+"/live", nil)
 	if err == nil {
 		request.Header.Set("Authorization", "Bearer "+p.operator)
+		request.Header.Set("Ledger-Reason", "benchmark")
 		err = request.Write(c)
 	}
 	var response *http.Response

@@ -210,7 +210,8 @@ func serveLedger(ctx context.Context, dir string, fills serverConfig) error {
 		return err
 	}
 	frame.Limit(noLimits, secret, operator)
-	commandapi.New(writers, secret, operator, frame.Registry).Routes(frame.Router)
+	commands := commandapi.New(writers, secret, operator, frame.Registry)
+	commands.Routes(frame.Router)
 	working, finish := context.WithCancel(context.WithoutCancel(ctx))
 	defer finish()
 	g, ctx := errgroup.WithContext(ctx)
@@ -232,9 +233,10 @@ func serveLedger(ctx context.Context, dir string, fills serverConfig) error {
 			DB: db, Store: store, Publish: projections.NATSPublisher(nc), Log: frame.Log, Registerer: frame.Registry,
 		})
 		queryapi.New(queryapi.Options{
-			DB: db, Ledger: store.Info(), Journal: store.Journal, Tokens: eventstore.NewTokens(secret), Operator: operator, NATS: nc, Log: frame.Log, Registerer: frame.Registry,
+			DB: db, Ledger: store.Info(), Journal: store.Journal, Tokens: eventstore.NewTokens(secret), Operator: operator, Seal: identity.NewSeal(secret), NATS: nc, Log: frame.Log, Registerer: frame.Registry,
 		}).Routes(frame.Router)
 		g.Go(func() error { return runner.Run(working) })
+		g.Go(func() error { return commands.TakeLooks(working, nc, frame.Log) })
 	}
 	frame.Router.Handle(echoPath, serve.Handler(echo)).Methods(http.MethodPost)
 	frame.Router.HandleFunc(residentPath, resident)

@@ -59,6 +59,8 @@ type Call struct {
 	// for what may be done twice.
 	IdempotencyKey string
 	MinPosition    string // of a query: the Position of a command that its answer must reflect
+	// Reason is why the operator reads what belongs to a tenant, which is recorded there. It is needed for such a query, and for no other.
+	Reason string
 	// Wait is how long the call asks the ledger to wait before it answers.
 	Wait time.Duration
 }
@@ -142,6 +144,7 @@ func (c *Caller) send(ctx context.Context, timeout time.Duration, server string,
 	header := map[string]string{
 		"Authorization": "Bearer " + c.key, "Content-Type": "application/json", "User-Agent": "ledger-client-go",
 		"Idempotency-Key": call.IdempotencyKey, "Ledger-Min-Position": call.MinPosition,
+		"Ledger-Reason": call.Reason,
 	}
 	for name, value := range header {
 		if value != "" {

@@ -75,6 +75,8 @@ func NewEvent(eventType string) Event {
 		return &LicenseTransferCompleted{}
 	case "ai.coditect.person.forgotten.v1":
 		return &PersonForgotten{}
+	case "ai.coditect.staff.read.v1":
+		return &StaffRead{}
 	case "ai.coditect.seat.queued.v1":
 		return &SeatQueued{}
 	case "ai.coditect.seat.dequeued.v1":

@@ -28,6 +28,8 @@ func (s *stage) people(name string, w *words) ([]string, bool) {
 		c = domain.RotateTenantKey{OldKey: domain.KeyID(w.next()), Key: stored(w.value("key")), Overlap: s.length(w.value("overlap"))}
 	case "RevokeTenantKey":
 		c = domain.RevokeTenantKey{Key: domain.KeyID(w.next()), Reason: w.value("reason")}
+	case "RecordStaffRead":
+		c = domain.RecordStaffRead{Permission: w.next(), Reason: w.value("reason")}
 	default:
 		return nil, false
 	}
@@ -48,6 +50,8 @@ func peopleText(event domain.Event) (string, bool) {
 		return fmt.Sprintf("TenantKeyRotated %s key=%s until %s", e.OldKey, e.Key.ID, clockText(e.OldUntil)), true
 	case *domain.TenantKeyRevoked:
 		return fmt.Sprintf("TenantKeyRevoked %s%s", e.Key, optional(" reason=", e.Reason)), true
+	case *domain.StaffRead:
+		return fmt.Sprintf("StaffRead %s reason=%s", e.Permission, e.Reason), true
 	}
 	return "", false
 }

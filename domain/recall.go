@@ -55,6 +55,8 @@ func Recall(t *Tenant, events []Event) (Answer, *Rejection, bool) {
 		return acquireAnswer(l, n, false), nil, true
 	case *PersonForgotten:
 		return Answer{Forgotten: e.Pseudonym}, nil, true
+	case *StaffRead:
+		return Answer{}, nil, true
 	case *SeatQueued:
 		return Answer{Queued: true}, nil, true
 	case *SeatDenied:

@@ -192,6 +192,8 @@ func (t *Tenant) Apply(at time.Time, event Event) {
 		t.applyTransferCancelled(e)
 	case *LicenseTransferCompleted:
 		t.applyTransferCompleted(at, e)
+	case *StaffRead:
+		// Reading changes nothing.
 	case *PersonForgotten:
 		// Whom its pseudonym stands for is in no state.
 	default:

@@ -71,6 +71,7 @@ func examples() []domain.Event {
 		&domain.TenantKeyCreated{Key: key, Name: "ci", Role: domain.RoleAuditor, Member: "user_7c1e"},
 		&domain.TenantKeyRotated{Key: key, OldKey: "key_0", OldUntil: end},
 		&domain.TenantKeyRevoked{Key: "key_1", Reason: "lost"},
+		&domain.StaffRead{Permission: "license.read", Reason: "ticket 4711"},
 		&domain.LicenseResized{License: "lic_1", Seats: 7, Was: 5},
 		&domain.LicenseSuspended{License: "lic_1", Reason: "abuse"},
 		&domain.LicenseReinstated{License: "lic_1", Reason: "resolved"},

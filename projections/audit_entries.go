@@ -230,6 +230,8 @@ func changedFields(event domain.Event) (before, after fields) {
 		return fields{"key": e.OldKey}, fields{"key": e.Key.ID, "old_key_until": e.OldUntil}
 	case *domain.TenantKeyRevoked:
 		return fields{"status": "active"}, fields{"status": "revoked"}
+	case *domain.StaffRead:
+		return nil, fields{"read": clean(e.Permission)}
 	case *domain.LicenseTransferStarted:
 		return fields{"transfer": nil}, fields{"transfer": domain.TransferDraining, "to": e.To}
 	case *domain.LicenseTransferCancelled:

@@ -21,10 +21,12 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/coditect-ai/license-ledger/eventstore"
 	"github.com/coditect-ai/license-ledger/eventstore/eventstoretest"
+	"github.com/coditect-ai/license-ledger/internal/access"
 	"github.com/coditect-ai/license-ledger/internal/embedded"
 	"github.com/coditect-ai/license-ledger/internal/identity"
 	"github.com/coditect-ai/license-ledger/internal/process"
@@ -162,6 +164,12 @@ func serveQueries(ctx context.Context, database, natsDir string, noted *spy) (*h
 	if err != nil {
 		return nil, nil, err
 	}
+	// Nobody keeps a journal here: that the operator reads is recorded at once.
+	if _, err := nc.Subscribe(access.LooksSubject, func(msg *nats.Msg) {
+		msg.RespondMsg(&nats.Msg{Header: nats.Header{access.HeaderStatus: {"200"}}})
+	}); err != nil {
+		return nil, nil, err
+	}
 	store := eventstoretest.NewStore(1)
 	router := serve.NewRouter()
 	queryapi.New(queryapi.Options{
@@ -214,6 +222,7 @@ func get(ctx context.Context, server *httptest.Server, path string) (time.Durati
 		return 0, err
 	}
 	r.Header.Set("Authorization", "Bearer "+operatorKey)
+	r.Header.Set("Ledger-Reason", "benchmark")
 	began := time.Now()
 	response, err := server.Client().Do(r)
 	if err != nil {

@@ -77,6 +77,7 @@ func run(ctx context.Context, args []string, logs io.Writer) error {
 	gone := make(chan struct{})
 	g.Go(func() error { return peers.Run(working, gone) })
 	g.Go(func() error { return commands.CarryTransfers(working, frame.Log) })
+	g.Go(func() error { return commands.TakeLooks(working, nc, frame.Log) })
 	g.Go(func() error {
 		defer close(gone)
 		return writers.Run(working)

@@ -27,7 +27,7 @@ import (
 // historyOf is where the auditor's commands read a tenant's events.
 type historyOf struct {
 	Tenant string `required:"" placeholder:"TENANT" help:"Whose history: the id of the tenant, such as acme."`
-	manager
+	reader
 	stores
 }
 
@@ -212,6 +212,7 @@ func (h historyOf) served(ctx context.Context, t terminal) (*source, error) {
 		return nil, err
 	}
 	request.Header.Set("Authorization", "Bearer "+key)
+	request.Header.Set("Ledger-Reason", h.Reason)
 	answer, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return nil, err

@@ -255,13 +255,13 @@ Then run a program with a seat:
 
 type licenseList struct {
 	tenantArg
-	manager
+	reader
 	output
 }
 
 // Run implements the command.
 func (c *licenseList) Run(ctx context.Context, t terminal) error {
-	licenses, err := all[api.License](ctx, c.manager, c.path("licenses"), nil)
+	licenses, err := all[api.License](ctx, c.reader, c.path("licenses"), nil)
 	if err != nil {
 		return err
 	}
@@ -274,7 +274,7 @@ func (c *licenseList) Run(ctx context.Context, t terminal) error {
 
 type licenseShow struct {
 	licenseArg
-	manager
+	reader
 	output
 }
 
@@ -313,7 +313,7 @@ func transferText(l api.License) string {
 
 type licenseQueue struct {
 	licenseArg
-	manager
+	reader
 	output
 }
 

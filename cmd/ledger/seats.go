@@ -177,7 +177,7 @@ func changeLease(ctx context.Context, t terminal, s server, k licenseKey, o outp
 
 type statusCommand struct {
 	Tenant string `arg:"" optional:"" help:"Show who holds this tenant's seats."`
-	manager
+	reader
 	output
 }
 
@@ -193,14 +193,14 @@ Example:
 // Run implements the command.
 func (c *statusCommand) Run(ctx context.Context, t terminal) error {
 	if c.Tenant == "" {
-		return (&tenantList{c.manager, c.output}).Run(ctx, t)
+		return (&tenantList{c.reader, c.output}).Run(ctx, t)
 	}
 	tenant := tenantArg{c.Tenant}
-	licenses, err := all[api.License](ctx, c.manager, tenant.path("licenses"), nil)
+	licenses, err := all[api.License](ctx, c.reader, tenant.path("licenses"), nil)
 	if err != nil {
 		return err
 	}
-	seats, err := all[api.Lease](ctx, c.manager, tenant.path("seats"), url.Values{"state": {"active"}})
+	seats, err := all[api.Lease](ctx, c.reader, tenant.path("seats"), url.Values{"state": {"active"}})
 	if err != nil {
 		return err
 	}

@@ -68,13 +68,13 @@ func (c *tenantCreate) Run(ctx context.Context, t terminal) error {
 }
 
 type tenantList struct {
-	manager
+	reader
 	output
 }
 
 // Run implements the command.
 func (c *tenantList) Run(ctx context.Context, t terminal) error {
-	tenants, err := all[api.TenantSummary](ctx, c.manager, "/tenants", nil)
+	tenants, err := all[api.TenantSummary](ctx, c.reader, "/tenants", nil)
 	if err != nil {
 		return err
 	}
@@ -95,7 +95,7 @@ func tenantRows(tenants []api.TenantSummary) [][]string {
 
 type tenantShow struct {
 	tenantArg
-	manager
+	reader
 	output
 }
 

@@ -150,7 +150,7 @@ func (c *upCommand) Run(ctx context.Context, t terminal) (err error) {
 	commands.LeaseSecondsMin = c.LeaseMin
 	commands.Routes(frame.Router)
 	queryapi.New(queryapi.Options{
-		DB: db, Ledger: store.Info(), Journal: store.Journal, Tokens: eventstore.NewTokens(secret), Keys: identity.NewTenantKeys(secret), Operator: operator, NATS: nc, Log: frame.Log, Registerer: frame.Registry,
+		DB: db, Ledger: store.Info(), Journal: store.Journal, Tokens: eventstore.NewTokens(secret), Keys: identity.NewTenantKeys(secret), Operator: operator, Seal: identity.NewSeal(secret), NATS: nc, Log: frame.Log, Registerer: frame.Registry,
 	}).Routes(frame.Router)
 	api.Routes(frame.Router)
 	frame.Page()
@@ -161,6 +161,7 @@ func (c *upCommand) Run(ctx context.Context, t terminal) (err error) {
 	g, serving := errgroup.WithContext(ctx)
 	g.Go(func() error { return writers.Run(working) })
 	g.Go(func() error { return commands.CarryTransfers(working, frame.Log) })
+	g.Go(func() error { return commands.TakeLooks(working, nc, frame.Log) })
 	g.Go(func() error { return runner.Run(working) })
 	g.Go(func() error { return projections.NewArchiver(rows, store, frame.Log, frame.Registry).Run(working) })
 	g.Go(func() error {

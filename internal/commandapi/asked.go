@@ -59,10 +59,12 @@ func askedOf(ctx context.Context) (*asked, error) {
 	return by, nil
 }
 
+const actorOperator = "operator"
+
 // actor is who did it, in events.
 func (by *asked) actor() string {
 	if by.key == nil {
-		return "operator"
+		return actorOperator
 	}
 	return "tk:" + string(by.key.ID)
 }

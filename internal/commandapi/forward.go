@@ -16,6 +16,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 
 	"github.com/coditect-ai/license-ledger/eventstore"
+	"github.com/coditect-ai/license-ledger/internal/access"
 	"github.com/coditect-ai/license-ledger/internal/serve"
 )
 
@@ -78,11 +79,11 @@ func subjectOf(process string) string { return "command." + process }
 const (
 	headerMethod  = "Ledger-Method"
 	headerPath    = "Ledger-Path"
-	headerStatus  = "Ledger-Status"
+	headerStatus  = access.HeaderStatus
 	headerNotDone = "Ledger-Not-Done" // nothing was done: another process may be asked
 	headerWait    = "Ledger-Wait"     // how long the client still waits for a seat, in milliseconds
 	headerWaiting = "Ledger-Waiting"  // it waits: ask again at once
-	headerSeal    = "Ledger-Seal"     // of the body: it comes from a process of this ledger
+	headerSeal    = access.HeaderSeal // of the body: it comes from a process of this ledger
 	headerHungUp  = "Ledger-Hung-Up"  // the client of this request has gone
 )
 

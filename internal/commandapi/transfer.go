@@ -222,7 +222,7 @@ const (
 
 // peerRoutes adds what processes ask of each other to a router that is not served by HTTP.
 func (a *API) peerRoutes(router *mux.Router) {
-	for path, h := range map[string]serve.Handler{receivePath: a.receiveLicense, receiveLeasesPath: a.receiveLeases, movedPath: a.movedLeases} {
+	for path, h := range map[string]serve.Handler{receivePath: a.receiveLicense, receiveLeasesPath: a.receiveLeases, movedPath: a.movedLeases, lookPath: a.recordLook} {
 		router.Handle(path, a.owned(h)).Methods(http.MethodPost)
 	}
 }

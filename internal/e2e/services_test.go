@@ -216,6 +216,9 @@ func TestThreeServices(t *testing.T) {
 	if got := l.Get(t, "/api/v1/tenants/last", done.Position); got.At("tenant.name") != "Last" {
 		t.Fatalf("read after write: %v", got.Body)
 	}
+	s.query.Await("showing what staff read", func() bool {
+		return len(l.Get(t, "/api/v1/tenants/last/timeline?q=type:staff.read", "").Items()) > 0
+	}, func() string { return "" })
 	s.check(acked, seats)
 
 	for name, p := range map[string]*ledgertest.Process{"commandsvc": s.command, "projector": s.project, "querysvc": s.query} {

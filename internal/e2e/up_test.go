@@ -44,7 +44,7 @@ func TestFirstSuccess(t *testing.T) {
 		t.Fatalf("holders: %v, want frank and not ada", users)
 	}
 	var types []string
-	for _, entry := range l.Get(t, "/api/v1/tenants/acme/timeline", last.Position).Items() {
+	for _, entry := range l.Get(t, "/api/v1/tenants/acme/timeline?q=-type:staff.read", last.Position).Items() {
 		e := entry["event"].(map[string]any)
 		types = append(types, strings.TrimPrefix(e["type"].(string), "ai.coditect."))
 	}
@@ -52,6 +52,15 @@ func TestFirstSuccess(t *testing.T) {
 	if got := strings.Join(types[:4], " "); got != want {
 		t.Fatalf("newest events: %s, want %s", got, want)
 	}
+	// That staff looked at the seats is in the timeline, too.
+	p.Await("showing what staff read", func() bool {
+		for _, entry := range l.Get(t, "/api/v1/tenants/acme/timeline?q=type:staff.read", "").Items() {
+			if after, ok := entry["after"].(map[string]any); ok && after["read"] == "seat.own" && entry["reason"] == "test" {
+				return true
+			}
+		}
+		return false
+	}, func() string { return "" })
 	if code := p.Stop(); code != 0 || !strings.Contains(p.Output(), "Stopped.") {
 		t.Fatalf("exit code %d:\n%s", code, p.Output())
 	}

@@ -86,6 +86,7 @@ func (l *Client) Do(ctx context.Context, method, path, key string, body any, hea
 		return Answer{}, err
 	}
 	r.Header.Set("Authorization", "Bearer "+key)
+	r.Header.Set("Ledger-Reason", "test")
 	for name, value := range headers {
 		r.Header.Set(name, value)
 	}

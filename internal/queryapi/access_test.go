@@ -4,21 +4,26 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gorilla/mux"
 	"github.com/jackc/pgx/v5"
+	"github.com/nats-io/nats.go"
 
 	"github.com/coditect-ai/license-ledger/api"
 	"github.com/coditect-ai/license-ledger/domain"
 	"github.com/coditect-ai/license-ledger/eventstore"
 	"github.com/coditect-ai/license-ledger/internal/access"
 	"github.com/coditect-ai/license-ledger/internal/identity"
+	"github.com/coditect-ai/license-ledger/internal/serve"
 )
 
 // key makes a key of a tenant with a role and returns its id and the key; it waits for its commit.
@@ -86,7 +91,7 @@ func (f *fixture) begin(t *testing.T, path, key string, headers ...string) (int,
 	if err != nil {
 		t.Fatal(err)
 	}
-	headers = append(bearer(key), headers...)
+	headers = append(append(bearer(key), reasonHeader, "test"), headers...)
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
 	}
@@ -170,6 +175,7 @@ func TestAStatementThatForgetsTheTenant(t *testing.T) {
 	w := httptest.NewRecorder()
 	r := httptest.NewRequest(http.MethodGet, "/tenants/acme", nil)
 	r.Header.Set("Authorization", "Bearer "+operatorKey)
+	r.Header.Set(reasonHeader, "test")
 	router.ServeHTTP(w, r)
 	if got := w.Body.String(); got != "acme" {
 		t.Errorf("it sees %s", got)
@@ -324,4 +330,101 @@ func (f *fixture) forgetful(w http.ResponseWriter) func(context.Context, pgx.Tx)
 		_, err := w.Write([]byte(all))
 		return err
 	}
+}
+
+// Every read of staff on a tenant is recorded before it is answered: which tenant, what, and why; once an hour for each. Without a reason, or
+// when it is not recorded, nothing is shown. A tenant's own people need no reason, and are not recorded.
+func TestWhatStaffReadsIsRecorded(t *testing.T) {
+	f := setup(t)
+	f.example(t)
+	_, owner := f.key("acme", domain.RoleOwner)
+	f.commit(t)
+	calls := f.calls(t, "acme")
+	calls["/audit?q=tenant:acme"] = access.AuditRead
+	seal := identity.NewSeal(identity.Secret(bytes.Repeat([]byte{1}, 32)))
+	for path, p := range calls {
+		if !strings.Contains(path, "acme") {
+			continue
+		}
+		if status, body := f.begin(t, path, operatorKey, reasonHeader, ""); status != http.StatusBadRequest || !strings.Contains(body, `"reason_required"`) || !strings.Contains(body, `"field":"Ledger-Reason"`) {
+			t.Errorf("%s without a reason: %d %s", path, status, body)
+		}
+		reason := "ticket 4711: " + path
+		for range 2 {
+			f.begin(t, path, operatorKey, reasonHeader, reason)
+		}
+		select {
+		case msg := <-f.looks:
+			var look access.Look
+			if err := json.Unmarshal(msg.Data, &look); err != nil || look != (access.Look{Tenant: "acme", Permission: p, Reason: reason}) {
+				t.Errorf("%s is recorded as %s, %v", path, msg.Data, err)
+			}
+			if !seal.Is(msg.Header.Get(access.HeaderSeal), msg.Data) || msg.Header.Get("Idempotency-Key") == "" {
+				t.Errorf("%s: recorded with the headers %v", path, msg.Header)
+			}
+		default:
+			t.Errorf("%s is not recorded", path)
+		}
+		f.begin(t, path, owner, reasonHeader, "")
+	}
+	if n := len(f.looks); n > 0 {
+		t.Errorf("%d more records, such as %s", n, (<-f.looks).Data)
+	}
+	// What no tenant's data is.
+	for _, path := range []string{"/tenants", "/ledger/partitions", "/audit"} {
+		if got := f.get(t, path, reasonHeader, ""); got.status != http.StatusOK || len(f.looks) > 0 {
+			t.Errorf("%s: %d %s", path, got.status, got.body)
+		}
+	}
+	for bad, why := range map[string]string{strings.Repeat("x", reasonMax+1): "too long", "a\tb": "a tab"} {
+		f.refused(t, http.StatusBadRequest, "invalid_request", reasonHeader, "/tenants/acme", reasonHeader, bad)
+		if len(f.looks) > 0 {
+			t.Errorf("%s is recorded", why)
+		}
+	}
+	f.get(t, "/tenants/acme", reasonHeader, "K\xfcndigung") // as a browser sends it
+	if got := string((<-f.looks).Data); !strings.Contains(got, "Kündigung") {
+		t.Errorf("recorded: %s", got)
+	}
+}
+
+// The command side is away, refuses, or knows of no such tenant: nothing is shown, and it is asked again the next time.
+func TestWhatIsNotRecordedIsNotShown(t *testing.T) {
+	f := setup(t)
+	f.example(t)
+	f.nats.Close()
+	f.refused(t, http.StatusServiceUnavailable, "read_not_recorded", "", "/tenants/acme")
+	if got := f.get(t, "/tenants"); got.status != http.StatusOK {
+		t.Errorf("/tenants: %d %s", got.status, got.body)
+	}
+
+	nc := natsServer(t)
+	status := "503"
+	if _, err := nc.Subscribe(access.LooksSubject, func(msg *nats.Msg) {
+		msg.RespondMsg(&nats.Msg{Header: nats.Header{access.HeaderStatus: {status}}})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	var l looks
+	l.nc = nc
+	now := time.Date(2026, 3, 1, 9, 59, 0, 0, time.UTC)
+	record := func(tenant domain.TenantID, at time.Time) error {
+		return l.record(t.Context(), access.Look{Tenant: tenant, Permission: access.TenantRead, Reason: "x"}, at)
+	}
+	want := func(code string, err error) {
+		t.Helper()
+		var p *serve.Problem
+		if code == "" && err != nil || code != "" && (!errors.As(err, &p) || p.Code != code) {
+			t.Errorf("%v, want %q", err, code)
+		}
+	}
+	want("read_not_recorded", record("acme", now))
+	status = "404"
+	want("tenant_not_found", record("acme", now))
+	status = "200"
+	want("", record("acme", now))
+	status = "503"
+	want("", record("acme", now)) // it is known
+	want("read_not_recorded", record("globex", now))
+	want("read_not_recorded", record("acme", now.Add(time.Minute))) // another hour
 }

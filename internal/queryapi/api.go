@@ -29,7 +29,9 @@ type Options struct {
 	Operator identity.OperatorKey
 	// Keys are those of tenants' people.
 	Keys *identity.Keys
-	// NATS is where the projector publishes changes.
+	// Seal shows the command side that what staff reads is told by a process of this ledger.
+	Seal identity.Seal
+	// NATS is where the projector publishes changes, and where the command side is told what staff reads.
 	NATS *nats.Conn
 	// Ping is the time between pings of a live stream, each of which also checks that the stream missed nothing.
 	// 0 means 15 s.
@@ -53,6 +55,7 @@ type API struct {
 	exports   exports
 	progress  progress
 	hub       *hub
+	looks     looks
 	ping      time.Duration
 	stalled   time.Duration // writeTimeout, or more in tests
 	log       *slog.Logger
@@ -72,7 +75,7 @@ const pingDefault = 15 * time.Second
 func New(o Options) *API {
 	a := &API{
 		db: o.DB, ledger: o.Ledger, tokens: o.Tokens, operator: o.Operator, keys: o.Keys, ping: o.Ping, stalled: writeTimeout, log: o.Log,
-		hub: newHub(o.NATS, o.Tokens),
+		hub: newHub(o.NATS, o.Tokens), looks: looks{nc: o.NATS, seal: o.Seal},
 		metrics: metrics{
 			behind: prometheus.NewCounter(prometheus.CounterOpts{
 				Name: "ledger_queries_behind_total", Help: "Queries refused because the read models had not reached Ledger-Min-Position."}),
@@ -103,7 +106,7 @@ func New(o Options) *API {
 func (a *API) Routes(router *mux.Router) {
 	counted := func(b access.Budget) func(path string, p access.Permission, h serve.Handler) {
 		return func(path string, p access.Permission, h serve.Handler) {
-			router.Handle("/api/v1"+path, access.Guard(p, b, a.callerOf, h)).Methods(http.MethodGet)
+			router.Handle("/api/v1"+path, access.Guard(p, b, a.callerOf, a.noted(p, h))).Methods(http.MethodGet)
 		}
 	}
 	route, costly := counted(access.Reads), counted(access.Exports)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/coditect-ai/license-ledger/internal/access"
 	"github.com/coditect-ai/license-ledger/internal/timeline"
 )
 
@@ -30,6 +31,11 @@ func (a *API) listAudit(w http.ResponseWriter, r *http.Request) error {
 	tenant, err := oneTenant(terms)
 	if err != nil {
 		return err
+	}
+	if tenant != "" {
+		if err := a.note(r, access.AuditRead, tenant); err != nil {
+			return err
+		}
 	}
 	l, q := auditList, listing[auditEntry]{read: a.ofAll(w, r, nil)}
 	if tenant == "" {

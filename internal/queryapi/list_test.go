@@ -385,6 +385,7 @@ func TestAPartOfAnExportNeverLooksLikeTheWhole(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.Header.Set("Authorization", "Bearer "+operatorKey)
+		r.Header.Set(reasonHeader, "test")
 		r.Header.Set("Accept", media)
 		response, err := f.server.Client().Do(r)
 		if err != nil {

@@ -188,6 +188,7 @@ func TestLiveSlowReader(t *testing.T) {
 		t.Fatal(err)
 	}
 	request.Header.Set("Authorization", "Bearer "+operatorKey)
+	request.Header.Set(reasonHeader, "test")
 	if err := request.Write(slow); err != nil {
 		t.Fatal(err)
 	}

@@ -57,6 +57,7 @@ func (f *fixture) resumeAt(t *testing.T, base, tenant, id string) *client {
 		t.Fatal(err)
 	}
 	r.Header.Set("Authorization", "Bearer "+operatorKey)
+	r.Header.Set(reasonHeader, "test")
 	if id != "" {
 		r.Header.Set("Last-Event-ID", id)
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/coditect-ai/license-ledger/domain"
 	"github.com/coditect-ai/license-ledger/eventstore"
 	"github.com/coditect-ai/license-ledger/eventstore/eventstoretest"
+	"github.com/coditect-ai/license-ledger/internal/access"
 	"github.com/coditect-ai/license-ledger/internal/identity"
 	"github.com/coditect-ai/license-ledger/internal/serve"
 	"github.com/coditect-ai/license-ledger/projections"
@@ -36,6 +37,7 @@ type fixture struct {
 	tokens *eventstore.Tokens
 	api    *API
 	server *httptest.Server
+	looks  chan *nats.Msg // what the command side was told that staff reads
 }
 
 // tenantKeys makes the keys of tenants' people.
@@ -59,11 +61,12 @@ func setupWith(t *testing.T, partitions int, adjust func(*Options)) *fixture {
 		t.Fatal(err)
 	}
 	o := Options{
-		DB: projectionstest.As(t, f.db, projections.QueryRole), Keys: tenantKeys, Ledger: store.Info(), Journal: store.Journal, Tokens: f.tokens, Operator: operator, NATS: f.nats,
+		DB: projectionstest.As(t, f.db, projections.QueryRole), Keys: tenantKeys, Ledger: store.Info(), Journal: store.Journal, Tokens: f.tokens, Operator: operator, Seal: identity.NewSeal(identity.Secret(bytes.Repeat([]byte{1}, 32))), NATS: f.nats,
 		Log: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(),
 	}
 	adjust(&o)
 	f.api = New(o)
+	f.takeLooks(t)
 	router := serve.NewRouter()
 	f.api.Routes(router)
 	f.server = httptest.NewUnstartedServer(router)
@@ -71,6 +74,18 @@ func setupWith(t *testing.T, partitions int, adjust func(*Options)) *fixture {
 	f.server.Start()
 	t.Cleanup(f.server.Close)
 	return f
+}
+
+// takeLooks stands in for the command side.
+func (f *fixture) takeLooks(t *testing.T) {
+	t.Helper()
+	f.looks = make(chan *nats.Msg, 10_000)
+	if _, err := f.nats.Subscribe(access.LooksSubject, func(msg *nats.Msg) {
+		f.looks <- msg
+		msg.RespondMsg(&nats.Msg{Header: nats.Header{access.HeaderStatus: {"200"}}})
+	}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func natsServer(t *testing.T) *nats.Conn {
@@ -133,6 +148,7 @@ func (f *fixture) get(t *testing.T, path string, headers ...string) reply {
 		t.Fatal(err)
 	}
 	r.Header.Set("Authorization", "Bearer "+operatorKey)
+	r.Header.Set(reasonHeader, "test")
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
 	}

@@ -10,9 +10,13 @@ export const client = createClient<paths, 'application/json' | 'application/prob
   fetch: (request) => globalThis.fetch(request),
 })
 
+/** Why staff reads what the page shows: recorded in the tenant's journal. */
+export const reason = 'dashboard'
+
 client.use({
   onRequest({ request }) {
     request.headers.set('Authorization', `Bearer ${session.key}`)
+    request.headers.set('Ledger-Reason', reason)
     return request
   },
   onResponse({ request, response }) {

@@ -2201,9 +2201,9 @@ export interface components {
             };
         };
         /**
-         * @description 400 `invalid_request` naming the `field`, 401 `unauthorized`, 404 `tenant_not_found`, `license_not_found`, 405 `method_not_allowed`,
+         * @description 400 `invalid_request` naming the `field`, `reason_required`, 401 `unauthorized`, 404 `tenant_not_found`, `license_not_found`, 405 `method_not_allowed`,
          *     409 `license_already_revoked` for a change of a license that was revoked,
-         *     413 `body_too_large`, 415 `unsupported_media_type`, 422 `idempotency_key_reused`, 503 `starting`, `outcome_unknown`, `overloaded`, `no_owner`, `license_arriving`, `projection_behind`.
+         *     413 `body_too_large`, 415 `unsupported_media_type`, 422 `idempotency_key_reused`, 503 `starting`, `outcome_unknown`, `overloaded`, `no_owner`, `license_arriving`, `projection_behind`, `read_not_recorded`.
          *     After `overloaded`, `no_owner` and `license_arriving` (its leases are just coming from, or going to, another tenant) nothing was done: ask
          *     again after `Retry-After` seconds.
          */
@@ -2242,6 +2242,12 @@ export interface components {
          * @example 2026-03-01T09:00:00Z
          */
         AsOf: string;
+        /**
+         * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+         *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+         * @example ticket 4711
+         */
+        ReadReason: string;
         /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
         MinPosition: string;
         /** @description `next` of the page before. It is good for the same list with the same filters and the same sort only. */
@@ -2530,6 +2536,12 @@ export interface operations {
                 as_of?: components["parameters"]["AsOf"];
             };
             header?: {
+                /**
+                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @example ticket 4711
+                 */
+                "Ledger-Reason"?: components["parameters"]["ReadReason"];
                 /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
                 "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
             };
@@ -2675,6 +2687,12 @@ export interface operations {
                 expires_before?: string;
             };
             header?: {
+                /**
+                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @example ticket 4711
+                 */
+                "Ledger-Reason"?: components["parameters"]["ReadReason"];
                 /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
                 "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
             };
@@ -2750,6 +2768,12 @@ export interface operations {
                 as_of?: components["parameters"]["AsOf"];
             };
             header?: {
+                /**
+                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @example ticket 4711
+                 */
+                "Ledger-Reason"?: components["parameters"]["ReadReason"];
                 /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
                 "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
             };
@@ -2818,6 +2842,12 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
+                /**
+                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @example ticket 4711
+                 */
+                "Ledger-Reason"?: components["parameters"]["ReadReason"];
                 /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
                 "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
             };
@@ -3228,6 +3258,12 @@ export interface operations {
                 status?: components["schemas"]["MemberStatus"];
             };
             header?: {
+                /**
+                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @example ticket 4711
+                 */
+                "Ledger-Reason"?: components["parameters"]["ReadReason"];
                 /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
                 "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
             };
@@ -3434,6 +3470,12 @@ export interface operations {
                 status?: components["schemas"]["KeyStatus"];
             };
             header?: {
+                /**
+                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @example ticket 4711
+                 */
+                "Ledger-Reason"?: components["parameters"]["ReadReason"];
                 /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
                 "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
             };
@@ -3675,6 +3717,12 @@ export interface operations {
                 to?: string;
             };
             header?: {
+                /**
+                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @example ticket 4711
+                 */
+                "Ledger-Reason"?: components["parameters"]["ReadReason"];
                 /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
                 "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
             };
@@ -3708,6 +3756,12 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
+                /**
+                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @example ticket 4711
+                 */
+                "Ledger-Reason"?: components["parameters"]["ReadReason"];
                 /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
                 "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
             };
@@ -3768,6 +3822,12 @@ export interface operations {
                 to?: string;
             };
             header?: {
+                /**
+                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @example ticket 4711
+                 */
+                "Ledger-Reason"?: components["parameters"]["ReadReason"];
                 /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
                 "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
             };
@@ -3815,6 +3875,12 @@ export interface operations {
                 sort?: "start" | "-start";
             };
             header?: {
+                /**
+                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @example ticket 4711
+                 */
+                "Ledger-Reason"?: components["parameters"]["ReadReason"];
                 /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
                 "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
             };
@@ -3857,6 +3923,12 @@ export interface operations {
                 limit?: number;
             };
             header?: {
+                /**
+                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @example ticket 4711
+                 */
+                "Ledger-Reason"?: components["parameters"]["ReadReason"];
                 /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
                 "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
             };
@@ -3898,6 +3970,12 @@ export interface operations {
                 to?: string;
             };
             header?: {
+                /**
+                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @example ticket 4711
+                 */
+                "Ledger-Reason"?: components["parameters"]["ReadReason"];
                 /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
                 "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
             };
@@ -3932,6 +4010,12 @@ export interface operations {
                 license?: string;
             };
             header?: {
+                /**
+                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @example ticket 4711
+                 */
+                "Ledger-Reason"?: components["parameters"]["ReadReason"];
                 /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
                 "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
             };
@@ -3968,6 +4052,12 @@ export interface operations {
                 as_of?: components["parameters"]["AsOf"];
             };
             header?: {
+                /**
+                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @example ticket 4711
+                 */
+                "Ledger-Reason"?: components["parameters"]["ReadReason"];
                 /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
                 "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
             };
@@ -4002,6 +4092,12 @@ export interface operations {
                 b?: string;
             };
             header?: {
+                /**
+                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @example ticket 4711
+                 */
+                "Ledger-Reason"?: components["parameters"]["ReadReason"];
                 /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
                 "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
             };
@@ -4031,6 +4127,12 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
+                /**
+                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @example ticket 4711
+                 */
+                "Ledger-Reason"?: components["parameters"]["ReadReason"];
                 /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
                 "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
             };
@@ -4082,6 +4184,12 @@ export interface operations {
                 sort?: "time" | "-time";
             };
             header?: {
+                /**
+                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @example ticket 4711
+                 */
+                "Ledger-Reason"?: components["parameters"]["ReadReason"];
                 /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
                 "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
             };
@@ -4118,6 +4226,12 @@ export interface operations {
                 names?: boolean;
             };
             header?: {
+                /**
+                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @example ticket 4711
+                 */
+                "Ledger-Reason"?: components["parameters"]["ReadReason"];
                 /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
                 "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
             };
@@ -4146,6 +4260,12 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
+                /**
+                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @example ticket 4711
+                 */
+                "Ledger-Reason"?: components["parameters"]["ReadReason"];
                 /** @description The `id` of the last event that was received; one that is not known is ignored. */
                 "Last-Event-ID"?: string;
             };
@@ -4184,6 +4304,12 @@ export interface operations {
                 sort?: "time" | "-time";
             };
             header?: {
+                /**
+                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @example ticket 4711
+                 */
+                "Ledger-Reason"?: components["parameters"]["ReadReason"];
                 /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
                 "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
             };

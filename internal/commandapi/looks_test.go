@@ -1,0 +1,80 @@
+package commandapi_test
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"github.com/coditect-ai/license-ledger/eventstore/eventstoretest"
+	"github.com/coditect-ai/license-ledger/internal/access"
+	"github.com/coditect-ai/license-ledger/internal/identity"
+)
+
+// What a query service says that staff reads is in the journal when it is answered, once for each key; nobody else may say so.
+func TestLooks(t *testing.T) {
+	t.Parallel()
+	s := start(t, eventstoretest.NewStore(1))
+	s.license("acme", 1, 300)
+	ns, err := server.NewServer(&server.Options{DontListen: true, NoSigs: true, NoLog: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns.Start()
+	t.Cleanup(ns.Shutdown)
+	nc, err := nats.Connect("", nats.InProcessServer(ns))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.api.TakeLooks(ctx, nc, slog.New(slog.DiscardHandler)) }()
+	seal := identity.NewSeal(secret)
+	say := func(body, key string, seal identity.Seal) string {
+		t.Helper()
+		msg := nats.NewMsg(access.LooksSubject)
+		msg.Data = []byte(body)
+		msg.Header.Set(access.HeaderSeal, seal.Of(msg.Data))
+		msg.Header.Set("Idempotency-Key", key)
+		for {
+			reply, err := nc.RequestMsgWithContext(t.Context(), msg)
+			if err == nats.ErrNoResponders {
+				continue // it begins to listen
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			return reply.Header.Get(access.HeaderStatus)
+		}
+	}
+	const look = `{"tenant":"acme","permission":"license.read","reason":"ticket 4711"}`
+	before := s.last()
+	for range 3 {
+		if status := say(look, "look-1", seal); status != "200" {
+			t.Fatalf("recorded: %s", status)
+		}
+	}
+	if after := s.last(); after != before+1 {
+		t.Errorf("%d commits for one look", after-before)
+	}
+	if status := say(look, "look-2", seal); status != "200" || s.last() != before+2 {
+		t.Errorf("in the next hour: %s, %d commits", status, s.last()-before)
+	}
+	if status := say(look, "look-3", identity.NewSeal(identity.Secret(strings.Repeat("x", 32)))); status != "401" {
+		t.Errorf("with another seal: %s", status)
+	}
+	if status := say(strings.Replace(look, "acme", "nobody", 1), "look-4", seal); status != "404" {
+		t.Errorf("of a tenant that is not there: %s", status)
+	}
+	if n := s.last(); n != before+2 {
+		t.Errorf("refused, and %d commits", n-before-2)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
