@@ -63,7 +63,7 @@ func New(ledger Ledger, secret identity.Secret, operator identity.OperatorKey, r
 // Routes adds the calls to router.
 func (a *API) Routes(router *mux.Router) {
 	route := func(method, path string, p access.Permission, h serve.Handler) {
-		router.Handle("/api/v1"+path, a.guard(p, a.owned(h))).Methods(method)
+		router.Handle("/api/v1"+path, a.guard(p, a.owned(a.permitted(h)))).Methods(method)
 	}
 	route(http.MethodPost, "/licenses/acquire", access.LicenseKey, a.acquireSeat)
 	route(http.MethodPost, "/licenses/heartbeat", access.LicenseKey, a.heartbeatSeats)
@@ -176,6 +176,7 @@ func (a *API) managementCall(r *http.Request, name string) (call, error) {
 	if err != nil {
 		return call{}, err
 	}
+	asked.body = body
 	c := call{Request: r, name: name, body: body, actor: asked.actor(), asked: asked}
 	switch values := r.URL.Query()["dry_run"]; {
 	case len(values) == 0 || (len(values) == 1 && values[0] == "false"):

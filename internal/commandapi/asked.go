@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync/atomic"
 
 	"github.com/gorilla/mux"
 
@@ -20,6 +21,8 @@ import (
 type asked struct {
 	permission access.Permission
 	key        *identity.Presented // nil: the operator asks
+	body       []byte              // of the request, once it was read
+	judged     atomic.Bool         // the Writer said whether the key may
 }
 
 type askedKey struct{}
@@ -87,6 +90,7 @@ func (by *asked) caller(s eventstore.Scope) (access.Caller, error) {
 // before puts the proof that the caller may do this before the command.
 func (by *asked) before(prepare func(eventstore.Scope) (domain.Command, error), tenant domain.TenantID) func(eventstore.Scope) (domain.Command, error) {
 	return func(s eventstore.Scope) (domain.Command, error) {
+		by.judged.Store(true)
 		caller, err := by.caller(s)
 		if err == nil {
 			err = caller.Check(by.permission, tenant)
@@ -96,4 +100,43 @@ func (by *asked) before(prepare func(eventstore.Scope) (domain.Command, error), 
 		}
 		return prepare(s)
 	}
+}
+
+// permitted wraps a handler: who may not do this hears so before it hears that its request is not valid. A tenant's key is proven only by the
+// Writer, so the Writer is asked once more, but only about a request that is refused anyway.
+func (a *API) permitted(h serve.Handler) serve.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		err := h(w, r)
+		by, _ := r.Context().Value(askedKey{}).(*asked)
+		var problem *serve.Problem
+		if by == nil || by.key == nil || by.judged.Load() || !errors.As(err, &problem) ||
+			problem.Status >= http.StatusInternalServerError || problem.Status == http.StatusRequestEntityTooLarge {
+			return err
+		}
+		if denied := a.prove(r, by); denied != nil {
+			return denied
+		}
+		return err
+	}
+}
+
+// errMay: the key may do what it asks for.
+var errMay = errors.New("permitted")
+
+// prove asks the Writer whether a key may do what it asks for; nil: it may.
+func (a *API) prove(r *http.Request, by *asked) error {
+	ctx, cancel := context.WithTimeout(r.Context(), executeFor)
+	defer cancel()
+	tenant := by.key.Tenant
+	_, err := a.ledger.Execute(ctx, eventstore.Request{
+		Tenant: tenant, Actor: by.actor(), DryRun: true,
+		Prepare: by.before(func(eventstore.Scope) (domain.Command, error) { return nil, errMay }, tenant),
+	})
+	switch {
+	case errors.Is(err, errMay):
+		return nil
+	case errors.Is(err, eventstore.ErrElsewhere), errors.Is(err, eventstore.ErrStopping) && handedOver(r):
+		return &elsewhere{call{Request: r, body: by.body, tenant: tenant}}
+	}
+	return errorFor(problemOf(err), err)
 }

@@ -213,6 +213,26 @@ func TestEveryCommandChecksItsPermission(t *testing.T) {
 			if refused := got.status == http.StatusForbidden && got.body["code"] == "forbidden"; refused == allowed || got.status == 400 {
 				t.Errorf("%s %s as %s: %d %s", methods[0], template, role, got.status, got.text)
 			}
+			// Who may not is told so, and nothing of what else is wrong.
+			for _, wrong := range []func() reply{
+				func() reply { return s.call(methods[0], path("acme", license), key, `{"no_such_field":1}`) },
+				func() reply { return s.call(methods[0], path("acme", license), key, `nonsense`) },
+				func() reply {
+					return s.call(methods[0], path("acme", license), key, bodyFor(template, methods[0]), "Content-Type", "text/plain")
+				},
+				func() reply {
+					return s.call(methods[0], path("acme", license)+"?dry_run=perhaps", key, bodyFor(template, methods[0]))
+				},
+				func() reply {
+					return s.call(methods[0], path("acme", license)+"?dry_run=true", key, bodyFor(template, methods[0]), "Idempotency-Key", "not a key")
+				},
+			} {
+				before := s.last()
+				want := http.StatusForbidden
+				if got := wrong(); (got.status == want) == allowed || (allowed && got.status != 400 && got.status != 415) || s.last() != before {
+					t.Errorf("%s %s as %s, not valid: %d %s", methods[0], template, role, got.status, got.text)
+				}
+			}
 		}
 		return nil
 	})
