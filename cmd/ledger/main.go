@@ -37,6 +37,8 @@ type commands struct {
 	Status    statusCommand    `cmd:"" group:"Manage (operator key)" help:"Seats in use, and who holds them."`
 	Tenant    tenantCommands   `cmd:"" group:"Manage (operator key)" help:"Make and manage tenants."`
 	License   licenseCommands  `cmd:"" group:"Manage (operator key)" help:"Issue and manage licenses."`
+	Member    memberCommands   `cmd:"" group:"Manage (operator key)" help:"Invite and manage a tenant's people."`
+	Key       keyCommands      `cmd:"" group:"Manage (operator key)" help:"Make and manage the keys of a tenant's people."`
 	Forget    forgetCommand    `cmd:"" group:"Manage (operator key)" help:"Delete the name of a person for good."`
 
 	Replay     replayCommand      `cmd:"" group:"Audit" help:"Print a tenant's history from the journal, or what it was at an instant."`

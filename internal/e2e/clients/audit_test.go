@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -31,27 +32,32 @@ func TestAuditor(t *testing.T) {
 	s.fails("acquire --user bob --machine ws-2", "no_seat_available")
 	s.prints("heartbeat "+lease, lease)
 
+	// With a key of the tenant, the audit itself leaves nothing: what the operator reads would be in the history from then on.
+	key := l.Must(t, 201, "POST", "/api/v1/tenants/acme/keys", l.Operator, map[string]any{"name": "audit", "role": "auditor"})
+	auditor := &shell{t: t, dir: dir, env: append(slices.Clone(s.env), "LEDGER_OPERATOR_KEY="+key.At("secret"))}
+	l.Get(t, "/api/v1/tenants", key.Position) // the key opens
+
 	timeline := func() string {
-		return s.prints("replay --tenant acme", "TIME", "VERSION", "EVENT",
+		return auditor.prints("replay --tenant acme", "TIME", "VERSION", "EVENT",
 			"tenant.created", "Acme", "license.issued", "product=cad", "seats=1", "seat.acquired", lease, "user=ada", "seat.denied", "user=bob")
 	}
 	running := timeline()
 	if strings.Contains(running, "seat.heartbeat") || strings.Contains(running, "globex") {
 		t.Errorf("replay prints\n%s", running)
 	}
-	s.prints("replay --tenant acme --heartbeats", "seat.heartbeat")
-	s.prints("replay --tenant acme --json", `"type":"ai.coditect.tenant.created.v1"`, `"version":"1"`, `"prev":"`, `"version":"4"`)
-	s.prints("replay --tenant acme --at 2100-01-01", "Acme (acme), active", "version 5", "cad", "active", lease, "ada", "ws-1")
-	s.fails("replay --tenant acme --at 2000-01-01", "no events of \"acme\" at that time")
+	auditor.prints("replay --tenant acme --heartbeats", "seat.heartbeat")
+	auditor.prints("replay --tenant acme --json", `"type":"ai.coditect.tenant.created.v1"`, `"version":"1"`, `"prev":"`, `"version":"4"`)
+	auditor.prints("replay --tenant acme --at 2100-01-01", "Acme (acme), active", "version 6", "cad", "active", lease, "ada", "ws-1")
+	auditor.fails("replay --tenant acme --at 2000-01-01", "no events of \"acme\" at that time")
 	s.fails("replay --tenant umbrella", "tenant_not_found", "ledger tenant list")
 	s.fails("replay --tenant UMBRELLA", "no id of a tenant")
 	s.fails("replay --tenant acme --at 2026-01-01 --from 2026-01-01", "--at")
 	s.fails("replay", "--tenant")
 
-	if said := s.prints("export --tenant acme --out acme.ledger", "5 events of acme, up to version 5", "head"); !strings.Contains(said, "head") {
+	if said := auditor.prints("export --tenant acme --out acme.ledger", "6 events of acme, up to version 6", "head"); !strings.Contains(said, "head") {
 		t.Error(said)
 	}
-	s.prints("export --tenant acme --out named.ledger --names", "5 events")
+	auditor.prints("export --tenant acme --out named.ledger --names", "6 events")
 
 	process.Stop()
 	stopped := timeline()
@@ -67,7 +73,7 @@ func TestAuditor(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, "umbrella.ledger")); !os.IsNotExist(err) {
 		t.Errorf("an export of nobody left a file: %v", err)
 	}
-	s.prints("export --tenant acme --out again.ledger", "5 events of acme")
+	s.prints("export --tenant acme --out again.ledger", "6 events of acme")
 	head := regexp.MustCompile(`"head":"([\w-]{43})"},"sum"`)
 	first, again := read(t, dir, "acme.ledger"), read(t, dir, "again.ledger")
 	if a, b := head.FindSubmatch(first), head.FindSubmatch(again); a == nil || b == nil || !bytes.Equal(a[1], b[1]) {
@@ -78,7 +84,7 @@ func TestAuditor(t *testing.T) {
 	}
 
 	elsewhere := &shell{t: t, dir: dir, env: []string{"TZ=UTC", "LEDGER_SERVER=http://127.0.0.1:1"}} // it asks nobody
-	elsewhere.prints("verify acme.ledger", "acme, of the ledger 0", "5 in 5 commits", "undamaged", "Chain", "whole", "no seat was oversold", string(head.FindSubmatch(first)[1]), "not compared", "seat.denied")
+	elsewhere.prints("verify acme.ledger", "acme, of the ledger 0", "6 in 6 commits", "undamaged", "Chain", "whole", "no seat was oversold", string(head.FindSubmatch(first)[1]), "not compared", "seat.denied")
 	elsewhere.prints("verify named.ledger --tenant acme --head "+string(head.FindSubmatch(first)[1]), "the one asked for")
 	elsewhere.fails("verify acme.ledger --tenant globex", "line 1", "globex")
 	elsewhere.fails("verify acme.ledger --head "+strings.Repeat("A", 42)+"E", "another history")
@@ -88,7 +94,7 @@ func TestAuditor(t *testing.T) {
 		End   struct{ Events int }
 		Whole bool
 	}
-	if err := json.Unmarshal([]byte(elsewhere.prints("verify acme.ledger --json")), &report); err != nil || report.End.Events != 5 || !report.Whole {
+	if err := json.Unmarshal([]byte(elsewhere.prints("verify acme.ledger --json")), &report); err != nil || report.End.Events != 6 || !report.Whole {
 		t.Errorf("verify --json: %v %+v", err, report)
 	}
 	changed := bytes.Replace(first, []byte("no_seat_available"), []byte("no_seat_avaliable"), 1)
