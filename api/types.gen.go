@@ -1636,7 +1636,7 @@ type UsageBucket struct {
 	Id *string `json:"id,omitempty"`
 
 	// Last Seats in use at the end.
-	Last *int `json:"last,omitempty"`
+	Last int `json:"last"`
 
 	// License Unless it is of the tenant as a whole.
 	License *string `json:"license,omitempty"`
@@ -1644,11 +1644,11 @@ type UsageBucket struct {
 	// Links Paths of the timeline with the events that made the numbers.
 	Links UsageLinks `json:"links"`
 
-	// Max Most seats in use after any event of the bucket
-	Max *int `json:"max,omitempty"`
+	// Max Most seats in use after any event of the bucket, or when it began.
+	Max int `json:"max"`
 
-	// Min Fewest seats in use. Not by user
-	Min *int `json:"min,omitempty"`
+	// Min Fewest seats in use after any event of the bucket, or when it began.
+	Min int `json:"min"`
 
 	// Name By user and machine: the clear text; empty when it is not known any more.
 	Name *string `json:"name,omitempty"`
@@ -1662,7 +1662,7 @@ type UsageBucket struct {
 	// SeatSeconds Seats in use by the seconds they were.
 	SeatSeconds float64 `json:"seat_seconds"`
 
-	// Seats Seats of the license at the end; of a tenant
+	// Seats Seats of the license at the end; of a tenant, of all its licenses. This and what follows on overage: not by user, machine and feature.
 	Seats *int `json:"seats,omitempty"`
 
 	// Start It belongs to the bucket; the start of the next one does not.

@@ -153,45 +153,43 @@ func (h *usageHistory) rows(folded map[string]string) {
 		}
 	}
 	for key, steps := range h.holders {
-		for start, in := range bucketsOf(steps, dayMillis) {
-			folded[usageName("read.usage_holders", key.licenseKey, key.by, key.key, start)] = in.dayText()
+		for start, in := range bucketsOf(steps, hourMillis) {
+			folded[usageName("read.usage_holders", key.licenseKey, key.by, key.key, start)] = in.holderText()
 		}
-		for i, s := range steps[1:] { // days without an event, but with a seat
+		for i, s := range steps[1:] { // the first hours of days that began with a seat, without an event
 			was := steps[i]
-			for day := was.at - was.at%dayMillis + dayMillis; was.inUse > 0 && day < s.at-s.at%dayMillis; day += dayMillis {
-				silent := usageBucket{start: day, at: day, seatsLast: was.inUse}
-				folded[usageName("read.usage_holders", key.licenseKey, key.by, key.key, day)] = silent.dayText()
+			for day := was.at - was.at%dayMillis + dayMillis; was.inUse > 0 && day < s.at-s.at%hourMillis; day += dayMillis {
+				silent := usageBucket{start: day, at: was.at, seatsMin: was.inUse, seatsMax: was.inUse, seatsLast: was.inUse}
+				folded[usageName("read.usage_holders", key.licenseKey, key.by, key.key, day)] = silent.holderText()
 			}
 		}
 	}
 }
 
-// bucketsOf returns the buckets in which there is a step.
+// bucketsOf returns the buckets in which there is a step. Before the first nothing was in use.
 func bucketsOf(steps []usageStep, length int64) map[int64]*usageBucket {
 	found := map[int64]*usageBucket{}
-	for i, s := range steps {
+	var was usageStep
+	for _, s := range steps {
 		start := s.at - s.at%length
 		b := found[start]
 		if b == nil {
 			b = &usageBucket{start: start, seatsMin: -1}
 			found[start] = b
-			if i > 0 && s.at > start {
-				was := steps[i-1]
+			if s.at > start {
 				b.seatsLast, b.overLast = was.inUse, was.over
 				b.look()
 			}
 		}
-		if i > 0 {
-			was := steps[i-1]
-			b.seatMillis += int64(was.inUse) * (s.at - max(was.at, start))
-			b.overMillis += int64(was.over) * (s.at - max(was.at, start))
-		}
+		b.seatMillis += int64(was.inUse) * (s.at - max(was.at, start))
+		b.overMillis += int64(was.over) * (s.at - max(was.at, start))
 		b.at, b.seatsLast, b.overLast, b.seats = s.at, s.inUse, s.over, s.seats
 		b.look()
 		b.acquires += s.acquires
 		if s.denialCount > 0 {
 			deny(&b.denials, s.denied, s.denialCount)
 		}
+		was = s
 	}
 	return found
 }
@@ -201,17 +199,17 @@ func usageName(table string, key licenseKey, by, of string, start int64) string 
 }
 
 func (b *usageBucket) text() string {
-	return fmt.Sprintf("seats_min=%d seats_max=%d over_max=%d over_last=%d over_ms=%d seats=%d %s",
-		b.seatsMin, b.seatsMax, b.overMax, b.overLast, b.overMillis, b.seats, b.dayText())
+	return fmt.Sprintf("over_max=%d over_last=%d over_ms=%d seats=%d %s", b.overMax, b.overLast, b.overMillis, b.seats, b.holderText())
 }
 
-func (b *usageBucket) dayText() string {
+func (b *usageBucket) holderText() string {
 	denials := "null"
 	if b.denials != nil {
 		text, _ := json.Marshal(b.denials) // sorted
 		denials = string(text)
 	}
-	return fmt.Sprintf("at=%d seats_last=%d seat_ms=%d acquires=%d denials=%s", b.at, b.seatsLast, b.seatMillis, b.acquires, denials)
+	return fmt.Sprintf("at=%d seats_min=%d seats_max=%d seats_last=%d seat_ms=%d acquires=%d denials=%s",
+		b.at, b.seatsMin, b.seatsMax, b.seatsLast, b.seatMillis, b.acquires, denials)
 }
 
 // readUsageRows returns every row of read.usage_… as text, by name.
@@ -238,13 +236,13 @@ func readUsageRows(ctx context.Context, tx pgx.Tx, found map[string]string) erro
 			return err
 		}
 	}
-	rows, err := tx.Query(ctx, `SELECT tenant_id, license_id, by, key, `+ms+`, seats_last, seat_ms, acquires, denials FROM read.usage_holders`)
+	rows, err := tx.Query(ctx, `SELECT tenant_id, license_id, by, key, `+ms+`, seats_min, seats_max, seats_last, seat_ms, acquires, denials FROM read.usage_holders`)
 	if err != nil {
 		return err
 	}
-	into := []any{&key.tenant, &key.license, &by, &of, &b.start, &b.at, &b.seatsLast, &b.seatMillis, &b.acquires, &b.denials}
+	into := []any{&key.tenant, &key.license, &by, &of, &b.start, &b.at, &b.seatsMin, &b.seatsMax, &b.seatsLast, &b.seatMillis, &b.acquires, &b.denials}
 	if _, err := pgx.ForEachRow(rows, into, func() error {
-		found[usageName("read.usage_holders", key, by, of, b.start)] = b.dayText()
+		found[usageName("read.usage_holders", key, by, of, b.start)] = b.holderText()
 		b.denials = nil
 		return nil
 	}); err != nil {

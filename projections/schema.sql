@@ -291,6 +291,8 @@ CREATE TABLE read.usage_holders (
     seat_ms bigint NOT NULL,
     acquires integer NOT NULL,
     denials jsonb,
+    seats_min integer NOT NULL,
+    seats_max integer NOT NULL,
     CONSTRAINT usage_holders_pkey PRIMARY KEY (tenant_id, by, license_id, key, start)
 ) WITH (fillfactor=50);
 CREATE INDEX usage_holders_denied ON read.usage_holders USING btree (tenant_id, by, start) WHERE (denials IS NOT NULL);

@@ -10,7 +10,8 @@ import (
 	"github.com/coditect-ai/license-ledger/domain"
 )
 
-// usage keeps read.usage_…: seats in use, seat-seconds, acquires and denials by minute, hour and day.
+// usage keeps read.usage_…: seats in use, seat-seconds, acquires and denials, of tenants and licenses by minute, hour and day, of users,
+// machines and features by hour.
 //
 // A batch takes three steps in one transaction: read what the batch is about, read who holds it, write. In between the
 // events are folded as they come, so that a peak is exact: the number of seats after each event is looked at.
@@ -42,14 +43,17 @@ func (usage) Apply(b *Batch, q *pgx.Batch) error {
 
 // usageLengths are the lengths of the buckets, in milliseconds. Each divides the next, and the day divides the epoch: a
 // bucket begins where its length divides the Unix time.
-var usageLengths = [...]int64{60_000, 3_600_000, dayMillis}
+var usageLengths = [...]int64{60_000, hourMillis, dayMillis}
 
-const dayMillis = 86_400_000
+const (
+	hourMillis = 3_600_000
+	dayMillis  = 86_400_000
+)
 
 // usageTables are where the buckets of usageLengths are.
 var usageTables = [len(usageLengths)]string{"read.usage_minutes", "read.usage_hours", "read.usage_days"}
 
-// usageBucket is a row of one of usageTables. Times are Unix milliseconds.
+// usageBucket is a row of one of usageTables, or of read.usage_holders, which has less. Times are Unix milliseconds.
 type usageBucket struct {
 	start, at                     int64
 	seatsMin, seatsMax, seatsLast int
@@ -62,39 +66,25 @@ type usageBucket struct {
 	touched                       bool // by this batch
 }
 
-// usageAccount is what is counted of a license, or of a tenant as a whole.
-type usageAccount struct {
-	newest [len(usageLengths)]*usageBucket // nil before the first event
-	rows   [len(usageLengths)][]*usageBucket
-}
-
-// in returns the newest buckets, moved on to a time: what was so before goes on until then.
-func (a *usageAccount) in(at int64) [len(usageLengths)]*usageBucket {
-	for i, length := range usageLengths {
-		b, start := a.newest[i], at-at%length
-		switch {
-		case b == nil:
-			b = &usageBucket{start: start, at: at, seatsMin: -1}
-		case b.start == start:
-			b.seatMillis += int64(b.seatsLast) * (at - b.at)
-			b.overMillis += int64(b.overLast) * (at - b.at)
-			b.at = at
-		default:
-			was := b
-			b = &usageBucket{
-				start: start, at: at, seatsMin: -1, seatsLast: was.seatsLast, overLast: was.overLast, seats: was.seats,
-				seatMillis: int64(was.seatsLast) * (at - start), overMillis: int64(was.overLast) * (at - start),
-			}
-			if at > start { // otherwise what was before is not in this bucket: it ended as the bucket began
-				b.look()
-			}
-		}
-		if a.newest[i] = b; !b.touched {
-			b.touched = true
-			a.rows[i] = append(a.rows[i], b)
-		}
+// moved returns the bucket with a time, b or a new one, brought to that time: what was so before goes on until then. Before the first
+// bucket nothing was in use.
+func (b *usageBucket) moved(at, length int64) *usageBucket {
+	start := at - at%length
+	if b != nil && b.start == start {
+		b.seatMillis += int64(b.seatsLast) * (at - b.at)
+		b.overMillis += int64(b.overLast) * (at - b.at)
+		b.at = at
+		return b
 	}
-	return a.newest
+	next := &usageBucket{start: start, at: at, seatsMin: -1}
+	if b != nil {
+		next.seatsLast, next.overLast, next.seats = b.seatsLast, b.overLast, b.seats
+		next.seatMillis, next.overMillis = int64(b.seatsLast)*(at-start), int64(b.overLast)*(at-start)
+	}
+	if at > start { // otherwise what was before is not in this bucket: it ended as the bucket began
+		next.look()
+	}
+	return next
 }
 
 // look takes the present numbers into the extremes.
@@ -106,51 +96,50 @@ func (b *usageBucket) look() {
 	b.overMax = max(b.overMax, b.overLast)
 }
 
+// usageAccount is what is counted of a license, or of a tenant as a whole.
+type usageAccount struct {
+	newest [len(usageLengths)]*usageBucket // nil before the first event
+	rows   [len(usageLengths)][]*usageBucket
+}
+
+// in returns the newest buckets, moved on to a time.
+func (a *usageAccount) in(at int64) [len(usageLengths)]*usageBucket {
+	for i, length := range usageLengths {
+		b := a.newest[i].moved(at, length)
+		if a.newest[i] = b; !b.touched {
+			b.touched = true
+			a.rows[i] = append(a.rows[i], b)
+		}
+	}
+	return a.newest
+}
+
 // usageHolderKey names a user, a machine or a feature of a license.
 type usageHolderKey struct {
 	licenseKey
 	by, key string
 }
 
-// usageDay is a row of read.usage_holders.
-type usageDay struct {
-	start, at  int64
-	seatsLast  int
-	seatMillis int64
-	acquires   int
-	denials    map[string]int
-	touched    bool
-}
-
 // usageHolder is what is counted of a user, a machine or a feature.
 type usageHolder struct {
-	newest *usageDay
-	rows   []*usageDay
+	newest *usageBucket // an hour; nil before the first event
+	rows   []*usageBucket
 }
 
-// in returns the newest day, moved on to a time. Days in between that nothing happened on get their row now, if something
-// was held: who held what on a day is then in the rows of that day, but for those who hold it still.
-func (h *usageHolder) in(at int64) *usageDay {
-	start := at - at%dayMillis
-	d := h.newest
-	switch {
-	case d == nil:
-		d = &usageDay{start: start, at: at}
-	case d.start == start:
-		d.seatMillis += int64(d.seatsLast) * (at - d.at)
-		d.at = at
-	default:
-		was := d.seatsLast
-		for between := d.start + dayMillis; was > 0 && between < start; between += dayMillis {
-			h.rows = append(h.rows, &usageDay{start: between, at: between, seatsLast: was})
+// in returns the newest hour, moved on to a time. The days in between that began with a seat get a row of their first hour now:
+// who held what on a day is then in the rows of that day, but for those who hold it still.
+func (h *usageHolder) in(at int64) *usageBucket {
+	if was := h.newest; was != nil && was.seatsLast > 0 {
+		for day := was.start - was.start%dayMillis + dayMillis; day < at-at%hourMillis; day += dayMillis {
+			h.rows = append(h.rows, &usageBucket{start: day, at: was.at, seatsMin: was.seatsLast, seatsMax: was.seatsLast, seatsLast: was.seatsLast})
 		}
-		d = &usageDay{start: start, at: at, seatsLast: was, seatMillis: int64(was) * (at - start)}
 	}
-	if h.newest = d; !d.touched {
-		d.touched = true
-		h.rows = append(h.rows, d)
+	b := h.newest.moved(at, hourMillis)
+	if h.newest = b; !b.touched {
+		b.touched = true
+		h.rows = append(h.rows, b)
 	}
-	return d
+	return b
 }
 
 // usageLicense is what takes a seat of a license, and the leases in each seat.
@@ -194,6 +183,7 @@ type usageFold struct {
 	licenses map[licenseKey]*usageLicense
 	leases   map[licenseLease]*usageLease
 	holders  map[usageHolderKey]*usageHolder
+	moved    []*usageHolder // by the event that is folded
 
 	// In the order of the events, so that the same batch gives the same SQL.
 	accountKeys []licenseKey
@@ -319,6 +309,13 @@ func (f *usageFold) holder(license licenseKey, by, key string) *usageHolder {
 	return f.holders[of]
 }
 
+// hour returns the hour of a user, a machine or a feature at a time. When the event was folded it is looked at.
+func (f *usageFold) hour(license licenseKey, by, key string, at int64) *usageBucket {
+	h := f.holder(license, by, key)
+	f.moved = append(f.moved, h)
+	return h.in(at)
+}
+
 func (f *usageFold) license(key licenseKey) *usageLicense {
 	if f.licenses[key] == nil {
 		f.licenses[key] = &usageLicense{seats: map[string]map[domain.LeaseID]*usageLease{}}
@@ -366,7 +363,7 @@ func (f *usageFold) fold(b *Batch) error {
 			lease := f.lease(licenseLease{key, e.Lease})
 			lease.holder, lease.features = e.Holder, featuresOf(e)
 			inUse += f.enter(lease, at)
-			lease.keys(func(by, of string) { f.holder(key, by, of).in(at).acquires += acquires })
+			lease.keys(func(by, of string) { f.hour(key, by, of, at).acquires += acquires })
 		case *domain.SeatRevived:
 			for _, id := range e.Leases {
 				lease := f.leases[licenseLease{key, id}]
@@ -389,10 +386,10 @@ func (f *usageFold) fold(b *Batch) error {
 			for _, bucket := range append(now[:], all[:]...) {
 				deny(&bucket.denials, denied, count)
 			}
-			deny(&f.holder(key, byUser, string(e.User)).in(at).denials, denied, count)
-			deny(&f.holder(key, byMachine, string(e.Machine)).in(at).denials, denied, count)
+			deny(&f.hour(key, byUser, string(e.User), at).denials, denied, count)
+			deny(&f.hour(key, byMachine, string(e.Machine), at).denials, denied, count)
 			if e.Feature != "" {
-				deny(&f.holder(key, byFeature, clean(e.Feature)).in(at).denials, denied, count)
+				deny(&f.hour(key, byFeature, clean(e.Feature), at).denials, denied, count)
 			}
 		}
 		over := max(0, inUse-seats)
@@ -406,6 +403,10 @@ func (f *usageFold) fold(b *Batch) error {
 			bucket.look()
 			all[i].look()
 		}
+		for _, h := range f.moved {
+			h.newest.look()
+		}
+		f.moved = f.moved[:0]
 	}
 	return nil
 }
@@ -448,7 +449,7 @@ func (f *usageFold) enter(lease *usageLease, at int64) int {
 	}
 	lease.keys(func(by, key string) {
 		if !takesPart(others, by, key) {
-			f.holder(lease.licenseKey, by, key).in(at).seatsLast++
+			f.hour(lease.licenseKey, by, key, at).seatsLast++
 		}
 	})
 	lease.active = true
@@ -468,7 +469,7 @@ func (f *usageFold) leave(lease *usageLease, at int64) int {
 	lease.active = false
 	lease.keys(func(by, key string) {
 		if !takesPart(others, by, key) {
-			f.holder(lease.licenseKey, by, key).in(at).seatsLast--
+			f.hour(lease.licenseKey, by, key, at).seatsLast--
 		}
 	})
 	if len(others) == 0 {
@@ -605,17 +606,17 @@ const usageSharersSelect = `
 	FROM unnest($1::text[], $2::text[], $3::text[]) AS c (tenant_id, license_id, seat)
 		JOIN read.usage_leases l USING (tenant_id, license_id, seat)`
 
-// usageHoldersSelect finds the newest day of each holder: the last row of the primary key before the end of its days. Asked for in the
+// usageHoldersSelect finds the newest hour of each holder: the last row of the primary key before the end of its hours. Asked for in the
 // order of that key, because while a table is new and its statistics are not there, one of another index is read from end to end.
 const usageHoldersSelect = `
-	SELECT c.tenant_id, c.license_id, c.by, c.key, h.start, h.at, h.seats_last, h.seat_ms, h.acquires, h.denials
+	SELECT c.tenant_id, c.license_id, c.by, c.key, h.start, h.at, h.seats_min, h.seats_max, h.seats_last, h.seat_ms, h.acquires, h.denials
 	FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS c (tenant_id, license_id, by, key), LATERAL (
 		SELECT * FROM read.usage_holders u
 		WHERE (u.tenant_id, u.by, u.license_id, u.key, u.start) <= (c.tenant_id, c.by, c.license_id, c.key, 'infinity')
 		ORDER BY u.tenant_id DESC, u.by DESC, u.license_id DESC, u.key DESC, u.start DESC LIMIT 1) AS h
 	WHERE h.tenant_id = c.tenant_id AND h.by = c.by AND h.license_id = c.license_id AND h.key = c.key`
 
-// queueHolders queues the reading of who else is in the seats that the batch is about, and of the newest day of each
+// queueHolders queues the reading of who else is in the seats that the batch is about, and of the newest hour of each
 // holder.
 func (f *usageFold) queueHolders(q *pgx.Batch, b *Batch) {
 	for _, event := range b.Events() {
@@ -647,14 +648,16 @@ func (f *usageFold) queueHolders(q *pgx.Batch, b *Batch) {
 	}
 	q.Queue(usageHoldersSelect, columns[0], columns[1], columns[2], columns[3]).Query(func(rows pgx.Rows) error {
 		var key usageHolderKey
-		var d usageDay
+		var b usageBucket
 		var start, at time.Time
-		into := []any{&key.tenant, &key.license, &key.by, &key.key, &start, &at, &d.seatsLast, &d.seatMillis, &d.acquires, &d.denials}
+		into := []any{
+			&key.tenant, &key.license, &key.by, &key.key, &start, &at, &b.seatsMin, &b.seatsMax, &b.seatsLast, &b.seatMillis, &b.acquires, &b.denials,
+		}
 		_, err := pgx.ForEachRow(rows, into, func() error {
-			read := d
+			read := b
 			read.start, read.at = start.UnixMilli(), at.UnixMilli()
 			f.holder(key.licenseKey, key.by, key.key).newest = &read
-			d.denials = nil
+			b.denials = nil
 			return nil
 		})
 		return err
@@ -691,11 +694,11 @@ const usageBucketsUpsert = `
 		denials = excluded.denials`
 
 const usageHoldersUpsert = `
-	INSERT INTO read.usage_holders (tenant_id, license_id, by, key, start, at, seats_last, seat_ms, acquires, denials)
-	SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::int[], $8::bigint[],
-		$9::int[], $10::jsonb[])
-	ON CONFLICT (tenant_id, by, license_id, key, start) DO UPDATE SET at = excluded.at, seats_last = excluded.seats_last,
-		seat_ms = excluded.seat_ms, acquires = excluded.acquires, denials = excluded.denials`
+	INSERT INTO read.usage_holders (tenant_id, license_id, by, key, start, at, seats_min, seats_max, seats_last, seat_ms, acquires, denials)
+	SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::int[], $8::int[], $9::int[],
+		$10::bigint[], $11::int[], $12::jsonb[])
+	ON CONFLICT (tenant_id, by, license_id, key, start) DO UPDATE SET at = excluded.at, seats_min = excluded.seats_min,
+		seats_max = excluded.seats_max, seats_last = excluded.seats_last, seat_ms = excluded.seat_ms, acquires = excluded.acquires, denials = excluded.denials`
 
 // queueRows queues what the batch changed.
 func (f *usageFold) queueRows(q *pgx.Batch) {
@@ -704,7 +707,7 @@ func (f *usageFold) queueRows(q *pgx.Batch) {
 	for i, table := range usageTables {
 		f.queueBuckets(q, i, table)
 	}
-	f.queueDays(q)
+	f.queueHours(q)
 }
 
 func (f *usageFold) queueLicenses(q *pgx.Batch) {
@@ -771,22 +774,23 @@ func (f *usageFold) queueBuckets(q *pgx.Batch, level int, table string) {
 		overMaxes, overLasts, overMillis, seats, acquires, jsonEach(denials))
 }
 
-func (f *usageFold) queueDays(q *pgx.Batch) {
+func (f *usageFold) queueHours(q *pgx.Batch) {
 	var tenants, licenses, bys, keys []string
 	var starts, ats []time.Time
-	var lasts, acquires []int
+	var mins, maxes, lasts, acquires []int
 	var millis []int64
 	var denials []map[string]int
 	for _, key := range f.holderKeys {
-		for _, d := range f.holders[key].rows {
+		for _, b := range f.holders[key].rows {
 			tenants, licenses = append(tenants, string(key.tenant)), append(licenses, string(key.license))
 			bys, keys = append(bys, key.by), append(keys, key.key)
-			starts, ats = append(starts, time.UnixMilli(d.start)), append(ats, time.UnixMilli(d.at))
-			lasts, millis = append(lasts, d.seatsLast), append(millis, d.seatMillis)
-			acquires, denials = append(acquires, d.acquires), append(denials, d.denials)
+			starts, ats = append(starts, time.UnixMilli(b.start)), append(ats, time.UnixMilli(b.at))
+			mins, maxes, lasts = append(mins, b.seatsMin), append(maxes, b.seatsMax), append(lasts, b.seatsLast)
+			millis, acquires, denials = append(millis, b.seatMillis), append(acquires, b.acquires), append(denials, b.denials)
 		}
 	}
-	change(q, "read.usage_holders", len(tenants), usageHoldersUpsert, tenants, licenses, bys, keys, starts, ats, lasts, millis, acquires, jsonEach(denials))
+	change(q, "read.usage_holders", len(tenants), usageHoldersUpsert, tenants, licenses, bys, keys, starts, ats, mins, maxes, lasts,
+		millis, acquires, jsonEach(denials))
 }
 
 func licenseColumns(keys []licenseKey) (tenants, licenses []string) {

@@ -102,8 +102,36 @@ func TestUsageOfSharedSeats(t *testing.T) {
 	f.project(t, projections.Options{BatchMax: 3})
 	mustBe(t, "seats", f.value(t, `SELECT (seats_max, over_max, acquires) FROM read.usage_days WHERE license_id = 'lic_1' AND acquires > 0`), "(3,1,4)")
 	mustBe(t, "bob", f.value(t, `SELECT (seats_last, acquires) FROM read.usage_holders WHERE key = 'u_bob'`), "(1,1)")
-	mustBe(t, "ada", f.value(t, `SELECT string_agg(seats_last::text, ' ' ORDER BY start) FROM read.usage_holders WHERE key = 'u_ada'`), "3 3 3 3 0")
+	mustBe(t, "ada", f.value(t, `SELECT string_agg(seats_last::text, ' ' ORDER BY start) FROM read.usage_holders WHERE key = 'u_ada'`), "3 3 3 3 3 0")
 	mustBe(t, "the feature", f.value(t, `SELECT max(seats_last) FROM read.usage_holders WHERE key = 'sim'`), "2")
+	f.checkSame(t)
+}
+
+// Of a user the fewest and the most are known by the hour: after each event, and when the hour began, but never within an event.
+func TestUsageOfAUserByTheHour(t *testing.T) {
+	f := setup(t)
+	acquire := func(lease, process string) {
+		f.Do("acme", domain.AcquireSeat{License: "lic_1", Lease: domain.LeaseID(lease), Holder: domain.Holder{User: "u_ada", Machine: "m_1", Process: domain.Pseudonym(process)}, BorrowUntil: f.Now.Add(60 * time.Hour)})
+	}
+	f.Create("acme", "lic_1", 5)
+	f.Do("acme", domain.ChangeLicense{License: "lic_1", Policy: domain.PolicyChange{BorrowDays: new(9)}})
+	f.at(t, "10:30:00")
+	acquire("lse_1", "p_1")
+	f.at(t, "10:40:00")
+	acquire("lse_2", "p_2")
+	acquire("lse_3", "p_3")
+	f.at(t, "11:00:00") // exactly where an hour begins
+	f.Do("acme", domain.ReleaseSeats{License: "lic_1", Leases: []domain.LeaseID{"lse_3"}})
+	f.at(t, "12:15:00")
+	f.Do("acme", domain.ChangeLicense{License: "lic_1", Policy: domain.PolicyChange{SeatPer: new(domain.SeatPerUser)}})
+	f.Commit()
+	f.Now = f.Now.Truncate(24 * time.Hour).Add(48 * time.Hour)
+	f.Do("acme", domain.ReleaseSeats{License: "lic_1", Leases: []domain.LeaseID{"lse_1", "lse_2"}}) // as the day after next begins
+	f.Commit()
+	f.project(t, projections.Options{BatchMax: 2})
+	const hours = `SELECT string_agg(concat_ws(' ', to_char(start AT TIME ZONE 'UTC', 'DD HH24'), to_char(at AT TIME ZONE 'UTC', 'DD HH24:MI'), seats_min, seats_max, seats_last, seat_ms / 1000), ', ' ORDER BY start)
+		FROM read.usage_holders WHERE key = 'u_ada'`
+	mustBe(t, "ada", f.value(t, hours), "01 10 01 10:40 0 3 3 600, 01 11 01 11:00 2 2 2 0, 01 12 01 12:15 1 2 1 1800, 02 00 01 12:15 1 1 1 0, 03 00 03 00:00 0 0 0 0")
 	f.checkSame(t)
 }
 

@@ -83,10 +83,10 @@ var tables = []table{
 	{
 		"read.usage_holders",
 		map[string]string{
-			"tenant_id": ofTenant, "by": `b`, "license_id": `'lic_' || l`, "key": `left(b, 1) || '_' || (l * 20 + u) % 200`, "start": `s`, "at": `s + interval '8 hours'`,
-			"seat_ms": `3600000 * (1 + u)`, "acquires": `2`, "denials": `CASE WHEN u = 3 THEN '{"no_seat_available": 2}'::jsonb END`,
+			"tenant_id": ofTenant, "by": `b`, "license_id": `'lic_' || l`, "key": `left(b, 1) || '_' || (l * 20 + u) % 200`, "start": `s + h`, "at": `s + h + interval '30 minutes'`,
+			"seats_max": `2`, "seat_ms": `300000 * u`, "acquires": `2`, "denials": `CASE WHEN u = 3 THEN '{"no_seat_available": 2}'::jsonb END`,
 		},
-		`generate_series(0, {tenants} - 1) t, unnest('{user,machine}'::text[]) b, generate_series(1, 4) l, generate_series(1, 5) u,
+		`generate_series(0, {tenants} - 1) t, unnest('{user,machine}'::text[]) b, generate_series(1, 4) l, generate_series(1, 5) u, unnest('{8:00,9:00,13:00}'::interval[]) h,
 			generate_series(date_trunc('day', now(), 'UTC') - interval '90 days', ` + lastCommit + `, interval '24 hours') s`,
 	},
 }

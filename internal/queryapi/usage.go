@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -69,8 +70,8 @@ func (a *API) listUsage(w http.ResponseWriter, r *http.Request) error {
 	}
 	l, source := usageList(q), a.usageSource(q)
 	if q.by != "" && q.by != "license" {
-		if q.bucket.name != "day" {
-			p.invalid("bucket", "bucket must be day when by is "+q.by+": who holds what is counted by day.")
+		if q.bucket.name == "minute" {
+			p.invalid("bucket", "bucket must be hour or day when by is "+q.by+": who holds what is counted by the hour.")
 		}
 		l, source = holdersList(q), a.holdersSource(q)
 	}
@@ -241,12 +242,12 @@ func usageList(q usageQuery) list[api.UsageBucket] {
 			var b api.UsageBucket
 			var license string
 			var changed time.Time
-			var least, most, last, seats, overMost int
+			var seats, overMost int
 			var seatMillis, overMillis int64
 			err := row.Scan(append([]any{
-				&b.Start, &license, &changed, &least, &most, &last, &seatMillis, &seats, &overMost, &overMillis, &b.Acquires, &b.DenialsByReason,
+				&b.Start, &license, &changed, &b.Min, &b.Max, &b.Last, &seatMillis, &seats, &overMost, &overMillis, &b.Acquires, &b.DenialsByReason,
 			}, more...)...)
-			b.Min, b.Max, b.Last, b.Seats, b.OverMax = &least, &most, &last, &seats, &overMost
+			b.Seats, b.OverMax = &seats, &overMost
 			b.SeatSeconds, b.OverSeconds = seconds(seatMillis), new(seconds(overMillis))
 			if license != "" {
 				b.License = &license
@@ -254,21 +255,25 @@ func usageList(q usageQuery) list[api.UsageBucket] {
 			q.finish(&b, license, "", changed)
 			return b, err
 		},
-		fields: append([]field[api.UsageBucket]{
+		fields: slices.Concat([]field[api.UsageBucket]{
 			{"start", func(b api.UsageBucket) any { return b.Start }},
 			{"license", func(b api.UsageBucket) any { return b.License }},
-			{"min", func(b api.UsageBucket) any { return b.Min }},
-			{"max", func(b api.UsageBucket) any { return b.Max }},
-			{"last", func(b api.UsageBucket) any { return b.Last }},
-			{"seat_seconds", func(b api.UsageBucket) any { return decimal(b.SeatSeconds) }},
+		}, usageSeats, []field[api.UsageBucket]{
 			{"seats", func(b api.UsageBucket) any { return b.Seats }},
 			{"over_max", func(b api.UsageBucket) any { return b.OverMax }},
 			{"over_seconds", func(b api.UsageBucket) any { return decimal(*b.OverSeconds) }},
-		}, usageCounts...),
+		}, usageCounts),
 	}
 }
 
-// usageCounts are the last columns of every CSV of usage.
+// usageSeats and usageCounts are columns of every CSV of usage, behind what it is of, and at the end.
+var usageSeats = []field[api.UsageBucket]{
+	{"min", func(b api.UsageBucket) any { return b.Min }},
+	{"max", func(b api.UsageBucket) any { return b.Max }},
+	{"last", func(b api.UsageBucket) any { return b.Last }},
+	{"seat_seconds", func(b api.UsageBucket) any { return decimal(b.SeatSeconds) }},
+}
+
 var usageCounts = []field[api.UsageBucket]{
 	{"acquires", func(b api.UsageBucket) any { return b.Acquires }},
 	{"denials", func(b api.UsageBucket) any { return b.Denials }},
@@ -301,36 +306,78 @@ func seconds(millis int64) float64 { return float64(millis) / 1000 }
 // decimal writes a number without an exponent.
 func decimal(n float64) string { return strconv.FormatFloat(n, 'f', -1, 64) }
 
-// holdersRows makes the days of users, machines or features from $tenant, $by, $from, $to, $until and $license: those that are
-// stored, and for who still holds something the days since.
+// holdersRows makes the hours of users, machines or features from those that are stored, and for who held something before the first
+// and nothing happened to since, one more. What was so last goes on up to the hour goes_on: at next something else was so. It takes the
+// hours from $day, where a day begins, to before $end, and knows nothing after $until.
 const holdersRows = `(
-		SELECT h.license_id, h.key, h.start, h.seat_ms, h.seats_last, h.at, h.acquires, h.denials
-		FROM read.usage_holders h
-		WHERE h.tenant_id = $tenant AND h.by = $by AND h.start >= $from AND h.start <= $to AND ($license = '' OR h.license_id = $license)
-		UNION ALL
-		SELECT o.license_id, o.key, g.start, 0, o.seats_last, g.start, 0, NULL
+		SELECT h.*, coalesce(lead(h.start) OVER of_one - interval '1 hour', least($end - interval '1 hour', $until)) AS goes_on,
+			coalesce(lead(h.start) OVER of_one, least($end, $until)) AS next
 		FROM (
-			SELECT DISTINCT l.license_id, k.key
-			FROM read.usage_leases l, unnest(CASE $by WHEN 'user' THEN ARRAY[l."user"] WHEN 'machine' THEN ARRAY[l.machine] ELSE l.features END) AS k (key)
-			WHERE l.tenant_id = $tenant AND ($license = '' OR l.license_id = $license)
-		) l CROSS JOIN LATERAL (
-			SELECT * FROM read.usage_holders h WHERE h.tenant_id = $tenant AND h.by = $by AND h.license_id = l.license_id AND h.key = l.key
-			ORDER BY h.start DESC LIMIT 1
-		) o CROSS JOIN LATERAL generate_series(greatest(o.start + interval '24 hours', $from), least($to, $until), interval '24 hours') AS g (start)
-		WHERE o.seats_last > 0
+			SELECT h.license_id, h.key, h.start, h.at, h.seats_min, h.seats_max, h.seats_last, h.seat_ms, h.acquires, h.denials
+			FROM read.usage_holders h
+			WHERE h.tenant_id = $tenant AND h.by = $by AND h.start >= $day AND h.start < $end AND ($license = '' OR h.license_id = $license)
+			UNION ALL
+			SELECT o.license_id, o.key, $day, o.at, o.seats_last, o.seats_last, o.seats_last, 0, 0, NULL
+			FROM (
+				SELECT DISTINCT l.license_id, k.key
+				FROM read.usage_leases l, unnest(CASE $by WHEN 'user' THEN ARRAY[l."user"] WHEN 'machine' THEN ARRAY[l.machine] ELSE l.features END) AS k (key)
+				WHERE l.tenant_id = $tenant AND ($license = '' OR l.license_id = $license)
+			) l CROSS JOIN LATERAL (
+				SELECT * FROM read.usage_holders h WHERE h.tenant_id = $tenant AND h.by = $by AND h.license_id = l.license_id AND h.key = l.key
+				ORDER BY h.start DESC LIMIT 1
+			) o
+			WHERE o.seats_last > 0 AND o.start < $day AND $day <= $until
+		) h
+		WINDOW of_one AS (PARTITION BY h.license_id, h.key ORDER BY h.start)
 	) h`
 
-// holdersMillis is the seat-milliseconds of a row of holdersRows.
-const holdersMillis = `h.seat_ms + h.seats_last * (extract(epoch FROM least(h.start + interval '24 hours', $until) - h.at) * 1000)::bigint`
+// holdersBuckets makes the buckets of holdersRows that begin from $from on: each hour, and with a step of a day all of a day. Whoever held
+// something as a day began has a row of its first hour; else nothing was in use then.
+const holdersBuckets = `(
+		SELECT g.start, h.license_id, h.key, least(g.start, min(h.at)) AS changed,
+			least(min(CASE WHEN c.here THEN h.seats_min ELSE h.seats_last END), CASE WHEN min(h.start) > g.start THEN 0 END) AS seats_min,
+			max(CASE WHEN c.here THEN h.seats_max ELSE h.seats_last END) AS seats_max, (array_agg(h.seats_last ORDER BY h.start DESC))[1] AS seats_last,
+			sum(CASE WHEN c.here THEN h.seat_ms ELSE 0 END + h.seats_last * c.ms)::bigint AS seat_ms,
+			sum(CASE WHEN c.here THEN h.acquires ELSE 0 END) AS acquires, jsonb_agg(h.denials) FILTER (WHERE c.here AND h.denials IS NOT NULL) AS denials
+		FROM ` + holdersRows + `
+			CROSS JOIN LATERAL generate_series(date_bin($step, h.start, 'epoch'), CASE WHEN h.seats_last > 0 THEN h.goes_on ELSE h.start END, $step) AS g (start)
+			CROSS JOIN LATERAL (SELECT g.start = date_bin($step, h.start, 'epoch') AS here,
+				(extract(epoch FROM least(g.start + $step, h.next) - greatest(g.start, h.start, h.at)) * 1000)::bigint AS ms) c
+		WHERE g.start >= $from
+		GROUP BY g.start, h.license_id, h.key
+	) h`
 
-// holdersArgs puts the arguments of holdersRows in their places.
-func (q usageQuery) holdersArgs(where *conditions, from, to, until time.Time) *strings.Replacer {
-	return strings.NewReplacer("$tenant", where.arg(q.tenant)+"::text", "$by", where.arg(q.by)+"::text", "$license", where.arg(q.license)+"::text",
-		"$from", where.arg(from)+"::timestamptz", "$to", where.arg(to)+"::timestamptz", "$until", where.arg(until)+"::timestamptz")
+// holdersSQL returns a text with holdersRows, its names replaced by the places of their arguments. The buckets are those from one to another.
+func (q usageQuery) holdersSQL(text string, where *conditions, from, last, until time.Time) string {
+	for _, named := range []struct {
+		name, kind string
+		value      any
+	}{
+		{"$tenant", "text", q.tenant},
+		{"$by", "text", q.by},
+		{"$license", "text", q.license},
+		{"$day", "timestamptz", from.Truncate(24 * time.Hour)},
+		{"$from", "timestamptz", from},
+		{"$end", "timestamptz", last.Add(q.bucket.length)},
+		{"$until", "timestamptz", until},
+		{"$step", "interval", q.bucket.length},
+	} {
+		if strings.Contains(text, named.name) { // Postgres refuses an argument that no text names
+			text = strings.ReplaceAll(text, named.name, where.arg(named.value)+"::"+named.kind)
+		}
+	}
+	return text
 }
 
+// holdersSelect finds the hour up to which, or with DESC down to which, there are more rows than $6.
+const holdersSelect = `
+	SELECT start FROM read.usage_holders
+	WHERE tenant_id = $1 AND by = $2 AND start >= $3 AND start < $4 AND ($5 = '' OR license_id = $5)
+	ORDER BY start %s OFFSET $6 LIMIT 1`
+
+// holdersSource makes no more buckets than the page needs: each hour that is stored has one, and 24 have a day at least.
 func (a *API) holdersSource(q usageQuery) func(context.Context, pgx.Tx, *conditions, sorted, []string, int) (string, error) {
-	return func(ctx context.Context, tx pgx.Tx, where *conditions, s sorted, after []string, _ int) (string, error) {
+	return func(ctx context.Context, tx pgx.Tx, where *conditions, s sorted, after []string, limit int) (string, error) {
 		until, err := a.usageUntil(ctx, tx, q.tenant)
 		if err != nil {
 			return "", err
@@ -339,45 +386,69 @@ func (a *API) holdersSource(q usageQuery) func(context.Context, pgx.Tx, *conditi
 		if err != nil {
 			return "", err
 		}
+		low, end := from, last.Add(q.bucket.length) // of the buckets that are on no page before
 		if after != nil {
 			at, err := strconv.ParseInt(after[0], 10, 64)
 			if err != nil {
 				return "", err
 			}
-			if day := time.Unix(at, 0).UTC(); s.descending {
-				last = day
+			if place := time.Unix(at, 0).UTC(); s.descending {
+				last, end = place, place
 			} else {
-				from = day
+				from, low = place, place.Add(q.bucket.length)
 			}
 		}
-		return q.holdersArgs(where, from, last, until).Replace(`(SELECT h.*, ` + holdersMillis + ` AS ms FROM ` + holdersRows + `) h
-			LEFT JOIN read.directory d ON d.tenant_id = $tenant AND d.pseudonym = h.key`), nil
+		if limit > 0 {
+			direction := ""
+			if s.descending {
+				direction = "DESC"
+			}
+			var enough time.Time
+			err := tx.QueryRow(ctx, fmt.Sprintf(holdersSelect, direction), q.tenant, q.by, low, end, q.license, limit*int(q.bucket.length/time.Hour)).Scan(&enough)
+			switch enough = enough.UTC().Truncate(q.bucket.length); {
+			case errors.Is(err, pgx.ErrNoRows): // the page is the last
+			case err != nil:
+				return "", err
+			case s.descending:
+				from = enough
+			default:
+				last = enough
+			}
+		}
+		return q.holdersSQL(holdersBuckets+` LEFT JOIN read.directory d ON d.tenant_id = $tenant AND d.pseudonym = h.key`, where, from, last, until), nil
 	}
 }
 
 func holdersList(q usageQuery) list[api.UsageBucket] {
 	return list[api.UsageBucket]{
 		name:    "usage-by-" + q.by,
-		columns: `h.start, h.license_id, h.key, d.text, h.ms, h.acquires, h.denials`,
+		columns: `h.start, h.license_id, h.key, d.text, h.changed, h.seats_min, h.seats_max, h.seats_last, h.seat_ms, h.acquires, h.denials`,
 		orders:  []order{{"start", []key{{"extract(epoch FROM h.start)::bigint", "bigint"}, {"h.license_id", "text"}, {"h.key", "text"}}}},
 		sort:    "start",
 		scan: func(row pgx.CollectableRow, more ...any) (api.UsageBucket, error) {
 			var b api.UsageBucket
 			var license, id string
 			var name *string
+			var changed time.Time
 			var millis int64
-			err := row.Scan(append([]any{&b.Start, &license, &id, &name, &millis, &b.Acquires, &b.DenialsByReason}, more...)...)
+			var denials []map[string]int // of each hour with any
+			err := row.Scan(append([]any{&b.Start, &license, &id, &name, &changed, &b.Min, &b.Max, &b.Last, &millis, &b.Acquires, &denials}, more...)...)
 			b.SeatSeconds, b.License, b.Id, b.Name = seconds(millis), &license, &id, new(q.nameOf(id, name))
-			q.finish(&b, license, id, b.Start)
+			b.DenialsByReason = map[string]int{}
+			for _, hour := range denials {
+				for reason, n := range hour {
+					b.DenialsByReason[reason] += n
+				}
+			}
+			q.finish(&b, license, id, changed)
 			return b, err
 		},
-		fields: append([]field[api.UsageBucket]{
+		fields: slices.Concat([]field[api.UsageBucket]{
 			{"start", func(b api.UsageBucket) any { return b.Start }},
 			{"license", func(b api.UsageBucket) any { return b.License }},
 			{q.by, func(b api.UsageBucket) any { return b.Name }},
 			{"id", func(b api.UsageBucket) any { return b.Id }},
-			{"seat_seconds", func(b api.UsageBucket) any { return decimal(b.SeatSeconds) }},
-		}, usageCounts...),
+		}, usageSeats, usageCounts),
 	}
 }
 

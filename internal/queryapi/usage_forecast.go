@@ -66,10 +66,10 @@ type demand struct {
 
 // deniedUsersSelect counts those who were refused for lack of a seat, by day. One who was refused by two licenses wanted two.
 const deniedUsersSelect = `
-	SELECT extract(epoch FROM start)::bigint, count(*)
+	SELECT extract(epoch FROM date_bin('24 hours', start, 'epoch'))::bigint, count(DISTINCT (license_id, key))
 	FROM read.usage_holders
 	WHERE tenant_id = $1 AND by = 'user' AND start >= $2 AND denials IS NOT NULL AND denials ? $3 AND ($4 = '' OR license_id = $4)
-	GROUP BY start`
+	GROUP BY 1`
 
 // demand reads what was wanted of a license, or of all, up to the last whole day.
 func (q usageQuery) demand(ctx context.Context, tx pgx.Tx, until time.Time) (demand, error) {

@@ -3,6 +3,7 @@ package queryapi
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"net/http"
@@ -44,13 +45,13 @@ func TestUsageGoesOnThroughSilence(t *testing.T) {
 		t.Fatalf("%d minutes until %s", n, minutes.Until)
 	}
 	first, second, last := minutes.Items[0], minutes.Items[1], minutes.Items[180]
-	if *first.Min != 0 || *first.Max != 1 || first.SeatSeconds != 60 || first.Acquires != 1 || first.DenialsByReason["no_seat_available"] != 1 {
+	if first.Min != 0 || first.Max != 1 || first.SeatSeconds != 60 || first.Acquires != 1 || first.DenialsByReason["no_seat_available"] != 1 {
 		t.Errorf("the first minute is %+v", first)
 	}
-	if *second.Min != 1 || *second.Max != 1 || second.SeatSeconds != 60 || second.Acquires != 0 || second.Denials != 0 || *second.Seats != 1 {
+	if second.Min != 1 || second.Max != 1 || second.SeatSeconds != 60 || second.Acquires != 0 || second.Denials != 0 || *second.Seats != 1 {
 		t.Errorf("the second minute is %+v", second)
 	}
-	if last.SeatSeconds != 0 || *last.Max != 1 {
+	if last.SeatSeconds != 0 || last.Max != 1 {
 		t.Errorf("the minute that has just begun is %+v", last)
 	}
 	hours := ok[api.UsageList](t, f, "/tenants/acme/usage?bucket=hour&from=2026-03-01T10:30:00Z&to=2026-03-01T11:30:00Z")
@@ -109,6 +110,148 @@ func TestUsageLinksToItsEvents(t *testing.T) {
 	}
 }
 
+// What is counted by machine leads to what happened on it, and what is counted by feature to who asked for it.
+func TestUsageOfHoldersLinksToItsEvents(t *testing.T) {
+	f := setup(t)
+	f.Create("acme", "lic_1", 3)
+	f.Do("acme", domain.ChangeLicense{License: "lic_1", Policy: domain.PolicyChange{Features: new([]string{"5 axes"})}})
+	f.Do("acme", domain.AcquireSeat{License: "lic_1", Lease: "lse_of_ada", Holder: domain.Holder{User: "u_ada", Machine: "m_2"}, Features: []string{"5 axes"}})
+	f.Acquire("acme", "lic_1", "bob")
+	f.commit(t)
+	f.Do("acme", domain.ReleaseSeats{License: "lic_1", Leases: []domain.LeaseID{"lse_of_ada"}})
+	f.commit(t)
+	for by, of := range map[string]string{"user": "u_ada", "machine": "m_2", "feature": "5 axes"} {
+		for _, bucket := range []string{"hour", "day"} {
+			for _, b := range ok[api.UsageList](t, f, "/tenants/acme/usage?by="+by+"&bucket="+bucket).Items {
+				if *b.Id != of {
+					continue
+				}
+				want := map[string]int{b.Links.Seats: 2, b.Links.Acquires: 1, b.Links.Denials: 0}
+				if by == "feature" {
+					want[b.Links.Seats]++ // the license got it
+				}
+				for link, events := range want {
+					if items := ok[api.Timeline](t, f, strings.TrimPrefix(link, "/api/v1")).Items; len(items) != events {
+						t.Errorf("%s leads to %d events, not %d", link, len(items), events)
+					}
+				}
+			}
+		}
+		for _, h := range ok[api.UsageTop](t, f, "/tenants/acme/usage/top?by="+by).Items {
+			events := ok[api.Timeline](t, f, strings.TrimPrefix(h.Timeline, "/api/v1")).Items
+			if h.Id == of && len(events) != map[string]int{"user": 2, "machine": 2, "feature": 3}[by] {
+				t.Errorf("%s leads to %d events", h.Timeline, len(events))
+			}
+		}
+	}
+}
+
+// Who is asked for by the hour or the day is answered what a count of the whole life of each lease gives.
+func TestUsageOfHolders(t *testing.T) {
+	f := setup(t)
+	random := rand.New(rand.NewPCG(5, 6))
+	f.Create("acme", "lic_1", 4)
+	f.Issue("acme", "lic_2", 2)
+	f.Do("acme", domain.ChangeLicense{License: "lic_1", Policy: domain.PolicyChange{BorrowDays: new(30), Features: new([]string{"cam", "sim"})}})
+	f.commit(t)
+	began := f.Now
+	// What each held from a time on, what began then, and what was refused.
+	type step struct {
+		at            time.Time
+		held          int
+		begun, denied int
+	}
+	steps := map[[3]string][]step{}
+	count := func(license domain.LicenseID, holder domain.Holder, features []string, more, begun, denied int) {
+		keys := [][2]string{{"user", string(holder.User)}, {"machine", string(holder.Machine)}}
+		for _, feature := range features {
+			keys = append(keys, [2]string{"feature", feature})
+		}
+		for _, key := range keys {
+			of := [3]string{key[0], string(license), key[1]}
+			was := 0
+			if n := len(steps[of]); n > 0 {
+				was = steps[of][n-1].held
+			}
+			steps[of] = append(steps[of], step{f.Now, was + more, begun, denied})
+		}
+	}
+	var held []domain.AcquireSeat
+	for i := range 60 {
+		if n := len(held); n > 0 && random.IntN(5) < 2 {
+			last := random.IntN(n)
+			l := held[last]
+			held = slices.Delete(held, last, last+1)
+			f.Do("acme", domain.ReleaseSeats{License: l.License, Leases: []domain.LeaseID{l.Lease}})
+			count(l.License, l.Holder, l.Features, -1, 0, 0)
+		} else {
+			l := domain.AcquireSeat{
+				License: "lic_1", Lease: domain.LeaseID(fmt.Sprint("lse_", i)), BorrowUntil: f.Now.Add(29 * 24 * time.Hour), Features: []string{"cam", "sim"}[:random.IntN(3)],
+				Holder: domain.Holder{User: domain.Pseudonym(fmt.Sprint("u_", random.IntN(3))), Machine: domain.Pseudonym(fmt.Sprint("m_", random.IntN(2))), Process: domain.Pseudonym(fmt.Sprint(i))},
+			}
+			if f.Do("acme", l); len(held) < 4 {
+				held = append(held, l)
+				count(l.License, l.Holder, l.Features, 1, 1, 0)
+			} else {
+				count(l.License, l.Holder, nil, 0, 0, 1)
+			}
+		}
+		f.Commit()
+		switch f.Now = f.Now.Truncate(time.Second); random.IntN(6) {
+		case 0:
+			f.Now = f.Now.Truncate(time.Hour).Add(time.Hour)
+		case 1:
+			f.Now = f.Now.Truncate(24 * time.Hour).Add(time.Duration(24*(1+random.IntN(2))) * time.Hour)
+		default:
+			f.Now = f.Now.Add(time.Duration(1+random.IntN(9000)) * time.Second)
+		}
+	}
+	until := f.Now
+	f.silence(t, 0)
+	for _, by := range []string{"user", "machine", "feature"} {
+		for bucket, length := range map[string]time.Duration{"hour": time.Hour, "day": 24 * time.Hour} {
+			var want []string
+			for start := began.Truncate(length); !start.After(until); start = start.Add(length) {
+				for _, of := range slices.SortedFunc(maps.Keys(steps), func(a, b [3]string) int { return slices.Compare(a[:], b[:]) }) {
+					if of[0] != by {
+						continue
+					}
+					end := start.Add(length)
+					inUse, seconds, begun, denied, at := 0, 0.0, 0, 0, start
+					var seen []int
+					touched := false
+					for _, s := range steps[of] {
+						if s.at.Before(start) {
+							inUse = s.held
+						} else if s.at.Before(end) {
+							if s.at.After(start) && !touched {
+								seen = append(seen, inUse)
+							}
+							seconds += float64(inUse) * s.at.Sub(at).Seconds()
+							inUse, at, touched = s.held, s.at, true
+							seen, begun, denied = append(seen, inUse), begun+s.begun, denied+s.denied
+						}
+					}
+					if !touched {
+						seen = append(seen, inUse)
+					}
+					seconds += float64(inUse) * earlier(end, until).Sub(at).Seconds()
+					if touched || inUse > 0 {
+						want = append(want, fmt.Sprint(start.UTC(), of[1], of[2], slices.Min(seen), slices.Max(seen), inUse, seconds, begun, denied))
+					}
+				}
+			}
+			var got []string
+			for _, b := range f.allUsage(t, "by="+by+"&bucket="+bucket+"&from="+began.Format(time.RFC3339)) {
+				got = append(got, fmt.Sprint(b.Start, *b.License, *b.Id, b.Min, b.Max, b.Last, b.SeatSeconds, b.Acquires, b.Denials))
+			}
+			if len(want) < 20 || !slices.Equal(got, want) {
+				t.Errorf("by %s and %s:\n%s\nnot\n%s", by, bucket, strings.Join(got, "\n"), strings.Join(want, "\n"))
+			}
+		}
+	}
+}
+
 // In whatever lengths, pages and order it is read: it adds up to the same.
 func TestUsageAddsUp(t *testing.T) {
 	f := setup(t)
@@ -146,7 +289,7 @@ func TestUsageAddsUp(t *testing.T) {
 				sum.SeatSeconds += b.SeatSeconds
 				sum.Acquires += b.Acquires
 				sum.Denials += b.Denials
-				sum.Max, sum.Min, sum.Last = new(max(*sum.Max, *b.Max)), new(min(*sum.Min, *b.Min)), b.Last
+				sum.Max, sum.Min, sum.Last = max(sum.Max, b.Max), min(sum.Min, b.Min), b.Last
 				sums[key] = sum
 			}
 			if len(parts) < 50 {
@@ -158,14 +301,17 @@ func TestUsageAddsUp(t *testing.T) {
 					continue
 				}
 				if math.Abs(sum.SeatSeconds-day.SeatSeconds) > 0.01 || sum.Acquires != day.Acquires || sum.Denials != day.Denials ||
-					*sum.Max != *day.Max || *sum.Min != *day.Min || *sum.Last != *day.Last {
-					t.Errorf("%s adds up to %v %d %d %d-%d, the day %s says %v %d %d %d-%d", finer+of, sum.SeatSeconds, sum.Acquires, sum.Denials, *sum.Min, *sum.Max,
-						day.Start, day.SeatSeconds, day.Acquires, day.Denials, *day.Min, *day.Max)
+					sum.Max != day.Max || sum.Min != day.Min || sum.Last != day.Last {
+					t.Errorf("%s adds up to %v %d %d %d-%d, the day %s says %v %d %d %d-%d", finer+of, sum.SeatSeconds, sum.Acquires, sum.Denials, sum.Min, sum.Max,
+						day.Start, day.SeatSeconds, day.Acquires, day.Denials, day.Min, day.Max)
 				}
 			}
 		}
 	}
-	for _, of := range []string{"bucket=hour&by=license", "bucket=day", "by=user", "by=machine&license=lic_2"} {
+	for _, of := range []string{
+		"bucket=hour&by=license", "bucket=day", "by=user", "by=machine&license=lic_2", "by=user&bucket=hour", "by=machine&bucket=hour",
+		"by=user&bucket=hour&license=lic_1&from=2026-03-02T07:00:00Z&to=2026-03-03T05:00:00Z",
+	} {
 		all := f.allUsage(t, of)
 		backwards := f.allUsage(t, of+"&sort=-start")
 		slices.Reverse(backwards)
@@ -193,7 +339,7 @@ func deref(text *string) string {
 func texts(all []api.UsageBucket) []string {
 	lines := make([]string, len(all))
 	for i, b := range all {
-		lines[i] = fmt.Sprint(b.Start, deref(b.License), deref(b.Id), b.SeatSeconds, b.Acquires, b.Denials)
+		lines[i] = fmt.Sprint(b.Start, deref(b.License), deref(b.Id), b.Min, b.Max, b.Last, b.SeatSeconds, b.Acquires, b.Denials, b.Links)
 	}
 	return lines
 }
@@ -225,7 +371,7 @@ func TestUsageIsRefused(t *testing.T) {
 	for path, field := range map[string]string{
 		"usage?bucket=week":                                              "bucket",
 		"usage?by=color":                                                 "by",
-		"usage?by=user&bucket=hour":                                      "bucket",
+		"usage?by=user&bucket=minute":                                    "bucket",
 		"usage?from=yesterday":                                           "from",
 		"usage?bucket=minute&from=2026-03-01T00:00:00Z":                  "from",
 		"usage?from=2026-03-02T00:00:00Z&to=2026-03-01T00:00:00Z":        "to",
@@ -361,8 +507,8 @@ func TestUsageReadsIndexes(t *testing.T) {
 			FROM generate_series(0, 19) t, generate_series(1, 20) l, generate_series('2026-01-01Z'::timestamptz, '2026-01-10Z', '1 hour') s`,
 		`INSERT INTO read.usage_minutes SELECT * FROM read.usage_hours WHERE license_id LIKE 'lic_%' AND license_id <> 'lic_0'`,
 		`INSERT INTO read.usage_days SELECT * FROM read.usage_hours WHERE license_id LIKE 'lic_%' AND license_id <> 'lic_0' AND start = date_trunc('day', start, 'UTC')`,
-		`INSERT INTO read.usage_holders (tenant_id, by, license_id, key, start, at, seats_last, seat_ms, acquires, denials)
-			SELECT 't' || t, b, 'lic_' || l, 'u_' || u, s, s, 0, 1, 1, CASE u % 20 WHEN 0 THEN '{"no_seat_available": 1}'::jsonb END
+		`INSERT INTO read.usage_holders (tenant_id, by, license_id, key, start, at, seats_min, seats_max, seats_last, seat_ms, acquires, denials)
+			SELECT 't' || t, b, 'lic_' || l, 'u_' || u, s, s, 0, 1, 0, 1, 1, CASE u % 20 WHEN 0 THEN '{"no_seat_available": 1}'::jsonb END
 			FROM generate_series(0, 19) t, unnest('{user,machine}'::text[]) b, generate_series(1, 3) l, generate_series(1, 40) u,
 				generate_series('2025-12-01Z'::timestamptz, '2026-01-10Z', '1 day') s`,
 		`INSERT INTO read.usage_leases (tenant_id, license_id, lease_id, "user", machine, features)
@@ -379,6 +525,7 @@ func TestUsageReadsIndexes(t *testing.T) {
 		"usage?bucket=minute&from=2026-02-27T00:00:00Z": {"usage_minutes_pkey"},
 		"usage?by=license&" + from:                      {"usage_licenses_pkey", "usage_days_pkey"},
 		"usage?by=user&" + from:                         {"usage_holders", "usage_leases_pkey"},
+		"usage?by=user&bucket=hour&sort=-start&" + from: {"usage_holders", "usage_leases_pkey"},
 		"usage/top?by=user&" + from:                     {"usage_holders", "usage_leases_pkey"},
 		"usage/heatmap?" + from:                         {"usage_hours_pkey"},
 		"usage/forecast":                                {"usage_days_pkey", "usage_hours_pkey"},

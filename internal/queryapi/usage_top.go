@@ -55,14 +55,14 @@ func (a *API) topUsage(w http.ResponseWriter, r *http.Request) error {
 		}
 		reply.From, reply.Until = from.UTC(), earlier(last.Add(q.bucket.length), until).UTC()
 		var args conditions
-		sql := q.holdersArgs(&args, from, last, until).Replace(`
+		sql := q.holdersSQL(`
 			SELECT t.key, d.text, t.ms, t.acquires, t.denials
 			FROM (
-				SELECT h.key, sum(` + holdersMillis + `)::bigint AS ms, sum(h.acquires) AS acquires,
+				SELECT h.key, sum(h.seat_ms + h.seats_last * (extract(epoch FROM h.next - greatest(h.start, h.at)) * 1000)::bigint)::bigint AS ms, sum(h.acquires) AS acquires,
 					sum((SELECT sum(n.value::int) FROM jsonb_each_text(h.denials) n)) AS denials
-				FROM ` + holdersRows + ` GROUP BY h.key
+				FROM `+holdersRows+` GROUP BY h.key
 			) t LEFT JOIN read.directory d ON d.tenant_id = $tenant AND d.pseudonym = t.key
-			ORDER BY t.ms DESC, t.key LIMIT ` + args.arg(limit))
+			ORDER BY t.ms DESC, t.key LIMIT `+args.arg(limit), &args, from, last, until)
 		rows, err := tx.Query(ctx, sql, args.args...)
 		if err != nil {
 			return err

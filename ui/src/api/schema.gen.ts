@@ -745,8 +745,9 @@ export interface paths {
          * Seats in use over time, acquires and denials
          * @description One item for each bucket, in UTC, also where nothing happened: what was in use goes on. Without `by` it is one series, of the
          *     license or of the tenant as a whole, whose peak is not the sum of its licenses' peaks. With `by=license` each license is
-         *     counted for itself; `min` and `max` are exact. With `by=user`, `machine` or `feature`, by day only, an item says in how many seats that
-         *     one had part and for how long; there are items only where there was something. docs/USAGE.md says what each number means.
+         *     counted for itself. With `by=user`, `machine` or `feature`, by the hour or the day, an item says in how many seats of a license that
+         *     one had part and for how long; there are items only where there was something. `min` and `max` are exact. docs/USAGE.md says what each
+         *     number means.
          *
          *     The answer ends at `until`, the time of the last commit it reflects. At most 10,000 buckets can be asked for at once.
          */
@@ -1845,18 +1846,18 @@ export interface components {
             id?: string;
             /** @description By user and machine: the clear text; empty when it is not known any more. */
             name?: string;
-            /** @description Fewest seats in use. Not by user */
-            min?: number;
-            /** @description Most seats in use after any event of the bucket */
-            max?: number;
+            /** @description Fewest seats in use after any event of the bucket, or when it began. */
+            min: number;
+            /** @description Most seats in use after any event of the bucket, or when it began. */
+            max: number;
             /** @description Seats in use at the end. */
-            last?: number;
+            last: number;
             /**
              * Format: double
              * @description Seats in use by the seconds they were.
              */
             seat_seconds: number;
-            /** @description Seats of the license at the end; of a tenant */
+            /** @description Seats of the license at the end; of a tenant, of all its licenses. This and what follows on overage: not by user, machine and feature. */
             seats?: number;
             /** @description Most seats in use beyond those of the license. */
             over_max?: number;
