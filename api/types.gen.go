@@ -466,6 +466,24 @@ func (e ListLicensesParamsSort) Valid() bool {
 	}
 }
 
+// Defines values for ListLicenseHistoryParamsSort.
+const (
+	ListLicenseHistoryParamsSortMinusTime ListLicenseHistoryParamsSort = "-time"
+	ListLicenseHistoryParamsSortTime      ListLicenseHistoryParamsSort = "time"
+)
+
+// Valid indicates whether the value is a known member of the ListLicenseHistoryParamsSort enum.
+func (e ListLicenseHistoryParamsSort) Valid() bool {
+	switch e {
+	case ListLicenseHistoryParamsSortMinusTime:
+		return true
+	case ListLicenseHistoryParamsSortTime:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ListMembersParamsSort.
 const (
 	ListMembersParamsSortId      ListMembersParamsSort = "id"
@@ -1240,6 +1258,19 @@ type LicenseDiff struct {
 	License string `json:"license"`
 }
 
+// LicenseHistory defines model for LicenseHistory.
+type LicenseHistory struct {
+	// AgeSeconds As in `Ledger-Age`.
+	AgeSeconds float64 `json:"age_seconds"`
+
+	// Forgotten Pseudonyms in `items` that were forgotten.
+	Forgotten []string          `json:"forgotten"`
+	Items     []LicenseVersion  `json:"items"`
+	Names     map[string]string `json:"names"`
+	Next      string            `json:"next"`
+	Position  string            `json:"position"`
+}
+
 // LicenseList defines model for LicenseList.
 type LicenseList struct {
 	// AgeSeconds As in `Ledger-Age`.
@@ -1270,6 +1301,32 @@ type LicenseResponse struct {
 
 // LicenseStatus defines model for LicenseStatus.
 type LicenseStatus string
+
+// LicenseVersion defines model for LicenseVersion.
+type LicenseVersion struct {
+	// Actor Who changed it, as in events.
+	Actor string                  `json:"actor"`
+	After *map[string]interface{} `json:"after,omitempty"`
+
+	// Before The fields that changed, as they were; absent: it was issued.
+	Before *map[string]interface{} `json:"before,omitempty"`
+	From   time.Time               `json:"from"`
+
+	// Reason That somebody gave.
+	Reason *string `json:"reason,omitempty"`
+
+	// Timeline The events behind this.
+	Timeline TimelineLink `json:"timeline"`
+
+	// Type Of the event.
+	Type string `json:"type"`
+
+	// Until When the next version began; absent: it is so.
+	Until *time.Time `json:"until,omitempty"`
+
+	// Version The version of the tenant that the event made.
+	Version int64 `json:"version"`
+}
 
 // LiveChange What one batch changed. Licenses and leases are whole objects that replace the older ones; events are new, oldest first. A license
 // is listed, too, when only who waits for a seat of it changed, or for how long: ask for its queue again.
@@ -2202,6 +2259,26 @@ type ConvertTrialParams struct {
 	// IdempotencyKey Up to 200 visible characters. Same key and body get the recorded answer; same key and another body 422 `idempotency_key_reused`.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
+
+// ListLicenseHistoryParams defines parameters for ListLicenseHistory.
+type ListLicenseHistoryParams struct {
+	// Cursor `next` of the page before. It is good for the same list with the same filters and the same sort only.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// Limit Items per page. A file has all rows unless this is given.
+	Limit *Limit                        `form:"limit,omitempty" json:"limit,omitempty"`
+	Sort  *ListLicenseHistoryParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
+
+	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
+
+	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
+	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
+}
+
+// ListLicenseHistoryParamsSort defines parameters for ListLicenseHistory.
+type ListLicenseHistoryParamsSort string
 
 // EvictLeaseParams defines parameters for EvictLease.
 type EvictLeaseParams struct {

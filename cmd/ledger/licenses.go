@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -17,6 +18,7 @@ type licenseCommands struct {
 	Issue     licenseIssue     `cmd:"" help:"Make a license; prints its key, this once."`
 	List      licenseList      `cmd:"" help:"A tenant's licenses, with their seats in use."`
 	Show      licenseShow      `cmd:"" help:"One license."`
+	History   licenseHistory   `cmd:"" help:"Every version of it: what changed, who changed it, when and why."`
 	Queue     licenseQueue     `cmd:"" help:"Who waits for a seat of it, and how long that may take."`
 	Resize    licenseResize    `cmd:"" help:"Change the number of seats."`
 	Change    licenseChange    `cmd:"" help:"Change rules of its policy, and seats."`
@@ -309,6 +311,72 @@ func transferText(l api.License) string {
 		}
 	}
 	return text
+}
+
+type licenseHistory struct {
+	licenseArg
+	reader
+	output
+}
+
+func (licenseHistory) Help() string {
+	return `Newest first. What the tenant was in all at one of these times, with who held what, says: ledger replay --tenant TENANT --at TIME.
+
+Example:
+
+  ledger license history acme lic_…`
+}
+
+// Run implements the command.
+func (c *licenseHistory) Run(ctx context.Context, t terminal) error {
+	versions, err := all[api.LicenseVersion](ctx, c.reader, c.path("history"), nil)
+	if err != nil {
+		return err
+	}
+	rows := [][]string{{"FROM", "BY", "WHAT", "CHANGE", "REASON"}}
+	for _, v := range versions.Items {
+		reason := ""
+		if v.Reason != nil {
+			reason = *v.Reason
+		}
+		what := strings.TrimSuffix(strings.TrimPrefix(v.Type, "ai.coditect.license."), ".v1")
+		rows = append(rows, []string{when(v.From), v.Actor, what, changeText(v), reason})
+	}
+	return c.print(t, versions, rows...)
+}
+
+// changeText is, for example, "seats 5 -> 7, status active".
+func changeText(v api.LicenseVersion) string {
+	var before, after map[string]any
+	if v.Before != nil {
+		before = *v.Before
+	}
+	if v.After != nil {
+		after = *v.After
+	}
+	var changes []string
+	for _, name := range slices.Sorted(maps.Keys(after)) {
+		text := name
+		if was, ok := before[name]; ok {
+			text += " " + valueText(was) + " ->"
+		}
+		changes = append(changes, text+" "+valueText(after[name]))
+	}
+	return strings.Join(changes, ", ")
+}
+
+func valueText(value any) string {
+	if text, ok := value.(string); ok {
+		return text
+	}
+	if value == nil {
+		return "none"
+	}
+	text, err := json.Marshal(value)
+	if err != nil {
+		return fmt.Sprint(value)
+	}
+	return string(text)
 }
 
 type licenseQueue struct {

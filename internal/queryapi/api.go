@@ -114,6 +114,7 @@ func (a *API) Routes(router *mux.Router) {
 	route("/tenants/{tenant}", access.TenantRead, a.getTenant)
 	route("/tenants/{tenant}/licenses", access.LicenseRead, a.listLicenses)
 	route("/tenants/{tenant}/licenses/{license}", access.LicenseRead, a.getLicense)
+	route("/tenants/{tenant}/licenses/{license}/history", access.AuditRead, a.listLicenseHistory)
 	route("/tenants/{tenant}/licenses/{license}/queue", access.LicenseRead, a.getQueue)
 	route("/tenants/{tenant}/seats", access.SeatOwn, a.listSeats)
 	route("/tenants/{tenant}/leases/{lease}", access.SeatRead, a.getLease)

@@ -112,6 +112,19 @@ func selectLicense(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, id st
 	return l, err
 }
 
+// mustHave refuses a license that a tenant does not have. Errors: 404 license_not_found.
+func mustHave(ctx context.Context, tx pgx.Tx, tenant domain.TenantID, id string) error {
+	exists := false
+	var err error
+	if storable(id) {
+		err = tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM read.licenses WHERE tenant_id = $1 AND license_id = $2)`, tenant, id).Scan(&exists)
+	}
+	if err == nil && !exists {
+		err = noLicense(tenant, id)
+	}
+	return err
+}
+
 func (a *API) getLicense(w http.ResponseWriter, r *http.Request) error {
 	p := paramsOf(r)
 	at := a.instantOf(p, "as_of")

@@ -103,12 +103,7 @@ func (q usageQuery) mustExist(ctx context.Context, tx pgx.Tx) error {
 	if q.license == "" {
 		return nil
 	}
-	var exists bool
-	err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM read.licenses WHERE tenant_id = $1 AND license_id = $2)`, q.tenant, q.license).Scan(&exists)
-	if err == nil && !exists {
-		err = noLicense(q.tenant, q.license)
-	}
-	return err
+	return mustHave(ctx, tx, q.tenant, q.license)
 }
 
 const usageUntilSelect = `SELECT commit_time FROM read.checkpoints WHERE projection = 'usage' AND ledger_id = $1 AND partition = $2`

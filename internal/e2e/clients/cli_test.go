@@ -178,6 +178,7 @@ func TestCommandLine(t *testing.T) {
 	s.prints("license change acme "+license+" --seats 3 --revive 1m --dry-run", "WOULD APPEND", "policy_changed", "resized", license)
 	s.prints("license change acme "+license+" --seats 8 --overage 20% --features cam,sim --heartbeat 40s", license, "8")
 	s.prints("license show acme "+license, "8", "RULE", "40s", "overage", "20 %", "cam, sim")
+	s.prints("license history acme "+license, "seats 7 -> 8", "reinstated", "operator", "status active -> suspended", "audit", "seats 2 -> 7", "issued")
 	s.prints("license change acme "+license+" --overage none --features=", license)
 	s.fails("license change acme "+license, "Name what to change")
 	s.fails("license change acme "+license+" --overage ten%", "--overage 10%")

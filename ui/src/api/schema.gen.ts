@@ -209,6 +209,31 @@ export interface paths {
         patch: operations["changeLicense"];
         trace?: never;
     };
+    "/api/v1/tenants/{tenant}/licenses/{license}/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+                /** @example lic_4tq8v2m6x1c9k3pz */
+                license: components["parameters"]["LicensePath"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Every version of a license
+         * @description One item for each event that changed what the license is: its policy, its seats or its status. It says what changed, who changed it, when and why. Names in it are
+         *     pseudonyms, as in the timeline. What the license was as a whole, `…/licenses/{license}?as_of=` with `from` says.
+         */
+        get: operations["listLicenseHistory"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/tenants/{tenant}/licenses/{license}/queue": {
         parameters: {
             query?: never;
@@ -1668,6 +1693,52 @@ export interface components {
              */
             age_seconds: number;
         };
+        LicenseHistory: {
+            items: components["schemas"]["LicenseVersion"][];
+            next: string;
+            names: {
+                [key: string]: string;
+            };
+            /** @description Pseudonyms in `items` that were forgotten. */
+            forgotten: string[];
+            position: string;
+            /**
+             * Format: double
+             * @description As in `Ledger-Age`.
+             */
+            age_seconds: number;
+        };
+        LicenseVersion: {
+            /**
+             * Format: int64
+             * @description The version of the tenant that the event made.
+             */
+            version: number;
+            /** Format: date-time */
+            from: string;
+            /**
+             * Format: date-time
+             * @description When the next version began; absent: it is so.
+             */
+            until?: string;
+            /**
+             * @description Of the event.
+             * @example ai.coditect.license.policy_changed.v1
+             */
+            type: string;
+            /** @description Who changed it, as in events. */
+            actor: string;
+            /** @description That somebody gave. */
+            reason?: string;
+            /** @description The fields that changed, as they were; absent: it was issued. */
+            before?: {
+                [key: string]: unknown;
+            };
+            after?: {
+                [key: string]: unknown;
+            };
+            timeline: components["schemas"]["TimelineLink"];
+        };
         LeaseLife: {
             lease: components["schemas"]["Lease"];
             /** @description How many came so far, but those that revived it. */
@@ -2833,6 +2904,53 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["LicenseResponse"];
+                };
+            };
+            429: components["responses"]["RateLimited"];
+            default: components["responses"]["Refused"];
+        };
+    };
+    listLicenseHistory: {
+        parameters: {
+            query?: {
+                /** @description `next` of the page before. It is good for the same list with the same filters and the same sort only. */
+                cursor?: components["parameters"]["Cursor"];
+                /** @description Items per page. A file has all rows unless this is given. */
+                limit?: components["parameters"]["Limit"];
+                sort?: "time" | "-time";
+            };
+            header?: {
+                /**
+                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
+                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @example ticket 4711
+                 */
+                "Ledger-Reason"?: components["parameters"]["ReadReason"];
+                /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
+                "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
+            };
+            path: {
+                tenant: components["parameters"]["TenantPath"];
+                /** @example lic_4tq8v2m6x1c9k3pz */
+                license: components["parameters"]["LicensePath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One page, or a file with all rows. */
+            200: {
+                headers: {
+                    "Ledger-Position": components["headers"]["LedgerPosition"];
+                    "Ledger-Age": components["headers"]["LedgerAge"];
+                    "Content-Disposition": components["headers"]["ContentDisposition"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LicenseHistory"];
+                    "text/csv": string;
+                    "application/jsonl": string;
+                    "application/x-ndjson": string;
                 };
             };
             429: components["responses"]["RateLimited"];
