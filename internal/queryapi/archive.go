@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/coditect-ai/license-ledger/domain"
+	"github.com/coditect-ai/license-ledger/eventstore"
 	"github.com/coditect-ai/license-ledger/internal/audit"
 	"github.com/coditect-ai/license-ledger/projections"
 )
@@ -99,35 +100,33 @@ func (a *API) exportTo(w http.ResponseWriter, r *http.Request, x *audit.Exporter
 	return out.Flush()
 }
 
-// archivedVersion returns the tenant and the version it stands at, up to which its export goes. The archive is a projection of its
-// own: it waits until that is there, too. Errors: those of readTenant, 503 projection_behind.
-func (a *API) archivedVersion(w http.ResponseWriter, r *http.Request) (tenant domain.TenantID, version uint64, err error) {
-	for until := time.Now().Add(waitMax); ; {
-		var archived uint64
-		_, err := a.readTenant(w, r, func(ctx context.Context, tx pgx.Tx, id domain.TenantID) (err error) {
-			tenant = id
-			if _, version, err = selectTenant(ctx, tx, id, nil); err == nil {
-				archived, err = projections.ArchivedTo(ctx, tx, id)
-			}
-			return err
-		})
-		switch {
-		case err != nil || archived >= version:
-			return tenant, version, err
-		case time.Now().After(until):
-			behind := behindError{lag: version - archived}
-			return tenant, 0, behind.problem()
-		}
-		select {
-		case <-r.Context().Done():
-			return tenant, 0, r.Context().Err()
-		case <-time.After(archivePoll):
-		}
-	}
-}
+// tenantsStandSelect finds the commit that the rows of tenants reflect: their versions are those after it.
+const tenantsStandSelect = `SELECT seq FROM read.checkpoints WHERE projection = 'tenants' AND ledger_id = $1 AND partition = $2`
 
-// archivePoll is how often it is looked whether the archive came after.
-const archivePoll = 50 * time.Millisecond
+// archivedVersion returns the tenant and the version it stands at, up to which its export goes. The archive is a projection of its
+// own: it waits until that is there, too. Errors: those of readTenant.
+func (a *API) archivedVersion(w http.ResponseWriter, r *http.Request) (tenant domain.TenantID, version uint64, err error) {
+	_, err = a.readTenant(w, r, func(ctx context.Context, tx pgx.Tx, id domain.TenantID) (err error) {
+		tenant = id
+		if _, version, err = selectTenant(ctx, tx, id, nil); err != nil {
+			return err
+		}
+		archived, err := projections.ArchivedTo(ctx, tx, id)
+		if err != nil || archived >= version {
+			return err
+		}
+		least := eventstore.Position{Partition: a.ledger.PartitionOf(id)}
+		if err := tx.QueryRow(ctx, tenantsStandSelect, a.ledger.ID, least.Partition).Scan(&least.Seq); err != nil {
+			return err
+		}
+		_, end, err := projections.PlaceAt(ctx, tx, least.Partition, time.Time{})
+		if err != nil {
+			return err
+		}
+		return &behindError{archive: true, least: least, lag: least.Seq - end}
+	})
+	return tenant, version, err
+}
 
 // exportPage is how many slices are read at once.
 const exportPage = 500

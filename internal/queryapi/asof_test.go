@@ -389,27 +389,35 @@ func TestInstantsThatAreRefused(t *testing.T) {
 	f.refused(t, http.StatusServiceUnavailable, "projection_behind", "", "/tenants/acme?as_of="+far)
 }
 
-// Rows that are further than the archive wait for it: only the archive tells which of their commits were later.
-func TestAnInstantWaitsForTheArchive(t *testing.T) {
-	f := setup(t)
-	f.example(t)
-	asOf := url.QueryEscape(f.Now.Format(time.RFC3339Nano))
-	answer := make(chan reply)
-	go func() { answer <- f.get(t, "/tenants/acme?as_of="+asOf) }()
-	for ctx := deadline(t); ; {
-		if ctx.Err() != nil {
-			t.Fatal("it does not wait")
-		}
-		f.api.archiving.mu.Lock()
-		waits := len(f.api.archiving.waiters)
-		f.api.archiving.mu.Unlock()
-		if waits == 1 {
-			break
-		}
-	}
-	f.archive(t)
-	if got := <-answer; got.status != http.StatusOK {
-		t.Errorf("%d %s", got.status, got.body)
+// Rows that are further than the archive wait for it: only the archive tells which of their commits were later. So does an export.
+func TestWhatNeedsTheArchiveWaitsForIt(t *testing.T) {
+	for name, path := range map[string]func(*fixture) string{
+		"an instant": func(f *fixture) string {
+			return "/tenants/acme?as_of=" + url.QueryEscape(f.Now.Format(time.RFC3339Nano))
+		},
+		"an export": func(*fixture) string { return "/tenants/acme/export" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := setup(t)
+			f.example(t)
+			answer := make(chan reply)
+			go func() { answer <- f.get(t, path(f)) }()
+			for ctx := deadline(t); ; {
+				if ctx.Err() != nil {
+					t.Fatal("it does not wait")
+				}
+				f.api.archiving.mu.Lock()
+				waits := len(f.api.archiving.waiters)
+				f.api.archiving.mu.Unlock()
+				if waits == 1 {
+					break
+				}
+			}
+			f.archive(t)
+			if got := <-answer; got.status != http.StatusOK {
+				t.Errorf("%d %s", got.status, got.body)
+			}
+		})
 	}
 }
 
