@@ -2365,6 +2365,10 @@ type StreamLiveParams struct {
 
 // ListMembersParams defines parameters for ListMembers.
 type ListMembersParams struct {
+	// AsOf Answer as it was then, in the same shape: a time, which means the last commit at or before it, or a position as in `Ledger-Position`.
+	// Absent: now. 400 when it is in the future, 404 when the tenant did not exist yet. docs/HISTORY.md says what it promises.
+	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
+
 	// Cursor `next` of the page before. It is good for the same list with the same filters and the same sort only.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 

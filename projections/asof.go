@@ -25,6 +25,8 @@ var (
 	// there are of them. What heartbeats change is to be put right by RenewalsAt.
 	LeaseTablesAt       = at(leaseTablesAt, versionSet)
 	ActiveLeaseTablesAt = at(activeLeaseTablesAt, versionSet)
+	// MemberTablesAt are tables for MemberColumns.
+	MemberTablesAt = at(memberTablesAt, versionSet)
 	// AllTenantTablesAt are tables for TenantColumns of all tenants, with the version of each in t.version. LicenseTablesOfAllAt are those
 	// for LicenseColumns, in a LATERAL that names t.tenant_id.
 	AllTenantTablesAt    = at(allTenantTablesAt, `v.version`)
@@ -76,6 +78,11 @@ const leaseTablesAt = `(
 
 const activeLeaseTablesAt = `(
 		SELECT e.* FROM read.licenses l CROSS JOIN LATERAL ` + heldAt + ` AS e) AS l` + leaseNames
+
+// The last that is told of a removed member is that it was.
+const memberTablesAt = `(
+		SELECT h.tenant_id, h.id AS "user", h.state ->> 'role' AS role, CASE h.state ->> 'status' WHEN 'removed' THEN h.at END AS removed_at
+		FROM read.history h WHERE h.kind = 'member' AND ` + trueAt + `) AS m` + memberNames
 
 // trueAt is a condition on read.history h.
 const trueAt = `h.version <= {at} AND (h.until_version IS NULL OR h.until_version > {at})`

@@ -53,6 +53,10 @@ func (f fixture) rowsAt(t testing.TB, tenant domain.TenantID, version uint64) (v
 			`SELECT `+projections.LeaseColumns+` FROM `+projections.ActiveLeaseTablesAt+` WHERE l.tenant_id = $1 ORDER BY l.fence DESC`, tenant); err != nil {
 			return err
 		}
+		if v.Members, err = collect(ctx, tx, func(row pgx.CollectableRow) (api.Member, error) { return projections.ScanMember(row) },
+			`SELECT `+projections.MemberColumns+` FROM `+projections.MemberTablesAt+` WHERE m.tenant_id = $1 ORDER BY m."user"`, tenant); err != nil {
+			return err
+		}
 		all, err := projections.RenewalsAt(ctx, tx, tenant, version, nil)
 		if err != nil {
 			return err
@@ -106,6 +110,9 @@ func TestAsOfIsTheFoldOfTheJournal(t *testing.T) {
 			}
 			for range 200 {
 				step(f.History, random.IntN)
+				if random.IntN(5) == 0 {
+					stepPeople(f.History, random.IntN)
+				}
 				if random.IntN(3) == 0 {
 					f.Commit()
 				}

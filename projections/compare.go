@@ -106,7 +106,7 @@ func leaseText(l domain.Lease, version uint64, held string, renewed uint64, hear
 		timeText(l.AcquiredAt), timeText(l.ExpiresAt), timeText(l.EndedAt), held, renewed, heartbeats, features)
 }
 
-// stateText is what is true of a tenant or a license from a version on, until is the version from which on it is not; 0: it is.
+// stateText is what is true of a tenant, a license or a member from a version on, until is the version from which on it is not; 0: it is.
 func stateText(at time.Time, until uint64, untilAt time.Time, state fields) string {
 	return fmt.Sprintf("at=%s until=%d until_at=%s %s", timeText(at), until, timeText(untilAt), fieldsText(state))
 }
@@ -425,7 +425,7 @@ func foldLease(all map[leaseKey]*foldedLease, event eventstore.Event) {
 	}
 }
 
-// pastFold writes the rows of read.history from what the domain says a tenant and its licenses are after each event.
+// pastFold writes the rows of read.history from what the domain says a tenant, its licenses and its members are after each event.
 type pastFold struct {
 	folded  map[string]string
 	tenants map[domain.TenantID]*domain.Tenant
@@ -460,6 +460,9 @@ func (f *pastFold) fold(e eventstore.Event) {
 			state = fields{"error": err.Error()}
 		}
 		maps.Copy(state, transferState(l.LicenseInfo))
+	case kind == historyOfMember:
+		m, _ := t.Member(domain.Pseudonym(e.Data.EventSubject()))
+		state = memberState(m.Role, m.Removed)
 	default:
 		return
 	}

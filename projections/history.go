@@ -9,11 +9,12 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/coditect-ai/license-ledger/api"
 	"github.com/coditect-ai/license-ledger/domain"
 	"github.com/coditect-ai/license-ledger/eventstore"
 )
 
-// history keeps read.history: what was true of each tenant and each license, and from which version of the tenant to which. A
+// history keeps read.history: what was true of each tenant, license and member, and from which version of the tenant to which. A
 // change ends one row and begins the next. Leases are not here: their own rows say when they were held.
 type history struct{}
 
@@ -24,6 +25,7 @@ func (history) Name() string { return "history" }
 const (
 	historyOfTenant  = "tenant" // its id is empty
 	historyOfLicense = "license"
+	historyOfMember  = "member" // its id is the pseudonym: who is forgotten has no name here either
 )
 
 // historyInsert merges each change into what was true before it: in this batch, or in the row that is still true.
@@ -110,6 +112,12 @@ func historyOf(event eventstore.Event) (kind, id string, changed fields, err err
 		return historyOfLicense, string(e.License), transferOf(event), nil
 	case *domain.LicenseTransferCompleted:
 		return historyOfLicense, string(e.License), transferOf(event), nil
+	case *domain.MemberInvited:
+		return historyOfMember, clean(e.User), memberState(e.Role, false), nil
+	case *domain.MemberRoleChanged:
+		return historyOfMember, clean(e.User), fields{"role": e.Role}, nil
+	case *domain.MemberRemoved:
+		return historyOfMember, clean(e.User), fields{"status": api.MemberStatusRemoved}, nil
 	}
 	return "", "", nil, nil
 }
@@ -121,6 +129,15 @@ func licenseState(product string, status domain.LicenseStatus, seats int, p doma
 		all["product"], all["status"], all["seats"] = product, status, seats
 	}
 	return all, err
+}
+
+// memberState is all that is true of a member.
+func memberState(role domain.Role, removed bool) fields {
+	status := api.MemberStatusMember
+	if removed {
+		status = api.MemberStatusRemoved
+	}
+	return fields{"role": role, "status": status}
 }
 
 // policyState is every field of a policy by its name in events; nil where it has the default.

@@ -83,6 +83,19 @@ func ShowPolicy(l *api.License, p domain.Policy, text func(domain.Pseudonym) str
 	l.Trial = p.Trial
 }
 
+// MemberColumns and MemberTables are a select list and its tables for ScanMember; the member is m.
+const (
+	MemberColumns = `m."user", coalesce(d.text, ''), m.role, CASE WHEN m.removed_at IS NULL THEN 'member' ELSE 'removed' END`
+	MemberTables  = `read.members m` + memberNames
+	memberNames   = ` LEFT JOIN read.directory d ON d.tenant_id = m.tenant_id AND d.pseudonym = m."user"`
+)
+
+// ScanMember reads a row of MemberColumns, and what follows them into more.
+func ScanMember(row pgx.CollectableRow, more ...any) (api.Member, error) {
+	var m api.Member
+	return m, row.Scan(append([]any{&m.Id, &m.User, &m.Role, &m.Status}, more...)...)
+}
+
 // present returns a time, or nil for none.
 func present(at time.Time) *time.Time {
 	if at.IsZero() {

@@ -481,6 +481,8 @@ func TestCompareFindsWhatIsWrong(t *testing.T) {
 		`UPDATE read.leases SET moved_fence = 9000 WHERE (tenant_id, fence) = (SELECT tenant_id, max(fence) FROM read.leases GROUP BY 1 ORDER BY 1 DESC LIMIT 1)`,
 		`UPDATE read.history SET until_version = until_version + 1 WHERE (tenant_id, kind, version) = (
 			SELECT tenant_id, kind, min(version) FROM read.history WHERE kind = 'license' AND until_version IS NOT NULL GROUP BY 1, 2 LIMIT 1)`,
+		`UPDATE read.history SET state = state || '{"role":"billing"}' WHERE (tenant_id, kind, version) = (
+			SELECT tenant_id, kind, min(version) FROM read.history WHERE kind = 'member' AND until_version IS NOT NULL GROUP BY 1, 2 LIMIT 1)`,
 		`DELETE FROM read.queue WHERE (tenant_id, version) = (SELECT tenant_id, max(version) FROM read.queue GROUP BY 1 LIMIT 1)`,
 		`UPDATE read.seat_ends SET ended = ended[2:] WHERE (tenant_id, license_id) = (
 			SELECT tenant_id, license_id FROM read.seat_ends WHERE cardinality(ended) > 0 ORDER BY 1, 2 LIMIT 1)`,

@@ -43,7 +43,7 @@ func (f *fixture) busy(t *testing.T, random *rand.Rand, steps int) map[domain.Ps
 		var held []domain.LeaseID
 		f.Tenant(tenant).License(license).Leases(func(l domain.Lease) { held = append(held, l.ID) })
 		slices.Sort(held)
-		switch random.IntN(16) {
+		switch random.IntN(18) {
 		case 0, 1, 2, 3, 4:
 			f.Acquire(tenant, license, fmt.Sprint(random.IntN(6)))
 		case 5, 6, 7:
@@ -73,6 +73,11 @@ func (f *fixture) busy(t *testing.T, random *rand.Rand, steps int) map[domain.Ps
 			f.Commit()
 		case 15:
 			f.Wait(tenant, license, fmt.Sprint(random.IntN(6)))
+		case 16, 17:
+			user, role := domain.Pseudonym(fmt.Sprint("u_", random.IntN(3))), []domain.Role{domain.RoleAdmin, domain.RoleAuditor}[random.IntN(2)]
+			f.Do(tenant, []domain.Command{
+				domain.InviteMember{User: user, Role: role}, domain.ChangeMemberRole{User: user, Role: role}, domain.RemoveMember{User: user},
+			}[random.IntN(3)])
 		}
 	}
 	f.Commit()
@@ -134,7 +139,7 @@ func TestAsOfIsTheFoldOfTheJournal(t *testing.T) {
 					events := slices.DeleteFunc(slices.Clone(journal[tenant]), func(e projectionstest.Stored) bool { return e.Time.After(at) })
 					path := "/tenants/" + string(tenant)
 					if len(events) == 0 {
-						for _, call := range []string{"", "/licenses", "/seats", "/licenses/lic_0"} {
+						for _, call := range []string{"", "/licenses", "/seats", "/members", "/licenses/lic_0"} {
 							f.refused(t, http.StatusNotFound, "tenant_not_found", "", path+call+"?"+asOf)
 						}
 						continue
@@ -345,6 +350,9 @@ func (f *fixture) checkView(t *testing.T, path, asOf string, want projectionstes
 	same("tenant", ok[api.TenantResponse](t, f, path+"?"+asOf).Tenant, want.Tenant)
 	same("licenses", all[api.License](t, f, path+"/licenses?"+asOf), want.Licenses)
 	same("seats", all[api.Lease](t, f, path+"/seats?"+asOf), want.Leases)
+	same("members", all[api.Member](t, f, path+"/members?"+asOf), want.Members)
+	present := slices.DeleteFunc(slices.Clone(want.Members), func(m api.Member) bool { return m.Status == api.MemberStatusRemoved })
+	same("present members", all[api.Member](t, f, path+"/members?status=member&"+asOf), present)
 	state := ok[api.State](t, f, path+"/state?"+asOf)
 	same("state", []any{state.Tenant, state.Licenses, state.Leases, state.LeasesMore}, []any{want.Tenant, want.Licenses, want.Active(), false})
 	same("active seats", all[api.Lease](t, f, path+"/seats?state=active&"+asOf), want.Active())
@@ -369,6 +377,40 @@ func (f *fixture) checkView(t *testing.T, path, asOf string, want projectionstes
 	}
 }
 
+// Who was a member, and with which role, in a page and in files; but not the name of who has been forgotten since.
+func TestMembersAsOf(t *testing.T) {
+	f := setup(t)
+	f.example(t)
+	_, owner := f.key("acme", domain.RoleOwner)
+	f.Do("acme", domain.InviteMember{User: "u_ada", Role: domain.RoleMember})
+	f.Do("acme", domain.InviteMember{User: "u_bob", Role: domain.RoleAuditor})
+	before := f.commit(t)
+	f.Do("acme", domain.RemoveMember{User: "u_ada"})
+	f.Do("acme", domain.ChangeMemberRole{User: "u_bob", Role: domain.RoleBilling})
+	f.Forget("acme", "u_ada")
+	f.commit(t)
+	f.archive(t)
+	path := "/tenants/acme/members?as_of=" + before
+	if got := asJSON(t, ok[api.MemberList](t, f, "/tenants/acme/members", bearer(owner)...).Items); got !=
+		`[{"id":"u_ada","role":"member","status":"removed","user":""},{"id":"u_bob","role":"billing","status":"member","user":""}]` {
+		t.Errorf("now %s", got)
+	}
+	if got := asJSON(t, ok[api.MemberList](t, f, path, bearer(owner)...).Items); got !=
+		`[{"id":"u_ada","role":"member","status":"member","user":""},{"id":"u_bob","role":"auditor","status":"member","user":""}]` {
+		t.Errorf("then %s", got)
+	}
+	if got := f.get(t, path, append(bearer(owner), "Accept", "text/csv")...).body; got != "id,user,role,status\r\nu_ada,,member,member\r\nu_bob,,auditor,member\r\n" {
+		t.Errorf("as CSV %q", got)
+	}
+	if got := f.get(t, path+"&status=removed", append(bearer(owner), "Accept", "application/jsonl")...).body; got != "" {
+		t.Errorf("as JSON lines %q", got)
+	}
+	f.refusedTo(t, owner, http.StatusForbidden, "forbidden", strings.Replace(path, "acme", "globex", 1))
+	plain := f.memberKey("acme", "u_ada", domain.RoleMember)
+	f.commit(t)
+	f.refusedTo(t, plain, http.StatusForbidden, "forbidden", path)
+}
+
 func TestInstantsThatAreRefused(t *testing.T) {
 	f := setup(t)
 	f.example(t)
@@ -376,7 +418,7 @@ func TestInstantsThatAreRefused(t *testing.T) {
 	before := url.QueryEscape(f.Tenant("acme").CreatedAt.Add(-time.Millisecond).Format(time.RFC3339Nano))
 	far := f.tokens.Token(eventstore.Position{Partition: f.store.Info().PartitionOf("acme"), Seq: 1000})
 	elsewhere := f.tokens.Token(eventstore.Position{Partition: f.store.Info().PartitionOf("globex"), Seq: 1})
-	for _, path := range []string{"/tenants/acme", "/tenants/acme/licenses", "/tenants/acme/licenses/lic_1", "/tenants/acme/seats"} {
+	for _, path := range []string{"/tenants/acme", "/tenants/acme/licenses", "/tenants/acme/licenses/lic_1", "/tenants/acme/seats", "/tenants/acme/members"} {
 		f.refused(t, http.StatusBadRequest, "invalid_request", "as_of", path+"?as_of=yesterday")
 		f.refused(t, http.StatusBadRequest, "invalid_request", "as_of", path+"?as_of=2999-01-01T00:00:00Z")
 		f.refused(t, http.StatusBadRequest, "invalid_request", "as_of", path+"?as_of="+elsewhere)

@@ -6,18 +6,16 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/coditect-ai/license-ledger/api"
+	"github.com/coditect-ai/license-ledger/projections"
 )
 
 var membersList = list[api.Member]{
 	name:    "members",
-	columns: `m."user", coalesce(d.text, ''), m.role, CASE WHEN m.removed_at IS NULL THEN 'member' ELSE 'removed' END`,
-	tables:  `read.members m LEFT JOIN read.directory d ON d.tenant_id = m.tenant_id AND d.pseudonym = m."user"`,
-	scan: func(row pgx.CollectableRow, more ...any) (api.Member, error) {
-		var m api.Member
-		return m, row.Scan(append([]any{&m.Id, &m.User, &m.Role, &m.Status}, more...)...)
-	},
-	orders: []order{{"id", []key{{`m."user"`, "text"}}}},
-	sort:   "id",
+	columns: projections.MemberColumns,
+	tables:  projections.MemberTables,
+	scan:    projections.ScanMember,
+	orders:  []order{{"id", []key{{`m."user"`, "text"}}}},
+	sort:    "id",
 	fields: []field[api.Member]{
 		{"id", func(m api.Member) any { return m.Id }},
 		{"user", func(m api.Member) any { return m.User }},
@@ -32,6 +30,8 @@ func (a *API) listMembers(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	p := paramsOf(r)
+	at, members := a.instantOf(p, "as_of"), membersList
+	members.tables = at.tables(members.tables, projections.MemberTablesAt)
 	var where conditions
 	where.and(`m.tenant_id = ?`, tenant)
 	switch p.oneOf("status", "member", "removed") {
@@ -40,7 +40,7 @@ func (a *API) listMembers(w http.ResponseWriter, r *http.Request) error {
 	case "removed":
 		where.and(`m.removed_at IS NOT NULL`)
 	}
-	return serveList(a, w, r, membersList, p, listing[api.Member]{read: a.ofTenant(w, r), where: where})
+	return serveList(a, w, r, members, p, listing[api.Member]{read: a.ofTenant(w, r, at), where: where})
 }
 
 var keysList = list[api.Key]{

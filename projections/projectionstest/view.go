@@ -49,6 +49,7 @@ type View struct {
 	Tenant   api.Tenant
 	Licenses []api.License // by id
 	Leases   []api.Lease   // in every state, newest first
+	Members  []api.Member  // by id, with those that were removed
 }
 
 // Active returns the active leases of a View.
@@ -71,7 +72,7 @@ func ViewOf(events []Stored, names map[domain.Pseudonym]string) View {
 	}
 	v := View{
 		Tenant:   api.Tenant{Id: string(t.ID), Name: shown(t.Name), Status: api.TenantStatus(t.Status), CreatedAt: t.CreatedAt},
-		Licenses: []api.License{}, Leases: []api.Lease{},
+		Licenses: []api.License{}, Leases: []api.Lease{}, Members: []api.Member{},
 	}
 	t.Licenses(func(l *domain.License) {
 		one := api.License{
@@ -91,6 +92,14 @@ func ViewOf(events []Stored, names map[domain.Pseudonym]string) View {
 		v.Licenses = append(v.Licenses, one)
 	})
 	slices.SortFunc(v.Licenses, func(a, b api.License) int { return strings.Compare(a.Id, b.Id) })
+	t.Members(func(m domain.Member) {
+		one := api.Member{Id: string(m.User), User: names[m.User], Role: api.Role(m.Role), Status: api.MemberStatusMember}
+		if m.Removed {
+			one.Status = api.MemberStatusRemoved
+		}
+		v.Members = append(v.Members, one)
+	})
+	slices.SortFunc(v.Members, func(a, b api.Member) int { return strings.Compare(a.Id, b.Id) })
 	for _, id := range slices.Backward(leases) {
 		l, ok := t.License(licenses[id]).Lease(id)
 		if !ok {

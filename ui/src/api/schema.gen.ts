@@ -3369,6 +3369,12 @@ export interface operations {
     listMembers: {
         parameters: {
             query?: {
+                /**
+                 * @description Answer as it was then, in the same shape: a time, which means the last commit at or before it, or a position as in `Ledger-Position`.
+                 *     Absent: now. 400 when it is in the future, 404 when the tenant did not exist yet. docs/HISTORY.md says what it promises.
+                 * @example 2026-03-01T09:00:00Z
+                 */
+                as_of?: components["parameters"]["AsOf"];
                 /** @description `next` of the page before. It is good for the same list with the same filters and the same sort only. */
                 cursor?: components["parameters"]["Cursor"];
                 /** @description Items per page. A file has all rows unless this is given. */
