@@ -202,7 +202,7 @@ var different = []struct {
 }{
 	{regexp.MustCompile(`\b(lk|tk)_[a-z0-9-]+_[\w-]{12}_…`), "${1}_…"},
 	{ids, "${1}_…"},
-	{regexp.MustCompile(`(key:|"id":")[\w-]{12}`), "${1}…"},
+	{regexp.MustCompile(`(key:|"id":"|\bkey\.[a-z]+ +)[\w-]{12}`), "${1}…"},
 	{regexp.MustCompile(`\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?Z?`), "TIME"},
 	{regexp.MustCompile(`\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b`), "UUID"},
 	{regexp.MustCompile(`[\w-]{43}`), "HEAD"},
