@@ -276,10 +276,12 @@ func (r *Runner) round(ctx context.Context, p eventstore.Partition, end ends) (a
 	}()
 	// Reading, making statements, and writing go on at the same time, each a batch ahead of the next.
 	batches := make(chan prepared)
+	idle := make(chan struct{}, 1) // holds something while nothing is written
+	idle <- struct{}{}
 	go func(g group) {
 		defer close(batches)
 		at := g.at
-		for commits := take(queue, r.batchMax); len(commits) > 0 && ctx.Err() == nil; commits = take(queue, r.batchMax) {
+		for commits := take(queue, idle, r.batchMax); len(commits) > 0 && ctx.Err() == nil; commits = take(queue, idle, r.batchMax) {
 			b := r.prepare(ctx, p, g, at, commits)
 			at = b.after
 			if batches <- b; b.err != nil {
@@ -299,6 +301,10 @@ func (r *Runner) round(ctx context.Context, p eventstore.Partition, end ends) (a
 	}()
 
 	for b := range batches {
+		select {
+		case <-idle:
+		default: // the batch was full, and made before it was asked for
+		}
 		if err := r.apply(ctx, p, &g, b); err != nil {
 			return applied, err
 		}
@@ -309,6 +315,7 @@ func (r *Runner) round(ctx context.Context, p eventstore.Partition, end ends) (a
 		for _, c := range b.Commits {
 			room.Release(c.size)
 		}
+		idle <- struct{}{}
 	}
 	ended()
 	// Whatever ended the reading, all that came before it is applied.
@@ -328,24 +335,35 @@ func (r *Runner) setRound(p eventstore.Partition, round roundOf) {
 	r.rounds[p] = round
 }
 
-// take waits for one commit and adds what else is there, up to about limit events. It never waits to fill a batch. It
-// returns none when the queue is closed and empty.
-func take(queue <-chan Commit, limit int) []Commit {
+// take waits for one commit and adds what comes, up to about limit events, until idle says that nothing is being written: a batch
+// that was made any earlier would be written without what came meanwhile, and that would have to wait for two. It never
+// waits to fill a batch that could be written. It returns none when the queue is closed and empty.
+func take(queue <-chan Commit, idle <-chan struct{}, limit int) []Commit {
 	first, ok := <-queue
 	if !ok {
 		return nil
 	}
 	commits, events := []Commit{first}, first.events
-	for events < limit {
-		select {
-		case next, ok := <-queue:
-			if !ok {
+	for asked := false; events < limit; {
+		var next Commit
+		if !asked {
+			select {
+			case next, ok = <-queue:
+			case <-idle:
+				asked = true
+				continue
+			}
+		} else {
+			select {
+			case next, ok = <-queue:
+			default:
 				return commits
 			}
-			commits, events = append(commits, next), events+next.events
-		default:
+		}
+		if !ok {
 			return commits
 		}
+		commits, events = append(commits, next), events+next.events
 	}
 	return commits
 }
