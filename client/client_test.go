@@ -229,6 +229,21 @@ func TestAcquireAfterALoss(t *testing.T) {
 	})
 }
 
+// Whoever hears of a loss may acquire at once: the holder is free by then.
+func TestAcquireAtTheMomentOfALoss(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, c, _ := setup(t)
+		for range 2000 {
+			l, err := c.Acquire(t.Context(), Holder{User: "ada"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.set(func() { f.leases[len(f.leases)-1].state = "evicted" })
+			<-l.Lost()
+		}
+	})
+}
+
 // An acquire that is told to wait waits, and is not sent before; when it is told for longer than the program has, the program learns why.
 func TestAcquireOverTheRateLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -148,6 +148,7 @@ func (l *Lease) Close(ctx context.Context) error {
 		if !held {
 			return // The same holder may have a new seat by now, perhaps with the same id.
 		}
+		l.client.free(l.holder)
 		l.end()
 		most := min(releaseFor, max(remaining, lastTry)) // after that it is free anyway
 		if ctx.Err() != nil {
@@ -275,13 +276,13 @@ func (l *Lease) expired() *Error {
 
 func (l *Lease) lose(e *Error) {
 	l.change(Status{State: Lost, Until: l.client.clock.wall(), Err: e})
+	l.client.free(l.holder) // first: whoever hears of the loss acquires at once
 	close(l.lost)
 	l.end()
 }
 
-// end tells the last status. The holder may acquire again.
+// end tells the last status.
 func (l *Lease) end() {
-	l.client.free(l.holder)
 	l.publish()
 	close(l.changes)
 	close(l.notices)
