@@ -101,6 +101,15 @@ func (c *memberInvite) Run(ctx context.Context, t terminal) error {
 	return c.changeMember(ctx, t, http.MethodPost, c.path("members"), api.InviteMemberRequest{User: c.User, Role: api.Role(c.Role)})
 }
 
+// changeMember makes a call about a member that is there already. more is what follows the member in the path.
+func (a memberArg) changeMember(ctx context.Context, t terminal, c changer, method string, body any, more ...string) error {
+	id, err := a.id(ctx, c.manager)
+	if err != nil {
+		return err
+	}
+	return c.changeMember(ctx, t, method, a.path(append([]string{"members", id}, more...)...), body)
+}
+
 // changeMember makes a call that answers with a member, and prints it.
 func (c changer) changeMember(ctx context.Context, t terminal, method, path string, body any) error {
 	var reply api.MemberResponse
@@ -115,11 +124,7 @@ type memberChange struct {
 
 // Run implements the command.
 func (c *memberChange) Run(ctx context.Context, t terminal) error {
-	id, err := c.id(ctx, c.manager)
-	if err != nil {
-		return err
-	}
-	return c.changeMember(ctx, t, http.MethodPatch, c.path("members", id), api.ChangeMemberRequest{Role: api.Role(c.Role)})
+	return c.memberArg.changeMember(ctx, t, c.changer, http.MethodPatch, api.ChangeMemberRequest{Role: api.Role(c.Role)})
 }
 
 type memberRemove struct {
@@ -130,9 +135,5 @@ type memberRemove struct {
 
 // Run implements the command.
 func (c *memberRemove) Run(ctx context.Context, t terminal) error {
-	id, err := c.id(ctx, c.manager)
-	if err != nil {
-		return err
-	}
-	return c.changeMember(ctx, t, http.MethodPost, c.path("members", id, "remove"), c.body())
+	return c.memberArg.changeMember(ctx, t, c.changer, http.MethodPost, c.body(), "remove")
 }
