@@ -65,6 +65,14 @@ type LicenseRevoked struct {
 	OldKeyUntil time.Time `json:"old_key_until,omitzero"` // UTC, exclusive
 }
 
+// LeasesEnd is how the leases end that are active: there is no event for each.
+func (e *LicenseRevoked) LeasesEnd() LeaseState {
+	if e.TransferredTo != "" {
+		return LeaseStateTransferred
+	}
+	return LeaseStateRevoked
+}
+
 func (*LicenseIssued) EventType() string     { return "ai.coditect.license.issued.v1" }
 func (*LicenseResized) EventType() string    { return "ai.coditect.license.resized.v1" }
 func (*LicenseSuspended) EventType() string  { return "ai.coditect.license.suspended.v1" }
@@ -199,13 +207,9 @@ func (t *Tenant) applyRevoked(at time.Time, e *LicenseRevoked) {
 	l := t.mustLicense(e.License)
 	t.leave(at, l, e)
 	l.Status, l.Arriving = LicenseOver, 0
-	state := LeaseStateRevoked
-	if e.TransferredTo != "" {
-		state = LeaseStateTransferred
-	}
 	// In the order of their acquires, not of the heap: which of them are remembered must be the same in every replay.
 	for _, n := range l.leases.inOrder() {
-		t.endLease(at, l.ID, l.leases.record(n).id(), state)
+		t.endLease(at, l.ID, l.leases.record(n).id(), e.LeasesEnd())
 	}
 }
 

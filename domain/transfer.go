@@ -223,9 +223,9 @@ func (c StartTransfer) Decide(t *Tenant, now Moment) ([]Event, error) {
 		c.Transfer = l.Transfer.ID
 	}
 	events := t.expire(now, noLimit)
-	left := l.leases.due.len() - len(expiredOf(events, l.ID))
+	expired := expiredOf(events, l.ID)
+	left := l.leases.due.len() - len(expired)
 	if c.Keep && l.fences > 0 {
-		expired := expiredOf(events, l.ID)
 		for _, n := range l.leases.due.items {
 			if r := l.leases.record(n); r.fence <= l.fences && !expired[r.id()] {
 				return nil, rejectf(LeasesMovedBefore, "The lease %s came with the license from another tenant; a lease moves once. Wait until such leases have ended, or transfer it without them.", r.id())

@@ -419,7 +419,7 @@ func foldLease(all map[leaseKey]*foldedLease, event eventstore.Event) {
 	case *domain.LicenseRevoked:
 		for key, l := range all {
 			if key.tenant == event.Tenant && l.License == e.License && l.State == domain.LeaseStateActive {
-				l.end(event, endOf(e))
+				l.end(event, e.LeasesEnd())
 			}
 		}
 	}

@@ -129,7 +129,7 @@ func (leases) Apply(b *Batch, q *pgx.Batch) error {
 			at(e.Lease).end(event, domain.LeaseStateExpired)
 		case *domain.LicenseRevoked:
 			revokedTenants = append(revokedTenants, string(event.Tenant))
-			revokedLicenses, revokedStates = append(revokedLicenses, string(e.License)), append(revokedStates, string(endOf(e)))
+			revokedLicenses, revokedStates = append(revokedLicenses, string(e.License)), append(revokedStates, string(e.LeasesEnd()))
 			revokedAt, revokedVersions = append(revokedAt, event.Time), append(revokedVersions, event.Version)
 		}
 	}
@@ -198,14 +198,6 @@ func featuresOf(a *domain.SeatAcquired) []string {
 	features := cleanAll(a.Features)
 	slices.Sort(features)
 	return slices.Compact(features)
-}
-
-// endOf is what becomes of the active leases of a license that is over.
-func endOf(e *domain.LicenseRevoked) domain.LeaseState {
-	if e.TransferredTo != "" {
-		return domain.LeaseStateTransferred
-	}
-	return domain.LeaseStateRevoked
 }
 
 // span is the versions of a tenant between which a lease was held: from the event that began it up to before the one that
