@@ -40,7 +40,8 @@ type API struct {
 	people   *identity.Keys // of tenants' people
 	seal     identity.Seal
 	commands *prometheus.CounterVec
-	peers    *Peers // nil: there are none
+	between  *mux.Router // what processes ask each other
+	peers    *Peers      // nil: there are none
 }
 
 // New returns the API of a ledger.
@@ -57,6 +58,8 @@ func New(ledger Ledger, secret identity.Secret, operator identity.OperatorKey, r
 			Name: "ledger_commands_total", Help: "Commands by what became of them: done, or the code of the refusal."}, []string{"command", "outcome"}),
 	}
 	registry.MustRegister(a.commands)
+	a.between = serve.NewRouter()
+	a.peerRoutes(a.between)
 	return a
 }
 
@@ -146,8 +149,8 @@ func (a *API) execute(w http.ResponseWriter, c call, prepare func(eventstore.Sco
 		return eventstore.Result{}, c.Context().Err()
 	}
 	if err != nil {
-		if c.part > 0 && nothingDone(err) {
-			err = eventstore.ErrUnknown // the parts before are done
+		if c.part > 0 {
+			err = afterPart(err)
 		}
 		problem := problemOf(err)
 		a.note(c, problem.Code)

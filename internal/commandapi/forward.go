@@ -113,6 +113,9 @@ func (a *API) owned(h serve.Handler) serve.Handler {
 			return err
 		}
 		if a.peers == nil || handedOver(r) {
+			if e.part > 0 {
+				return problemOf(eventstore.ErrUnknown)
+			}
 			w.Header().Set(headerNotDone, "true")
 			return problemOf(eventstore.ErrElsewhere)
 		}
@@ -127,23 +130,6 @@ func handedOver(r *http.Request) bool { return r.Context().Value(oneHop{}) != ni
 
 // handOn asks the owner of the partition, whoever that is by then, until there is an answer or time is up.
 func (p *Peers) handOn(w http.ResponseWriter, r *http.Request, h serve.Handler, e *elsewhere) error {
-	room := p.waiting
-	if e.waits {
-		room = p.waitingLong
-	}
-	select {
-	case room <- struct{}{}:
-		defer func() { <-room }()
-	default:
-		return p.refuse("overloaded", eventstore.ErrOverloaded)
-	}
-	_, ctx, cancel := e.patience()
-	defer cancel()
-	if e.waits {
-		r = r.WithContext(context.WithValue(r.Context(), waitUntil{}, e.until)) // also when it is decided here after all
-	}
-	gap := time.NewTimer(gapMax)
-	defer gap.Stop()
 	// begun says that some of it may be done: whatever says that nothing was, speaks of the last attempt only.
 	begun := e.part > 0
 	refuse := func(outcome string, err error) error {
@@ -152,6 +138,23 @@ func (p *Peers) handOn(w http.ResponseWriter, r *http.Request, h serve.Handler, 
 		}
 		return p.refuse(outcome, err)
 	}
+	room := p.waiting
+	if e.waits {
+		room = p.waitingLong
+	}
+	select {
+	case room <- struct{}{}:
+		defer func() { <-room }()
+	default:
+		return refuse("overloaded", eventstore.ErrOverloaded)
+	}
+	_, ctx, cancel := e.patience()
+	defer cancel()
+	if e.waits {
+		r = r.WithContext(context.WithValue(r.Context(), waitUntil{}, e.until)) // also when it is decided here after all
+	}
+	gap := time.NewTimer(gapMax)
+	defer gap.Stop()
 	for {
 		now, changed := p.api.ledger.Ownership(e.tenant)
 		switch {
@@ -328,6 +331,11 @@ func (p *Peers) Run(ctx context.Context, gone <-chan struct{}) error {
 		return err
 	}
 	<-gone
+	return end(p.nc, sub, &handlers)
+}
+
+// end has a subscription take no more, and returns when all that it took is answered.
+func end(nc *nats.Conn, sub *nats.Subscription, handlers *sync.WaitGroup) error {
 	drained := make(chan struct{})
 	sub.SetClosedHandler(func(string) { close(drained) })
 	if err := sub.Drain(); err != nil {
@@ -335,7 +343,7 @@ func (p *Peers) Run(ctx context.Context, gone <-chan struct{}) error {
 	}
 	<-drained
 	handlers.Wait()
-	return p.nc.Flush()
+	return nc.Flush()
 }
 
 // What a process answers that does not take requests of others: it is about to give its partitions up, or has too many.
@@ -367,13 +375,18 @@ func (p *Peers) answer(msg *nats.Msg, h http.Handler) {
 			r.Header[name] = values
 		}
 	}
+	respond(msg, r, h, p.log)
+}
+
+// respond has h answer a message, which is the request r.
+func respond(msg *nats.Msg, r *http.Request, h http.Handler, log *slog.Logger) {
 	w := &answerWriter{header: http.Header{}, status: http.StatusOK}
-	serve.Relay(h, p.log, msg.Header.Get("X-Request-Id")).ServeHTTP(w, r)
+	serve.Relay(h, log, msg.Header.Get("X-Request-Id")).ServeHTTP(w, r)
 	reply := nats.NewMsg(msg.Reply)
 	reply.Header, reply.Data = nats.Header(w.header), w.body.Bytes()
 	reply.Header.Set(headerStatus, strconv.Itoa(w.status))
 	if err := msg.RespondMsg(reply); err != nil {
-		p.log.Warn("could not answer a request that was handed on", "error", err)
+		log.Warn("could not answer a request of another process", "path", r.URL.Path, "error", err)
 	}
 }
 

@@ -108,15 +108,16 @@ func TestWhatAnOwnerTookIsNeverSaidToBeNotDone(t *testing.T) {
 	}
 }
 
-// fullAfter is a ledger that does one command and then is overloaded.
-type fullAfter struct {
+// failsAfter is a ledger that does one command, and no more.
+type failsAfter struct {
 	commandapi.Ledger
+	with error
 	done bool
 }
 
-func (l *fullAfter) Execute(context.Context, eventstore.Request) (eventstore.Result, error) {
+func (l *failsAfter) Execute(context.Context, eventstore.Request) (eventstore.Result, error) {
 	if l.done {
-		return eventstore.Result{}, eventstore.ErrOverloaded
+		return eventstore.Result{}, l.with
 	}
 	l.done = true
 	return eventstore.Result{}, nil
@@ -129,14 +130,16 @@ func TestWhatIsDoneInPartIsNotSaidToBeNotDone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	registry := prometheus.NewRegistry()
-	router := serve.NewRouter()
-	commandapi.New(&fullAfter{}, secret, operator, registry).Routes(router)
-	s := &service{t: t, handler: serve.Observe(router, slog.New(slog.DiscardHandler), serve.NewMetrics(registry))}
 	var ids []string
 	for i := range 251 {
 		ids = append(ids, fmt.Sprintf("%q", fmt.Sprint("lse_", i)))
 	}
 	key := identity.NewLicenseKeys(secret).Text("acme", "000000000001")
-	s.want(s.call("POST", releasePath, key, `{"leases":[`+strings.Join(ids, ",")+`]}`), http.StatusServiceUnavailable, "outcome_unknown")
+	for _, with := range []error{eventstore.ErrOverloaded, eventstore.ErrStopping, eventstore.ErrElsewhere} {
+		registry := prometheus.NewRegistry()
+		router := serve.NewRouter()
+		commandapi.New(&failsAfter{with: with}, secret, operator, registry).Routes(router)
+		s := &service{t: t, handler: serve.Observe(router, slog.New(slog.DiscardHandler), serve.NewMetrics(registry))}
+		s.want(s.call("POST", releasePath, key, `{"leases":[`+strings.Join(ids, ",")+`]}`), http.StatusServiceUnavailable, "outcome_unknown")
+	}
 }

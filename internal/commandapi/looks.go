@@ -5,10 +5,8 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"strconv"
 	"sync"
 
-	"github.com/go-json-experiment/json"
 	"github.com/nats-io/nats.go"
 
 	"github.com/coditect-ai/license-ledger/domain"
@@ -25,18 +23,12 @@ const (
 
 // recordLook records what staff is about to read.
 func (a *API) recordLook(w http.ResponseWriter, r *http.Request) error {
-	body, err := serve.ReadBody(r)
+	var look access.Look
+	c, err := a.peerCall(r, "record_staff_read", &look)
 	if err != nil {
 		return err
 	}
-	if !a.seal.Is(r.Header.Get(headerSeal), body) {
-		return serve.Unauthorized("Only processes of this ledger say what staff reads.")
-	}
-	var look access.Look
-	if err := json.Unmarshal(body, &look); err != nil {
-		return err
-	}
-	c := call{Request: r, name: "record_staff_read", body: body, tenant: look.Tenant, actor: actorOperator}
+	c.tenant, c.actor = look.Tenant, actorOperator
 	command := domain.RecordStaffRead{Permission: string(look.Permission), Reason: look.Reason}
 	if _, err := a.execute(w, c, fixed(command)); err != nil {
 		return err
@@ -47,12 +39,9 @@ func (a *API) recordLook(w http.ResponseWriter, r *http.Request) error {
 // TakeLooks has what query services say that staff reads recorded, until ctx ends: by the owner of the tenant's partition, here or in another
 // process. Any command service may be told.
 func (a *API) TakeLooks(ctx context.Context, nc *nats.Conn, log *slog.Logger) error {
-	router := serve.NewRouter()
-	a.peerRoutes(router)
 	room := make(chan struct{}, looksMax)
 	var handlers sync.WaitGroup
 	sub, err := nc.QueueSubscribe(access.LooksSubject, "commands", func(msg *nats.Msg) {
-		handler := http.Handler(router)
 		select {
 		case room <- struct{}{}:
 		default:
@@ -61,21 +50,14 @@ func (a *API) TakeLooks(ctx context.Context, nc *nats.Conn, log *slog.Logger) er
 		}
 		handlers.Go(func() {
 			defer func() { <-room }()
-			answerLook(msg, handler, log)
+			answerLook(msg, a.between, log)
 		})
 	})
 	if err != nil {
 		return err
 	}
 	<-ctx.Done()
-	drained := make(chan struct{})
-	sub.SetClosedHandler(func(string) { close(drained) })
-	if err := sub.Drain(); err != nil {
-		return err
-	}
-	<-drained
-	handlers.Wait()
-	return nc.Flush()
+	return end(nc, sub, &handlers)
 }
 
 func answerLook(msg *nats.Msg, h http.Handler, log *slog.Logger) {
@@ -88,12 +70,5 @@ func answerLook(msg *nats.Msg, h http.Handler, log *slog.Logger) {
 	for _, name := range []string{headerSeal, "Idempotency-Key"} {
 		r.Header.Set(name, msg.Header.Get(name))
 	}
-	w := &answerWriter{header: http.Header{}, status: http.StatusOK}
-	serve.Relay(h, log, msg.Header.Get("X-Request-Id")).ServeHTTP(w, r)
-	reply := nats.NewMsg(msg.Reply)
-	reply.Data = w.body.Bytes()
-	reply.Header.Set(headerStatus, strconv.Itoa(w.status))
-	if err := msg.RespondMsg(reply); err != nil {
-		log.Warn("could not answer that a look was recorded", "error", err)
-	}
+	respond(msg, r, h, log)
 }

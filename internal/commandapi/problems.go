@@ -127,6 +127,14 @@ func nothingDone(err error) bool {
 	return p.Status == http.StatusServiceUnavailable && p.Code != codeUnknown
 }
 
+// afterPart returns the error of a request of which some may be done already: err, unless that says that nothing was.
+func afterPart(err error) error {
+	if nothingDone(err) {
+		return problemOf(eventstore.ErrUnknown)
+	}
+	return err
+}
+
 func problemOfRejection(r *domain.Rejection) *serve.Problem {
 	status, ok := statuses[r.Code]
 	if !ok {

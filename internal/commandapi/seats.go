@@ -157,6 +157,9 @@ func (a *API) leases(w http.ResponseWriter, c call, key identity.Presented, atOn
 		if moved != nil {
 			there, err := a.askThere(c.Request, moved, c.name, result.Answer.Leases, fence)
 			if err != nil {
+				if c.part > 0 {
+					err = afterPart(err)
+				}
 				return err
 			}
 			if there.Lease != nil && req.Lease != nil {

@@ -160,7 +160,7 @@ func (a *API) carry(ctx context.Context, tenant domain.TenantID) error {
 
 const actorTransfer = "transfer"
 
-// handover is a license as one tenant's owner hands it to the other's. Pseudonyms are those of the tenant that had it: Users says
+// handover is a license as one tenant's owner hands it to the other's. Pseudonyms are those of the tenant that had it: Names says
 // what they stand for; nothing, where somebody was forgotten.
 type handover struct {
 	Check     bool                        `json:"check,omitzero"` // only whether there is such a tenant
@@ -243,9 +243,7 @@ func (a *API) tell(ctx context.Context, path string, message, answer any) error 
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set(headerSeal, a.seal.Of(body))
 	w := &answerWriter{header: http.Header{}, status: http.StatusOK}
-	router := serve.NewRouter()
-	a.peerRoutes(router)
-	serve.Relay(router, slog.Default(), "").ServeHTTP(w, r)
+	serve.Relay(a.between, slog.Default(), "").ServeHTTP(w, r)
 	if w.status == http.StatusOK {
 		if answer == nil {
 			return nil

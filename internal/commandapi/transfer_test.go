@@ -353,12 +353,7 @@ func TestTransferSurvivesACrashAtEachStep(t *testing.T) {
 				newKey := s.want(s.call("POST", path+"/transfer", operatorKey, `{"to":"globex"}`), 200, "").str("key")
 				s.want(s.call("POST", path+"/suspend", operatorKey, ``), 200, "")
 				s.want(s.call("POST", releasePath, key, lease(held)), 200, "")
-				dying.dieAfter(appends)
-				s.carry()
-				dying.awaitEnd(t)
-				next := startOn(t, store)
-				next.carry()
-				awaitEvent(t, store, "acme", "license.transfer_completed")
+				next := s.diesCarrying(dying, appends)
 				if here := typesOf(eventsOf(t, store, "acme")); !strings.HasSuffix(here, "license.transfer_started license.suspended seat.released license.revoked license.transfer_completed") {
 					t.Errorf("here: %s", here)
 				}
@@ -370,6 +365,18 @@ func TestTransferSurvivesACrashAtEachStep(t *testing.T) {
 			})
 		}
 	}
+}
+
+// diesCarrying has s die after so many appends while it moves a license of acme, and returns the service that carries it on to the end.
+func (s *service) diesCarrying(dying *mortal, appends int) *service {
+	s.t.Helper()
+	dying.dieAfter(appends)
+	s.carry()
+	dying.awaitEnd(s.t)
+	next := startOn(s.t, dying.Store)
+	next.carry()
+	awaitEvent(s.t, dying.Store, "acme", "license.transfer_completed")
+	return next
 }
 
 // The same with leases that go along, more than are handed over at once: each is there, once, and runs.
@@ -390,12 +397,7 @@ func TestTransferOfLeasesSurvivesACrashAtEachStep(t *testing.T) {
 					held = append(held, s.want(s.call("POST", acquirePath, key, holder(fmt.Sprint("user", n))), 201, "").str("lease.id"))
 				}
 				newKey := s.want(s.call("POST", "/api/v1/tenants/acme/licenses/"+license+"/transfer", operatorKey, `{"to":"globex","leases":"keep"}`), 200, "").str("key")
-				dying.dieAfter(appends)
-				s.carry()
-				dying.awaitEnd(t)
-				next := startOn(t, store)
-				next.carry()
-				awaitEvent(t, store, "acme", "license.transfer_completed")
+				next := s.diesCarrying(dying, appends)
 				if here := typesOf(eventsOf(t, store, "acme")); !strings.HasSuffix(here, "license.transfer_started license.revoked license.transfer_completed") {
 					t.Errorf("here: %s", here)
 				}
