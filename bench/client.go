@@ -119,20 +119,23 @@ func paced(ctx context.Context, addr string, n int, d time.Duration, do step, pe
 }
 
 func runLoad(ctx context.Context, addr string, n int, d time.Duration, do step, every time.Duration) ([]time.Duration, error) {
+	var conns []*conn
+	for range n {
+		c, err := dial(addr)
+		if err != nil {
+			return nil, err
+		}
+		defer c.Close()
+		conns = append(conns, c)
+	}
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	all := make([][]time.Duration, n)
 	errs := make(chan error, n)
-	began := time.Now()
+	began := time.Now() // all are connected: that is no part of a call
 	var wg sync.WaitGroup
-	for worker := range n {
+	for worker, c := range conns {
 		wg.Go(func() {
-			c, err := dial(addr)
-			if err != nil {
-				errs <- err
-				return
-			}
-			defer c.Close()
 			due := began.Add(every * time.Duration(worker) / time.Duration(n))
 			call := func(path, key string, body []byte, want ...int) ([]byte, error) {
 				started := time.Now()

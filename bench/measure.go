@@ -33,6 +33,7 @@ const (
 	rowWide          = "mix over 50,000 tenants of 20 seats"
 	rowDeep          = "mix over 50 tenants of 20,000 seats"
 	rowPaced         = "mix over 1,000 licenses at half the rate"
+	rowPacedEcho     = "echo at the same rate"
 	rowAudit         = "an auditor's replay and verify"
 	rowProjecting    = "projecting and rebuilding"
 )
@@ -159,11 +160,14 @@ func measure(ctx context.Context, cfg config) (*results, error) {
 		if err != nil {
 			return nil, err
 		}
+		w := newWorkload(server)
 		for round := range cfg.Rounds {
-			fmt.Printf("round %d of %d: %s, %.0f a second …", round+1, cfg.Rounds, rowPaced, half)
-			times, err := paced(ctx, server.addr, cfg.Connections, cfg.Duration, mix(newWorkload(server)), half)
-			if err := r.add(rowPaced, times, cfg.Duration, err); err != nil {
-				return nil, err
+			for _, p := range []measured{{rowPaced, server, mix(w)}, {rowPacedEcho, server, w.echo}} {
+				fmt.Printf("round %d of %d: %s, %.0f a second …", round+1, cfg.Rounds, p.row, half)
+				times, err := paced(ctx, server.addr, cfg.Connections, cfg.Duration, p.do, half)
+				if err := r.add(p.row, times, cfg.Duration, err); err != nil {
+					return nil, err
+				}
 			}
 		}
 	}
@@ -240,7 +244,7 @@ func sampleOf(times []time.Duration, d time.Duration) sample {
 // median returns, of a row, the sample with the median rate, and with the median p99 where the rate is given.
 func (r *results) median(row string) sample {
 	by := func(a, b sample) int { return cmp.Compare(a.PerSecond, b.PerSecond) }
-	if row == rowPaced {
+	if row == rowPaced || row == rowPacedEcho {
 		by = func(a, b sample) int { return cmp.Compare(a.P99, b.P99) }
 	}
 	sorted := slices.SortedFunc(slices.Values(r.Samples[row]), by)
