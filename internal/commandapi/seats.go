@@ -6,8 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/coditect-ai/license-ledger/api"
 	"github.com/coditect-ai/license-ledger/domain"
 	"github.com/coditect-ai/license-ledger/eventstore"
@@ -75,10 +73,14 @@ func (a *API) acquireSeat(w http.ResponseWriter, r *http.Request) error {
 	if len(features) == 0 {
 		features = append([]string{}, answer.License.Features...)
 	}
-	return serve.Reply(w, status, api.AcquireResponse{
+	body, err := encodeAcquired(&api.AcquireResponse{
 		Lease: a.leaseReply(c.tenant, *answer.Lease), HeartbeatSeconds: answer.License.SuggestedHeartbeat(), Features: features,
 		ExpiresInSeconds: expiresIn(answer.Lease, now),
 	})
+	if err != nil {
+		return err
+	}
+	return serve.ReplyEncoded(w, status, body)
 }
 
 // expiresIn returns how long a lease runs after a decision.
@@ -163,7 +165,7 @@ func (a *API) leases(w http.ResponseWriter, c call, key identity.Presented, atOn
 				return err
 			}
 			if there.Lease != nil && req.Lease != nil {
-				return serve.Reply(w, http.StatusOK, there.LeasesResponse)
+				return replyOne(w, there.LeasesResponse)
 			}
 		}
 		outcomes = append(outcomes, result.Answer.Leases...)
@@ -173,9 +175,9 @@ func (a *API) leases(w http.ResponseWriter, c call, key identity.Presented, atOn
 		if rejected := outcomes[0].Rejected; rejected != nil {
 			return problemOfRejection(rejected)
 		}
-		return serve.Reply(w, http.StatusOK, a.oneLease(c.tenant, outcomes[0].Lease, now, heartbeat))
+		return replyOne(w, a.oneLease(c.tenant, outcomes[0].Lease, now, heartbeat))
 	}
-	body, err := appendResults(nil, outcomes)
+	body, err := encodeResults(outcomes)
 	if err != nil {
 		return err
 	}
@@ -191,6 +193,14 @@ func (a *API) oneLease(tenant domain.TenantID, l *domain.Lease, now time.Time, h
 		reply.ExpiresInSeconds, reply.HeartbeatSeconds = &left, &heartbeat
 	}
 	return reply
+}
+
+func replyOne(w http.ResponseWriter, reply api.LeasesResponse) error {
+	body, err := encodeLeases(&reply)
+	if err != nil {
+		return err
+	}
+	return serve.ReplyEncoded(w, http.StatusOK, body)
 }
 
 func leaseIDs(req api.LeasesRequest) ([]domain.LeaseID, error) {
@@ -236,37 +246,4 @@ func (a *API) leaseReply(tenant domain.TenantID, l domain.Lease) api.Lease {
 		reply.EndedAt = &l.EndedAt
 	}
 	return reply
-}
-
-// appendResults appends what json.Marshal makes of an api.LeasesResponse with a result per outcome. A request may name a
-// thousand leases, and most of them end at the same instant: by reflection this took a third of the whole request.
-func appendResults(b []byte, outcomes []domain.LeaseOutcome) (_ []byte, err error) {
-	b = slices.Grow(b, 64+80*len(outcomes))
-	b = append(b, `{"results":[`...)
-	var end time.Time
-	var endText []byte
-	for i, o := range outcomes {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(b, '{')
-		switch {
-		case o.Rejected != nil:
-			b = append(append(append(b, `"code":"`...), o.Rejected.Code...), `",`...)
-		case o.State == domain.LeaseStateActive:
-			if endText == nil || !o.ExpiresAt.Equal(end) {
-				end = o.ExpiresAt
-				endText = end.AppendFormat(append(endText[:0], `"expires_at":"`...), time.RFC3339Nano)
-			}
-			b = append(append(b, endText...), `",`...)
-		}
-		if b, err = jsontext.AppendQuote(append(b, `"lease":`...), string(o.ID)); err != nil {
-			return nil, err
-		}
-		if o.Rejected == nil && o.State != domain.LeaseStateActive {
-			b = append(append(append(b, `,"state":"`...), o.State...), '"')
-		}
-		b = append(b, '}')
-	}
-	return append(b, "]}"...), nil
 }
