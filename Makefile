@@ -96,6 +96,7 @@ fuzz: ## Run each fuzz target for FUZZTIME (default 30s)
 		go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$package" </dev/null; \
 	done
 
+# Has a change made it slower? go build -o before ./bench; then, with the change: go run ./bench --against=before
 # Five million events projected and rebuilt: make bench ARGS='--only="projecting and rebuilding" --scale=10 --rounds=1'
 bench: ## Measure throughput, latency, memory and starts against peers; writes bench/results.md
 	@scripts/setup.sh bench || echo "Going on without Redis: its rows will say so."

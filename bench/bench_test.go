@@ -49,6 +49,23 @@ func TestSmoke(t *testing.T) {
 	}
 }
 
+// Two builds are compared; here one with itself.
+func TestAgainst(t *testing.T) {
+	t.Parallel()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := config{Rounds: 1, Duration: 80 * time.Millisecond, Connections: 2, Scale: 0.002, Dir: t.TempDir(), Against: self, Only: rowAcquire}
+	if _, err := measure(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	cfg.Dir, cfg.Against = t.TempDir(), "/bin/false"
+	if _, err := measure(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "/bin/false") {
+		t.Errorf("a build that does not start: %v", err)
+	}
+}
+
 // What a stream tells of is known by the first time it does, wherever in an event a lease stands.
 func TestWatcherNotes(t *testing.T) {
 	t.Parallel()

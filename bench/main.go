@@ -22,6 +22,7 @@ type config struct {
 	Out         string        `default:"bench" type:"path" help:"Folder for results.md and results.json."`
 	Only        string        `help:"Measure only rows whose name contains this, and write no results."`
 	Profile     string        `type:"path" help:"Folder for a CPU profile of the server in the first round of each row."`
+	Against     string        `type:"existingfile" help:"Another build of this benchmark, of before a change: the ledger rows are measured on its servers and on these in turns, and nothing else is. Writes no results."`
 
 	Serve string `hidden:"" help:"Be a server: ledger, or redis with the socket of a Redis."`
 	serverConfig
@@ -62,7 +63,7 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if cfg.Only != "" {
+	if cfg.Only != "" || cfg.Against != "" {
 		return nil
 	}
 	return r.write(cfg)

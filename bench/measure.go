@@ -62,6 +62,7 @@ type measured struct {
 	row    string
 	server *server
 	do     step
+	work   func(*workload) step // what do is, on any server
 }
 
 // measure runs all rows, round by round, so that what disturbs the machine disturbs them alike.
@@ -123,7 +124,7 @@ func measure(ctx context.Context, cfg config) (*results, error) {
 		{rowPipeEverysec, redis("everysec", thousand, clientPipelining), mix},
 		{rowPipeAlways, redis("always", thousand, clientPipelining), mix},
 	} {
-		if !strings.Contains(p.row, cfg.Only) {
+		if !strings.Contains(p.row, cfg.Only) || (cfg.Against != "" && strings.Contains(p.row, "Redis")) {
 			continue
 		}
 		server, err := p.start()
@@ -133,8 +134,11 @@ func measure(ctx context.Context, cfg config) (*results, error) {
 		case err != nil:
 			return nil, err
 		default:
-			all = append(all, measured{p.row, server, p.do(newWorkload(server))})
+			all = append(all, measured{p.row, server, p.do(newWorkload(server)), p.do})
 		}
+	}
+	if cfg.Against != "" {
+		return r, measureAgainst(ctx, cfg, all)
 	}
 	for round := range cfg.Rounds {
 		for _, m := range all {
@@ -162,7 +166,7 @@ func measure(ctx context.Context, cfg config) (*results, error) {
 		}
 		w := newWorkload(server)
 		for round := range cfg.Rounds {
-			for _, p := range []measured{{rowPaced, server, mix(w)}, {rowPacedEcho, server, w.echo}} {
+			for _, p := range []measured{{row: rowPaced, do: mix(w)}, {row: rowPacedEcho, do: w.echo}} {
 				fmt.Printf("round %d of %d: %s, %.0f a second …", round+1, cfg.Rounds, p.row, half)
 				times, err := paced(ctx, server.addr, cfg.Connections, cfg.Duration, p.do, half)
 				if err := r.add(p.row, times, cfg.Duration, err); err != nil {

@@ -64,6 +64,15 @@ type server struct {
 
 // startServer starts a server over the folder dir and waits until it is filled and serves.
 func startServer(ctx context.Context, kind, dir string, fills serverConfig) (*server, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	return startProgram(ctx, self, kind, dir, fills)
+}
+
+// startProgram is startServer with a build of this benchmark.
+func startProgram(ctx context.Context, program, kind, dir string, fills serverConfig) (*server, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -71,12 +80,8 @@ func startServer(ctx context.Context, kind, dir string, fills serverConfig) (*se
 	if err != nil {
 		return nil, err
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
 	s := &server{fills: fills, keys: identity.NewLicenseKeys(secret)}
-	s.cmd = exec.CommandContext(ctx, self, append([]string{"--serve=" + kind, "--dir=" + dir}, fills.args()...)...)
+	s.cmd = exec.CommandContext(ctx, program, append([]string{"--serve=" + kind, "--dir=" + dir}, fills.args()...)...)
 	s.cmd.Cancel = func() error { return s.cmd.Process.Signal(os.Interrupt) }
 	s.cmd.Stderr = os.Stderr
 	out, err := s.cmd.StdoutPipe()
