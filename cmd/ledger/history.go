@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -65,7 +66,7 @@ type source struct {
 
 // open finds the tenant's events. What is said on the way goes to t.logs.
 func (h historyOf) open(ctx context.Context, t terminal) (*source, error) {
-	if !domain.ValidTenantID(h.Tenant) {
+	if !domain.HasChain(domain.TenantID(h.Tenant)) {
 		return nil, fmt.Errorf("%q is no id of a tenant: lower-case letters, digits and inner hyphens", h.Tenant)
 	}
 	if h.NATSURL != "" {
@@ -214,12 +215,27 @@ func (h historyOf) served(ctx context.Context, t terminal) (*source, error) {
 	request.Header.Set("Authorization", "Bearer "+key)
 	request.Header.Set("Ledger-Reason", h.Reason)
 	answer, err := http.DefaultClient.Do(request)
+	for err == nil && answer.StatusCode == http.StatusTooManyRequests {
+		answer.Body.Close()
+		after, _ := strconv.Atoi(answer.Header.Get("Retry-After"))
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(max(time.Second, time.Duration(after)*time.Second)):
+		}
+		answer, err = http.DefaultClient.Do(request)
+	}
 	if err != nil {
 		return nil, err
 	}
 	if answer.StatusCode != http.StatusOK {
-		problem, _ := io.ReadAll(io.LimitReader(answer.Body, 4<<10))
-		return nil, errors.Join(fmt.Errorf("the ledger gives no export: %s: %s", answer.Status, problem), answer.Body.Close())
+		var problem struct{ Code, Detail string }
+		text, _ := io.ReadAll(io.LimitReader(answer.Body, 4<<10))
+		answer.Body.Close()
+		if json.Unmarshal(text, &problem) != nil || problem.Code == "" {
+			return nil, fmt.Errorf("the ledger gives no export: %s", answer.Status)
+		}
+		return nil, fmt.Errorf("the ledger gives no export: %s (%s)", problem.Detail, problem.Code)
 	}
 	bar := progress.New(t.logs, "reading", "events")
 	s := &source{close: func() { answer.Body.Close() }}
