@@ -10,7 +10,7 @@
 //
 //	up, down            start the ledger in ./data, end it
 //	id lic              finds the first such id, or key with lk, in what is piped into it
-//	name lic_… "$id"    gives an id the name that the page has for it
+//	name lic_… "$id"    gives an id, or that of a key, the name that the page has for it
 //	last                is a file with what the command before printed
 //
 // A block that cannot be run has a comment "<!-- by hand: why -->" above it.

@@ -49,6 +49,7 @@ type page struct {
 	lines []string
 	real  map[string]string // the ids of the ledger by those of the page
 	shown map[string]string // the reverse
+	keys  []string          // as the page has them: those that were named, with no beginning to tell them by
 }
 
 // run runs the page from top to bottom, and puts into lines what it is to be.
@@ -112,11 +113,17 @@ func (p *page) step(t *testing.T, command string, want []string) (is []string, o
 		t.Errorf("%s: %s: nothing above prints %s", p.name, command, shown)
 		return shown
 	})
+	for _, key := range p.keys {
+		script = strings.ReplaceAll(script, key, p.real[key])
+	}
 	if command == "ledger up" {
 		script = "up && cat up.log"
 	}
 	for until := time.Now().Add(5 * time.Second); ; {
 		out, code := p.shell.run(t, script)
+		for _, key := range p.keys {
+			out = strings.ReplaceAll(out, p.real[key], key)
+		}
 		got := strings.Split(strings.TrimRight(p.shell.shown(out), "\n"), "\n")
 		if out == "" {
 			got = nil
@@ -187,6 +194,9 @@ func (p *page) readNames(t *testing.T) {
 			t.Fatalf("%s: there is nothing to name %s", p.name, shown)
 		}
 		p.bind(shown, real)
+		if !ids.MatchString(shown) && !slices.Contains(p.keys, shown) {
+			p.keys = append(p.keys, shown)
+		}
 	}
 }
 
@@ -202,7 +212,7 @@ var different = []struct {
 }{
 	{regexp.MustCompile(`\b(lk|tk)_[a-z0-9-]+_[\w-]{12}_…`), "${1}_…"},
 	{ids, "${1}_…"},
-	{regexp.MustCompile(`(key:|"id":"|\bkey\.[a-z]+ +)[\w-]{12}`), "${1}…"},
+	{regexp.MustCompile(`(key:|"id":"|The key |\bkey\.[a-z]+ +)[\w-]{12}`), "${1}…"},
 	{regexp.MustCompile(`\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?Z?`), "TIME"},
 	{regexp.MustCompile(`\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b`), "UUID"},
 	{regexp.MustCompile(`[\w-]{43}`), "HEAD"},
@@ -237,7 +247,7 @@ type shell struct {
 
 // preamble is known to the commands of a page; see the doc of the package.
 const preamble = `
-up() { ledger up >up.log 2>up.errors & up=$!; until ledger tenant list >/dev/null 2>&1; do kill -0 $up || { cat up.errors; return 1; }; done; }
+up() { rm -f up.log; ledger up >up.log 2>up.errors & up=$!; until grep -qs "The ledger is up" up.log; do kill -0 $up || { cat up.errors; return 1; }; done; }
 down() { kill $up && wait $up; }
 id() { grep -o "$1_[A-Za-z0-9_-]*" | head -1; }
 name() { echo "$1 $2" >>names; }
