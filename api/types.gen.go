@@ -1934,8 +1934,9 @@ type ListAuditParams struct {
 	Q    *TimelineQuery       `form:"q,omitempty" json:"q,omitempty"`
 	Sort *ListAuditParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
 
-	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	// LedgerReason With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+	// it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+	// `/audit`. Without it 400 `reason_required`.
 	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
 
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
@@ -1995,6 +1996,11 @@ type ListTenantsParams struct {
 	// Q Only tenants with this in their id or name, in upper or lower case.
 	Q *string `form:"q,omitempty" json:"q,omitempty"`
 
+	// LedgerReason With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+	// it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+	// `/audit`. Without it 400 `reason_required`.
+	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
+
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
 	LedgerMinPosition *MinPosition `json:"Ledger-Min-Position,omitempty"`
 }
@@ -2017,8 +2023,9 @@ type GetTenantParams struct {
 	// Absent: now. 400 when it is in the future, 404 when the tenant did not exist yet. docs/HISTORY.md says what it promises.
 	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
 
-	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	// LedgerReason With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+	// it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+	// `/audit`. Without it 400 `reason_required`.
 	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
 
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
@@ -2059,8 +2066,9 @@ type ListDenialsParams struct {
 	// To Only those before.
 	To *time.Time `form:"to,omitempty" json:"to,omitempty"`
 
-	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	// LedgerReason With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+	// it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+	// `/audit`. Without it 400 `reason_required`.
 	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
 
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
@@ -2072,8 +2080,9 @@ type ListDenialsParamsSort string
 
 // ExplainDenialParams defines parameters for ExplainDenial.
 type ExplainDenialParams struct {
-	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	// LedgerReason With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+	// it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+	// `/audit`. Without it 400 `reason_required`.
 	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
 
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
@@ -2088,8 +2097,9 @@ type GetDiffParams struct {
 	// B The other, not before `a`; absent: now.
 	B *string `form:"b,omitempty" json:"b,omitempty"`
 
-	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	// LedgerReason With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+	// it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+	// `/audit`. Without it 400 `reason_required`.
 	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
 
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
@@ -2101,8 +2111,9 @@ type ExportTenantParams struct {
 	// Names Add what the pseudonyms in the events stand for today, as far as they are known. Such a file holds personal data.
 	Names *bool `form:"names,omitempty" json:"names,omitempty"`
 
-	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	// LedgerReason With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+	// it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+	// `/audit`. Without it 400 `reason_required`.
 	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
 
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
@@ -2128,8 +2139,9 @@ type ListKeysParams struct {
 	Sort   *ListKeysParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
 	Status *KeyStatus          `form:"status,omitempty" json:"status,omitempty"`
 
-	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	// LedgerReason With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+	// it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+	// `/audit`. Without it 400 `reason_required`.
 	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
 
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
@@ -2168,8 +2180,9 @@ type RotateTenantKeyParams struct {
 
 // GetLeaseParams defines parameters for GetLease.
 type GetLeaseParams struct {
-	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	// LedgerReason With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+	// it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+	// `/audit`. Without it 400 `reason_required`.
 	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
 
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
@@ -2199,8 +2212,9 @@ type ListLicensesParams struct {
 	// ExpiresBefore Only licenses that end before.
 	ExpiresBefore *time.Time `form:"expires_before,omitempty" json:"expires_before,omitempty"`
 
-	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	// LedgerReason With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+	// it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+	// `/audit`. Without it 400 `reason_required`.
 	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
 
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
@@ -2225,8 +2239,9 @@ type GetLicenseParams struct {
 	// Absent: now. 400 when it is in the future, 404 when the tenant did not exist yet. docs/HISTORY.md says what it promises.
 	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
 
-	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	// LedgerReason With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+	// it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+	// `/audit`. Without it 400 `reason_required`.
 	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
 
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
@@ -2269,8 +2284,9 @@ type ListLicenseHistoryParams struct {
 	Limit *Limit                        `form:"limit,omitempty" json:"limit,omitempty"`
 	Sort  *ListLicenseHistoryParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
 
-	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	// LedgerReason With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+	// it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+	// `/audit`. Without it 400 `reason_required`.
 	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
 
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
@@ -2291,8 +2307,9 @@ type EvictLeaseParams struct {
 
 // GetQueueParams defines parameters for GetQueue.
 type GetQueueParams struct {
-	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	// LedgerReason With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+	// it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+	// `/audit`. Without it 400 `reason_required`.
 	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
 
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
@@ -2355,8 +2372,9 @@ type StartTransferParams struct {
 
 // StreamLiveParams defines parameters for StreamLive.
 type StreamLiveParams struct {
-	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	// LedgerReason With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+	// it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+	// `/audit`. Without it 400 `reason_required`.
 	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
 
 	// LastEventID The `id` of the last event that was received; one that is not known is ignored.
@@ -2377,8 +2395,9 @@ type ListMembersParams struct {
 	Sort   *ListMembersParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
 	Status *MemberStatus          `form:"status,omitempty" json:"status,omitempty"`
 
-	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	// LedgerReason With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+	// it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+	// `/audit`. Without it 400 `reason_required`.
 	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
 
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
@@ -2466,8 +2485,9 @@ type ListSeatsParams struct {
 	// To Only leases that were acquired before. With `from`: those that held a seat at some time between.
 	To *time.Time `form:"to,omitempty" json:"to,omitempty"`
 
-	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	// LedgerReason With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+	// it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+	// `/audit`. Without it 400 `reason_required`.
 	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
 
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
@@ -2483,8 +2503,9 @@ type GetStateParams struct {
 	// Absent: now. 400 when it is in the future, 404 when the tenant did not exist yet. docs/HISTORY.md says what it promises.
 	AsOf *AsOf `form:"as_of,omitempty" json:"as_of,omitempty"`
 
-	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	// LedgerReason With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+	// it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+	// `/audit`. Without it 400 `reason_required`.
 	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
 
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
@@ -2512,8 +2533,9 @@ type ListTimelineParams struct {
 	Q    *TimelineQuery          `form:"q,omitempty" json:"q,omitempty"`
 	Sort *ListTimelineParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
 
-	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	// LedgerReason With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+	// it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+	// `/audit`. Without it 400 `reason_required`.
 	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
 
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
@@ -2543,8 +2565,9 @@ type ListUsageParams struct {
 	To   *time.Time           `form:"to,omitempty" json:"to,omitempty"`
 	Sort *ListUsageParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
 
-	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	// LedgerReason With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+	// it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+	// `/audit`. Without it 400 `reason_required`.
 	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
 
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
@@ -2568,8 +2591,9 @@ type ForecastUsageParams struct {
 	// License Only of this license.
 	License *string `form:"license,omitempty" json:"license,omitempty"`
 
-	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	// LedgerReason With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+	// it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+	// `/audit`. Without it 400 `reason_required`.
 	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
 
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
@@ -2590,8 +2614,9 @@ type UsageHeatmapParams struct {
 	// To Default: now.
 	To *time.Time `form:"to,omitempty" json:"to,omitempty"`
 
-	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	// LedgerReason With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+	// it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+	// `/audit`. Without it 400 `reason_required`.
 	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
 
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.
@@ -2612,8 +2637,9 @@ type TopUsageParams struct {
 	To    *time.Time `form:"to,omitempty" json:"to,omitempty"`
 	Limit *int       `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// LedgerReason With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-	// the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+	// LedgerReason With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+	// it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+	// `/audit`. Without it 400 `reason_required`.
 	LedgerReason *ReadReason `json:"Ledger-Reason,omitempty"`
 
 	// LedgerMinPosition Wait up to 2 s until this position is visible, else 503 `projection_behind`.

@@ -64,3 +64,10 @@ func ValidTenantID(id string) bool {
 	}
 	return true
 }
+
+// Staff stands in place of a tenant where the vendor's staff reads of all tenants at once: what it read is recorded in a chain of events
+// like a tenant's, that is exported and verified like one. There is no such tenant, and none can have this id.
+const Staff TenantID = "_staff"
+
+// HasChain reports whether events can be of id: of a tenant, or of Staff.
+func HasChain(id TenantID) bool { return id == Staff || ValidTenantID(string(id)) }

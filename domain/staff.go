@@ -10,15 +10,17 @@ func (*StaffRead) EventType() string { return "ai.coditect.staff.read.v1" }
 
 func (*StaffRead) EventSubject() string { return "" }
 
-// RecordStaffRead records what staff is about to read.
+// RecordStaffRead records what staff is about to read: of one tenant, or, on Staff, of all.
 //
 // Refused: tenant_not_found.
 type RecordStaffRead struct{ Permission, Reason string }
 
 // Decide implements Command.
 func (c RecordStaffRead) Decide(t *Tenant, _ Moment) ([]Event, error) {
-	if err := t.mustExist(); err != nil {
-		return nil, err
+	if t.ID != Staff {
+		if err := t.mustExist(); err != nil {
+			return nil, err
+		}
 	}
 	return []Event{&StaffRead{Permission: c.Permission, Reason: c.Reason}}, nil
 }

@@ -54,6 +54,35 @@ func TestApplyPanicsOnWhatCannotBe(t *testing.T) {
 	}
 }
 
+// The chain of the staff holds what it read, and nothing else. No tenant can have its id.
+func TestStaffIsNoTenant(t *testing.T) {
+	t.Parallel()
+	staff := domain.NewTenant(domain.Staff)
+	for _, c := range []domain.Command{domain.RecordStaffRead{Permission: "audit.read", Reason: "x"}, domain.RecordStaffRead{Permission: "tenant.read", Reason: "y"}} {
+		events, err := c.Decide(staff, domain.Moment{At: day})
+		if err != nil || len(events) != 1 {
+			t.Fatalf("%v, %v", events, err)
+		}
+		staff.Apply(day, events[0])
+	}
+	if staff.Version != 2 || staff.Exists() || domain.ValidTenantID(string(domain.Staff)) || !domain.HasChain(domain.Staff) {
+		t.Errorf("the staff is at version %d; it exists: %v", staff.Version, staff.Exists())
+	}
+	for _, e := range []domain.Event{&domain.TenantCreated{Tenant: domain.Staff}, &domain.TenantRenamed{Name: "Staff"}} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s applied", e.EventType())
+				}
+			}()
+			domain.NewTenant(domain.Staff).Apply(day, e)
+		}()
+	}
+	if _, err := (domain.RecordStaffRead{Reason: "x"}).Decide(domain.NewTenant("acme"), domain.Moment{At: day}); err == nil {
+		t.Error("a read of a tenant that is not there is recorded")
+	}
+}
+
 type unknownEvent struct{}
 
 func (unknownEvent) EventType() string    { return "unknown" }

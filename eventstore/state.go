@@ -181,7 +181,9 @@ func (s *State) moveTo(p *pendingCommit, at Checkpoint, now time.Time) {
 // Tenants calls f for each tenant, in no order.
 func (s *State) Tenants(f func(t *domain.Tenant)) {
 	for _, t := range s.tenants {
-		f(t.Tenant)
+		if t.ID != domain.Staff {
+			f(t.Tenant)
+		}
 	}
 }
 

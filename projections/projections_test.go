@@ -30,6 +30,20 @@ func TestTenants(t *testing.T) {
 	f.checkSame(t)
 }
 
+// What staff reads of all tenants at once is in the audit, and makes it no tenant.
+func TestStaffIsNoTenant(t *testing.T) {
+	f := setup(t)
+	f.Create("acme", "lic_1", 2)
+	f.Do(domain.Staff, domain.RecordStaffRead{Permission: "audit.read", Reason: "ticket 4711"})
+	f.Commit()
+	f.Do(domain.Staff, domain.RecordStaffRead{Permission: "tenant.read", Reason: "ticket 4712"})
+	f.Commit()
+	f.project(t, projections.Options{})
+	mustBe(t, "who are tenants", f.value(t, `SELECT string_agg(tenant_id, ' ') FROM read.tenants`), "acme")
+	mustBe(t, "why staff read", f.value(t, `SELECT string_agg(version || ' ' || reason, ', ' ORDER BY version) FROM read.audit_entries WHERE tenant_id = '_staff'`), "1 ticket 4711, 2 ticket 4712")
+	f.checkSame(t)
+}
+
 func TestLicensesAndSeatCounts(t *testing.T) {
 	f := setup(t)
 	f.Create("acme", "lic_1", 2)

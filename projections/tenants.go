@@ -35,6 +35,9 @@ type tenantChange struct {
 func (tenants) Apply(b *Batch, q *pgx.Batch) error {
 	var changes ordered[domain.TenantID, tenantChange]
 	for _, event := range b.Events() {
+		if event.Tenant == domain.Staff {
+			continue
+		}
 		c := changes.at(event.Tenant)
 		c.version = event.Version
 		switch e := event.Data.(type) {

@@ -80,8 +80,10 @@ func (c *replayCommand) Run(ctx context.Context, t terminal) error {
 	switch {
 	case err != nil:
 		return err
-	case !tenant.Exists():
+	case tenant.Version == 0:
 		return noEvents(c.Tenant)
+	case c.At != nil && !tenant.Exists():
+		return hintf("Its events: ledger replay --tenant "+c.Tenant, "%s is no tenant, and has no state", c.Tenant)
 	case c.At != nil:
 		return c.printState(t, tenant, last, text)
 	case c.JSON:

@@ -139,7 +139,7 @@ func (v *verifier) header(open []byte) error {
 	if again, err := openJSON("", h); err != nil || !bytes.Equal(again, open) {
 		return v.bad("it is not written as headers are")
 	}
-	if !domain.ValidTenantID(string(h.Tenant)) || (h.After == 0) != (h.Head == eventstore.Hash{}) {
+	if !domain.HasChain(h.Tenant) || (h.After == 0) != (h.Head == eventstore.Hash{}) {
 		return v.bad("it contradicts itself")
 	}
 	v.report.End = End{Version: h.After, Head: h.Head}

@@ -9,6 +9,8 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
+	"github.com/coditect-ai/license-ledger/domain"
+	"github.com/coditect-ai/license-ledger/eventstore"
 	"github.com/coditect-ai/license-ledger/eventstore/eventstoretest"
 	"github.com/coditect-ai/license-ledger/internal/access"
 	"github.com/coditect-ai/license-ledger/internal/identity"
@@ -72,6 +74,17 @@ func TestLooks(t *testing.T) {
 	}
 	if n := s.last(); n != before+2 {
 		t.Errorf("refused, and %d commits", n-before-2)
+	}
+	// Of all tenants at once: in a chain of the staff's own, which nobody can write to otherwise.
+	for range 2 {
+		if status := say(strings.Replace(look, "acme", "_staff", 1), "look-5", seal); status != "200" || s.last() != before+3 {
+			t.Errorf("of all tenants: %s, %d commits", status, s.last()-before)
+		}
+	}
+	s.want(s.call("POST", "/api/v1/tenants", operatorKey, `{"id":"_staff","name":"Staff"}`), 400, "invalid_request")
+	s.want(s.call("POST", "/api/v1/tenants/_staff/licenses", operatorKey, `{"product":"cad","seats":1}`), 404, "tenant_not_found")
+	if events := eventsOf(t, s.store, domain.Staff); len(events) != 1 || events[0].Version != 1 || *events[0].Prev != (eventstore.Hash{}) {
+		t.Errorf("of the staff: %+v", events)
 	}
 	stop()
 	if err := <-ended; err != nil {

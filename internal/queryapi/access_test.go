@@ -370,8 +370,21 @@ func TestWhatStaffReadsIsRecorded(t *testing.T) {
 	if n := len(f.looks); n > 0 {
 		t.Errorf("%d more records, such as %s", n, (<-f.looks).Data)
 	}
+	// Of all tenants at once.
+	for path, p := range map[string]access.Permission{"/tenants": access.TenantRead, "/audit": access.AuditRead} {
+		f.refused(t, http.StatusBadRequest, "reason_required", reasonHeader, path, reasonHeader, "")
+		for range 2 {
+			if got := f.get(t, path, reasonHeader, "ticket 4712"); got.status != http.StatusOK {
+				t.Errorf("%s: %d %s", path, got.status, got.body)
+			}
+		}
+		var look access.Look
+		if err := json.Unmarshal((<-f.looks).Data, &look); err != nil || look != (access.Look{Tenant: domain.Staff, Permission: p, Reason: "ticket 4712"}) || len(f.looks) > 0 {
+			t.Errorf("%s is recorded as %+v and %d more, %v", path, look, len(f.looks), err)
+		}
+	}
 	// What no tenant's data is.
-	for _, path := range []string{"/tenants", "/ledger/partitions", "/audit"} {
+	for _, path := range []string{"/ledger/partitions", "/ledger/projections"} {
 		if got := f.get(t, path, reasonHeader, ""); got.status != http.StatusOK || len(f.looks) > 0 {
 			t.Errorf("%s: %d %s", path, got.status, got.body)
 		}
@@ -394,8 +407,10 @@ func TestWhatIsNotRecordedIsNotShown(t *testing.T) {
 	f.example(t)
 	f.nats.Close()
 	f.refused(t, http.StatusServiceUnavailable, "read_not_recorded", "", "/tenants/acme")
-	if got := f.get(t, "/tenants"); got.status != http.StatusOK {
-		t.Errorf("/tenants: %d %s", got.status, got.body)
+	f.refused(t, http.StatusServiceUnavailable, "read_not_recorded", "", "/tenants")
+	f.refused(t, http.StatusServiceUnavailable, "read_not_recorded", "", "/audit")
+	if got := f.get(t, "/ledger/partitions"); got.status != http.StatusOK {
+		t.Errorf("/ledger/partitions: %d %s", got.status, got.body)
 	}
 
 	nc := natsServer(t)

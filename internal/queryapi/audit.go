@@ -1,11 +1,13 @@
 package queryapi
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/coditect-ai/license-ledger/domain"
 	"github.com/coditect-ai/license-ledger/internal/access"
 	"github.com/coditect-ai/license-ledger/internal/timeline"
 )
@@ -32,10 +34,8 @@ func (a *API) listAudit(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if tenant != "" {
-		if err := a.note(r, access.AuditRead, tenant); err != nil {
-			return err
-		}
+	if err := a.note(r, access.AuditRead, cmp.Or(tenant, domain.Staff)); err != nil {
+		return err
 	}
 	l, q := auditList, listing[auditEntry]{read: a.ofAll(w, r, nil)}
 	if tenant == "" {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/coditect-ai/license-ledger/api"
 	"github.com/coditect-ai/license-ledger/domain"
+	"github.com/coditect-ai/license-ledger/internal/access"
 	"github.com/coditect-ai/license-ledger/internal/serve"
 	"github.com/coditect-ai/license-ledger/projections"
 )
@@ -50,6 +51,9 @@ func tenantsTables(tenants, licenses string) string {
 const tenantName = `lower(t.name) COLLATE "C"`
 
 func (a *API) listTenants(w http.ResponseWriter, r *http.Request) error {
+	if err := a.note(r, access.TenantRead, domain.Staff); err != nil {
+		return err
+	}
 	p := paramsOf(r)
 	at, tenants := a.instantOf(p, "as_of"), tenantsList
 	tenants.tables = at.tables(tenants.tables, tenantsTables(projections.AllTenantTablesAt, projections.LicenseTablesOfAllAt))

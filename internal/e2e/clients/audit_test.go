@@ -104,6 +104,12 @@ func TestAuditor(t *testing.T) {
 	}
 	elsewhere.fails("verify changed.ledger", "changed.ledger is not right", "line 5", "version 3")
 
+	// What staff read of all tenants has a chain of its own.
+	s.prints("replay --tenant _staff", "staff.read", "tenant.read", "test")
+	s.fails("replay --tenant _staff --at 2100-01-01", "_staff is no tenant")
+	s.prints("export --tenant _staff --out staff.ledger", "1 events of _staff, up to version 1")
+	elsewhere.prints("verify staff.ledger", "_staff, of the ledger", "1 in 1 commits", "undamaged", "whole")
+
 	// The whole ledger, while it is down; and with a row that no event made.
 	s.prints("verify --live", "journal, partition 0", "right", "2 tenants, 1 seats in use, none oversold", "archive, partition 0", "right", "read models", "right")
 	s.fails("verify --live acme.ledger", "neither a file")

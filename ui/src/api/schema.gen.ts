@@ -2315,8 +2315,9 @@ export interface components {
          */
         AsOf: string;
         /**
-         * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-         *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+         * @description With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+         *     it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+         *     `/audit`. Without it 400 `reason_required`.
          * @example ticket 4711
          */
         ReadReason: string;
@@ -2528,6 +2529,13 @@ export interface operations {
                 q?: string;
             };
             header?: {
+                /**
+                 * @description With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+                 *     it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+                 *     `/audit`. Without it 400 `reason_required`.
+                 * @example ticket 4711
+                 */
+                "Ledger-Reason"?: components["parameters"]["ReadReason"];
                 /** @description Wait up to 2 s until this position is visible, else 503 `projection_behind`. */
                 "Ledger-Min-Position"?: components["parameters"]["MinPosition"];
             };
@@ -2609,8 +2617,9 @@ export interface operations {
             };
             header?: {
                 /**
-                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @description With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+                 *     it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+                 *     `/audit`. Without it 400 `reason_required`.
                  * @example ticket 4711
                  */
                 "Ledger-Reason"?: components["parameters"]["ReadReason"];
@@ -2760,8 +2769,9 @@ export interface operations {
             };
             header?: {
                 /**
-                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @description With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+                 *     it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+                 *     `/audit`. Without it 400 `reason_required`.
                  * @example ticket 4711
                  */
                 "Ledger-Reason"?: components["parameters"]["ReadReason"];
@@ -2841,8 +2851,9 @@ export interface operations {
             };
             header?: {
                 /**
-                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @description With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+                 *     it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+                 *     `/audit`. Without it 400 `reason_required`.
                  * @example ticket 4711
                  */
                 "Ledger-Reason"?: components["parameters"]["ReadReason"];
@@ -2921,8 +2932,9 @@ export interface operations {
             };
             header?: {
                 /**
-                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @description With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+                 *     it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+                 *     `/audit`. Without it 400 `reason_required`.
                  * @example ticket 4711
                  */
                 "Ledger-Reason"?: components["parameters"]["ReadReason"];
@@ -2962,8 +2974,9 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @description With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+                 *     it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+                 *     `/audit`. Without it 400 `reason_required`.
                  * @example ticket 4711
                  */
                 "Ledger-Reason"?: components["parameters"]["ReadReason"];
@@ -3384,8 +3397,9 @@ export interface operations {
             };
             header?: {
                 /**
-                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @description With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+                 *     it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+                 *     `/audit`. Without it 400 `reason_required`.
                  * @example ticket 4711
                  */
                 "Ledger-Reason"?: components["parameters"]["ReadReason"];
@@ -3596,8 +3610,9 @@ export interface operations {
             };
             header?: {
                 /**
-                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @description With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+                 *     it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+                 *     `/audit`. Without it 400 `reason_required`.
                  * @example ticket 4711
                  */
                 "Ledger-Reason"?: components["parameters"]["ReadReason"];
@@ -3843,8 +3858,9 @@ export interface operations {
             };
             header?: {
                 /**
-                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @description With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+                 *     it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+                 *     `/audit`. Without it 400 `reason_required`.
                  * @example ticket 4711
                  */
                 "Ledger-Reason"?: components["parameters"]["ReadReason"];
@@ -3882,8 +3898,9 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @description With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+                 *     it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+                 *     `/audit`. Without it 400 `reason_required`.
                  * @example ticket 4711
                  */
                 "Ledger-Reason"?: components["parameters"]["ReadReason"];
@@ -3948,8 +3965,9 @@ export interface operations {
             };
             header?: {
                 /**
-                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @description With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+                 *     it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+                 *     `/audit`. Without it 400 `reason_required`.
                  * @example ticket 4711
                  */
                 "Ledger-Reason"?: components["parameters"]["ReadReason"];
@@ -4001,8 +4019,9 @@ export interface operations {
             };
             header?: {
                 /**
-                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @description With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+                 *     it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+                 *     `/audit`. Without it 400 `reason_required`.
                  * @example ticket 4711
                  */
                 "Ledger-Reason"?: components["parameters"]["ReadReason"];
@@ -4049,8 +4068,9 @@ export interface operations {
             };
             header?: {
                 /**
-                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @description With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+                 *     it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+                 *     `/audit`. Without it 400 `reason_required`.
                  * @example ticket 4711
                  */
                 "Ledger-Reason"?: components["parameters"]["ReadReason"];
@@ -4096,8 +4116,9 @@ export interface operations {
             };
             header?: {
                 /**
-                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @description With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+                 *     it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+                 *     `/audit`. Without it 400 `reason_required`.
                  * @example ticket 4711
                  */
                 "Ledger-Reason"?: components["parameters"]["ReadReason"];
@@ -4136,8 +4157,9 @@ export interface operations {
             };
             header?: {
                 /**
-                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @description With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+                 *     it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+                 *     `/audit`. Without it 400 `reason_required`.
                  * @example ticket 4711
                  */
                 "Ledger-Reason"?: components["parameters"]["ReadReason"];
@@ -4178,8 +4200,9 @@ export interface operations {
             };
             header?: {
                 /**
-                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @description With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+                 *     it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+                 *     `/audit`. Without it 400 `reason_required`.
                  * @example ticket 4711
                  */
                 "Ledger-Reason"?: components["parameters"]["ReadReason"];
@@ -4218,8 +4241,9 @@ export interface operations {
             };
             header?: {
                 /**
-                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @description With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+                 *     it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+                 *     `/audit`. Without it 400 `reason_required`.
                  * @example ticket 4711
                  */
                 "Ledger-Reason"?: components["parameters"]["ReadReason"];
@@ -4253,8 +4277,9 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @description With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+                 *     it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+                 *     `/audit`. Without it 400 `reason_required`.
                  * @example ticket 4711
                  */
                 "Ledger-Reason"?: components["parameters"]["ReadReason"];
@@ -4310,8 +4335,9 @@ export interface operations {
             };
             header?: {
                 /**
-                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @description With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+                 *     it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+                 *     `/audit`. Without it 400 `reason_required`.
                  * @example ticket 4711
                  */
                 "Ledger-Reason"?: components["parameters"]["ReadReason"];
@@ -4352,8 +4378,9 @@ export interface operations {
             };
             header?: {
                 /**
-                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @description With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+                 *     it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+                 *     `/audit`. Without it 400 `reason_required`.
                  * @example ticket 4711
                  */
                 "Ledger-Reason"?: components["parameters"]["ReadReason"];
@@ -4386,8 +4413,9 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @description With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+                 *     it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+                 *     `/audit`. Without it 400 `reason_required`.
                  * @example ticket 4711
                  */
                 "Ledger-Reason"?: components["parameters"]["ReadReason"];
@@ -4430,8 +4458,9 @@ export interface operations {
             };
             header?: {
                 /**
-                 * @description With the operator key needed for what belongs to a tenant, else of no matter: why staff reads it, at most 500 characters. Before the answer it is recorded in
-                 *     the tenant's journal as `staff.read`, once an hour for each permission and reason. Without it 400 `reason_required`.
+                 * @description With the operator key needed for what belongs to a tenant, or to all of them, else of no matter: why staff reads it, at most 500 characters. Before the answer
+                 *     it is recorded in the tenant's journal as `staff.read`, once an hour for each permission and reason; of all tenants at once in the staff's own, which is `_staff` in
+                 *     `/audit`. Without it 400 `reason_required`.
                  * @example ticket 4711
                  */
                 "Ledger-Reason"?: components["parameters"]["ReadReason"];
