@@ -36,7 +36,10 @@ type NATSOptions struct {
 }
 
 // NATS is a nats-server with JetStream inside this process.
-type NATS struct{ server *server.Server }
+type NATS struct {
+	server *server.Server
+	log    *slog.Logger
+}
 
 // serverName is fixed: JetStream writes it into what it stores.
 const serverName = "ledger"
@@ -82,9 +85,9 @@ func StartNATS(options NATSOptions) (*NATS, error) {
 	fatal := make(chan string, 1)
 	srv.SetLoggerV2(natsLog{log.With("component", "nats-server"), fatal}, false, false, false)
 
-	n := &NATS{srv}
+	n := &NATS{srv, log}
 	if err := n.start(dir, cmp.Or(options.StartTimeout, 10*time.Minute), fatal, log); err != nil {
-		srv.Shutdown()
+		n.Shutdown()
 		return nil, fmt.Errorf("start nats-server: %w", err)
 	}
 	return n, nil
@@ -217,10 +220,26 @@ func (n *NATS) URL() string {
 	return n.server.ClientURL()
 }
 
+// shutdownMax is how long a server may take to stop.
+const shutdownMax = 30 * time.Second
+
 // Shutdown writes out what is in memory and stops; it returns when everything has stopped. Close connections first.
+//
+// It gives up on a server that does not stop, and says so in the log. What it acknowledged is on the disk all the same, and the process has to be
+// able to end: on a damaged file of a bucket nats-server 2.15.2 looks for ever for the record that it is to replace, with the stream locked
+// (fileStore.storeRawMsg).
 func (n *NATS) Shutdown() {
-	n.server.Shutdown()
-	n.server.WaitForShutdown()
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		n.server.Shutdown()
+		n.server.WaitForShutdown()
+	}()
+	select {
+	case <-stopped:
+	case <-time.After(shutdownMax):
+		n.log.Error("the nats-server does not stop; its files may be damaged. Nothing that was acknowledged is lost by ending the process now", "waited", shutdownMax)
+	}
 }
 
 // natsLog hands the server's log lines on.
