@@ -240,4 +240,6 @@ func TestAQueryDoesNotWaitForEver(t *testing.T) {
 	if answer.header.Get("Retry-After") != "1" || !strings.Contains(answer.body, `"lag_events":1000`) {
 		t.Errorf("%v %s", answer.header, answer.body)
 	}
+	// So can who only waits for rows, and looks at none: no reason is asked for.
+	f.refused(t, http.StatusServiceUnavailable, "projection_behind", "", "/ledger/partitions", "Ledger-Min-Position", far, reasonHeader, "")
 }

@@ -223,7 +223,7 @@ func TestCommandsWaitForTheirEffect(t *testing.T) {
 	t.Parallel()
 	var asked []string
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		asked = append(asked, r.Method+" "+r.Header.Get("Ledger-Min-Position"))
+		asked = append(asked, r.Method+" "+r.URL.Path+" "+r.Header.Get("Ledger-Min-Position"))
 		switch {
 		case r.Method == http.MethodPost:
 			w.Header().Set("Ledger-Position", "p1")
@@ -239,7 +239,8 @@ func TestCommandsWaitForTheirEffect(t *testing.T) {
 	defer api.Close()
 	s := &shell{t: t, dir: t.TempDir(), env: []string{"LEDGER_SERVER=" + api.URL, "LEDGER_OPERATOR_KEY=op_x"}}
 	s.prints("tenant create acme Acme", "acme")
-	if got := strings.Join(asked, ", "); got != "POST , GET p1, GET p1" {
+	const partitions = "GET /api/v1/ledger/partitions p1" // needs no reason
+	if got := strings.Join(asked, ", "); got != "POST /api/v1/tenants , "+partitions+", "+partitions {
 		t.Errorf("asked %s", got)
 	}
 }
