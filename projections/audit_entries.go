@@ -155,7 +155,7 @@ func changedFeatures(was, is []string) (changed []string) {
 }
 
 // isTraffic tells what programs do with seats, and time, from what people do.
-func isTraffic(e eventstore.Event) bool {
+func isTraffic(e *eventstore.Event) bool {
 	return strings.HasPrefix(e.Type, "ai.coditect.seat.") && IsProgram(e.Actor)
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
 )
 
 // create makes empty tables like those of the schema "read", with the indexes by which projections find rows.
@@ -43,23 +44,28 @@ func (b *rebuild) create(ctx context.Context) error {
 	})
 }
 
+// indexingMax is how many tables are indexed at the same time, each on a connection of its own.
+const indexingMax = 2
+
 // index adds the indexes that only queries use: made at once they cost less than row by row.
 func (b *rebuild) index(ctx context.Context) error {
+	all, ctx := errgroup.WithContext(ctx)
+	all.SetLimit(indexingMax)
 	for i, table := range b.tables {
+		all.Go(func() error {
+			return pgx.BeginFunc(ctx, b.o.DB, func(tx pgx.Tx) error {
+				if _, err := tx.Exec(ctx, `SET LOCAL maintenance_work_mem = '128MB'`); err != nil {
+					return err
+				}
+				if err := executeAll(ctx, tx, cloneOtherIndexes, schemaOf(b.version), table); err != nil {
+					return err
+				}
+				return executeAll(ctx, tx, analyzeIndexed, schemaOf(b.version), table)
+			})
+		})
 		b.o.Progress("indexing", uint64(i), uint64(len(b.tables)))
-		if err := pgx.BeginFunc(ctx, b.o.DB, func(tx pgx.Tx) error {
-			if _, err := tx.Exec(ctx, `SET LOCAL maintenance_work_mem = '256MB'`); err != nil {
-				return err
-			}
-			if err := executeAll(ctx, tx, cloneOtherIndexes, schemaOf(b.version), table); err != nil {
-				return err
-			}
-			return executeAll(ctx, tx, analyzeIndexed, schemaOf(b.version), table)
-		}); err != nil {
-			return err
-		}
 	}
-	return nil
+	return all.Wait()
 }
 
 // neededIndexes are those by which projections find rows beside primary keys. One that is missing here makes a rebuild slow.

@@ -349,7 +349,7 @@ func foldRows(ctx context.Context, journal eventstore.Log, at eventstore.Checkpo
 
 // aboutOf returns whom and which features an event is about; of a lease, when it is one, those that it was acquired with. Leases are those
 // after the event.
-func aboutOf(leases map[leaseKey]*foldedLease, e eventstore.Event) (whom domain.Holder, features []string) {
+func aboutOf(leases map[leaseKey]*foldedLease, e *eventstore.Event) (whom domain.Holder, features []string) {
 	if user := text(e.Data, "User"); user != "" {
 		return domain.Holder{User: domain.Pseudonym(user), Machine: domain.Pseudonym(text(e.Data, "Machine"))}, theFeatures(e.Data)
 	}
@@ -369,21 +369,21 @@ type foldedLease struct {
 	features     []string
 }
 
-func (l *foldedLease) begin(e eventstore.Event) {
+func (l *foldedLease) begin(e *eventstore.Event) {
 	l.State, l.EndedAt = domain.LeaseStateActive, time.Time{}
 	l.held = append(l.held, span{from: e.Version})
 }
 
-func (l *foldedLease) renew(e eventstore.Event, expiresAt time.Time, borrowed bool) {
+func (l *foldedLease) renew(e *eventstore.Event, expiresAt time.Time, borrowed bool) {
 	l.Borrowed, l.ExpiresAt, l.renewed = borrowed, expiresAt, e.Version
 }
 
-func (l *foldedLease) end(e eventstore.Event, state domain.LeaseState) {
+func (l *foldedLease) end(e *eventstore.Event, state domain.LeaseState) {
 	l.State, l.EndedAt = state, e.Time
 	l.held[len(l.held)-1].until = e.Version
 }
 
-func foldLease(all map[leaseKey]*foldedLease, event eventstore.Event) {
+func foldLease(all map[leaseKey]*foldedLease, event *eventstore.Event) {
 	at := func(id domain.LeaseID) *foldedLease { return all[leaseKey{event.Tenant, id}] }
 	switch e := event.Data.(type) {
 	case *domain.SeatAcquired:
@@ -440,7 +440,7 @@ type presentState struct {
 	state   fields
 }
 
-func (f *pastFold) fold(e eventstore.Event) {
+func (f *pastFold) fold(e *eventstore.Event) {
 	t := f.tenants[e.Tenant]
 	if t == nil {
 		t = domain.NewTenant(e.Tenant)

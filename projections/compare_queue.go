@@ -61,7 +61,7 @@ func newQueueFold() *queueFold {
 	return &queueFold{since: map[queueKey]time.Time{}, ends: map[licenseKey][]time.Time{}}
 }
 
-func (f *queueFold) add(event eventstore.Event) {
+func (f *queueFold) add(event *eventstore.Event) {
 	end := func(license domain.LicenseID, leases int) {
 		key := licenseKey{event.Tenant, license}
 		for range leases {

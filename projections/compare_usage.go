@@ -40,7 +40,7 @@ func newUsageHistory() *usageHistory {
 }
 
 // add takes the next event.
-func (h *usageHistory) add(e eventstore.Event) {
+func (h *usageHistory) add(e *eventstore.Event) {
 	t := h.tenants[e.Tenant]
 	if t == nil {
 		t = domain.NewTenant(e.Tenant)

@@ -75,7 +75,7 @@ func (history) Apply(b *Batch, q *pgx.Batch) error {
 
 // historyOf returns what an event changes: of what, and the fields that are different from it on. The kind is empty when the
 // event is in no history.
-func historyOf(event eventstore.Event) (kind, id string, changed fields, err error) {
+func historyOf(event *eventstore.Event) (kind, id string, changed fields, err error) {
 	switch e := event.Data.(type) {
 	case *domain.TenantCreated:
 		return historyOfTenant, "", fields{"name": clean(e.Name), "status": domain.TenantActive}, nil

@@ -70,12 +70,12 @@ type leaseChange struct {
 	heartbeats int
 }
 
-func (c *leaseChange) begin(e eventstore.Event) {
+func (c *leaseChange) begin(e *eventstore.Event) {
 	c.state, c.endedAt = new(string(domain.LeaseStateActive)), nil
 	c.again = append(c.again, span{from: e.Version})
 }
 
-func (c *leaseChange) end(e eventstore.Event, state domain.LeaseState) {
+func (c *leaseChange) end(e *eventstore.Event, state domain.LeaseState) {
 	c.state, c.endedAt = new(string(state)), &e.Time
 	if last := len(c.again) - 1; last >= 0 {
 		c.again[last].until = e.Version
@@ -84,7 +84,7 @@ func (c *leaseChange) end(e eventstore.Event, state domain.LeaseState) {
 	}
 }
 
-func (c *leaseChange) renew(e eventstore.Event, expiresAt time.Time, borrowed bool) {
+func (c *leaseChange) renew(e *eventstore.Event, expiresAt time.Time, borrowed bool) {
 	c.expiresAt, c.borrowed, c.renewed, c.renewedAt = &expiresAt, &borrowed, &e.Version, &e.Time
 }
 

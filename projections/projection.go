@@ -92,13 +92,13 @@ type Place struct {
 }
 
 // Events yields the events of tenants, in order. Those of the system itself are in no read model.
-func (b *Batch) Events() iter.Seq2[Place, eventstore.Event] {
-	return func(yield func(Place, eventstore.Event) bool) {
+func (b *Batch) Events() iter.Seq2[Place, *eventstore.Event] {
+	return func(yield func(Place, *eventstore.Event) bool) {
 		for _, c := range b.Commits {
 			place := Place{Seq: c.At.Seq}
 			for _, s := range c.Slices {
-				for _, e := range s.Events {
-					if s.Tenant != "" && !yield(place, e) {
+				for i := range s.Events { // not copied: each projection looks at all of them
+					if s.Tenant != "" && !yield(place, &s.Events[i]) {
 						return
 					}
 					place.Index++

@@ -47,7 +47,7 @@ type queueKey struct {
 // queueChange is what a batch does to one row.
 type queueChange struct {
 	came       *domain.SeatQueued // nil: it does not wait after the batch
-	event      eventstore.Event   // in which it came
+	event      *eventstore.Event  // in which it came
 	fresh      bool               // the batch begins with its coming: there is no row
 	mustBeGone bool               // the batch begins with its leaving: there is a row
 }

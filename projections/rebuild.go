@@ -33,7 +33,7 @@ type RebuildOptions struct {
 	AcceptDifferences bool
 	// NoCompare builds up to the end of Store, wherever the running version stands, and flips: for a journal that lost commits.
 	NoCompare bool
-	// BatchMax is how many events one transaction applies. 0 means 20,000.
+	// BatchMax is how many events one transaction applies. 0 means 40,000.
 	BatchMax int
 	// Log; nil means slog.Default.
 	Log *slog.Logger
@@ -68,7 +68,7 @@ var (
 )
 
 const (
-	rebuildBatch     = 20_000
+	rebuildBatch     = 40_000
 	differencesShown = 5
 	// rebuildLock is the advisory lock of the one rebuild of a database.
 	rebuildLock = 0x6c656467_72656275

@@ -25,7 +25,7 @@ type Options struct {
 	// Projections is what to keep; nil means All.
 	Projections []Projection
 	// BatchMax is how many events one transaction applies at most, give or take a commit. It applies what is there, and waits for no more:
-	// so batches are small, and seen at once, until the projector is behind. Larger ones catch up faster and take more memory. 0 means 10,000.
+	// so batches are small, and seen at once, until the projector is behind. Larger ones catch up faster and take more memory. 0 means 20,000.
 	BatchMax int
 	// Park names projections that a commit they cannot apply sets aside, while the others go on. For every other projection such a
 	// commit stops the Runner.
@@ -63,7 +63,7 @@ type roundOf struct {
 	stop   func()
 }
 
-const batchMaxDefault = 10_000
+const batchMaxDefault = 20_000
 
 // NewRunner returns a Runner that does nothing until Run.
 func NewRunner(o Options) *Runner {

@@ -29,7 +29,7 @@ var stays = fields{
 }
 
 // transferOf returns which of the fields an event changes; nil: none.
-func transferOf(event eventstore.Event) fields {
+func transferOf(event *eventstore.Event) fields {
 	switch e := event.Data.(type) {
 	case *domain.LicenseIssued:
 		if e.Transfer != "" {

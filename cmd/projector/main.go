@@ -18,7 +18,7 @@ type config struct {
 	process.Service
 	process.NATS
 	process.Postgres
-	BatchMax int      `env:"PROJECTOR_BATCH_MAX" default:"10000" help:"How many events one transaction applies at most. More catches up faster and takes more memory."`
+	BatchMax int      `env:"PROJECTOR_BATCH_MAX" default:"20000" help:"How many events one transaction applies at most. More catches up faster and takes more memory."`
 	Park     []string `env:"PROJECTOR_PARK" help:"Read models, with commas between them, that are set aside by a commit that they cannot apply, while the others go on. Default: none; such a commit stops the projector."`
 }
 
