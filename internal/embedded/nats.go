@@ -86,14 +86,14 @@ func StartNATS(options NATSOptions) (*NATS, error) {
 	srv.SetLoggerV2(natsLog{log.With("component", "nats-server"), fatal}, false, false, false)
 
 	n := &NATS{srv, log}
-	if err := n.start(dir, cmp.Or(options.StartTimeout, 10*time.Minute), fatal, log); err != nil {
+	if err := n.start(dir, cmp.Or(options.StartTimeout, 10*time.Minute), fatal); err != nil {
 		n.Shutdown()
 		return nil, fmt.Errorf("start nats-server: %w", err)
 	}
 	return n, nil
 }
 
-func (n *NATS) start(dir string, timeout time.Duration, fatal <-chan string, log *slog.Logger) error {
+func (n *NATS) start(dir string, timeout time.Duration, fatal <-chan string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	ready := make(chan bool, 1)
@@ -116,12 +116,12 @@ func (n *NATS) start(dir string, timeout time.Duration, fatal <-chan string, log
 			return errors.New("it takes no connections")
 		}
 	}
-	return n.checkStreams(ctx, filepath.Join(dir, server.JetStreamStoreDir, server.DEFAULT_GLOBAL_ACCOUNT, "streams"), log)
+	return n.checkStreams(ctx, filepath.Join(dir, server.JetStreamStoreDir, server.DEFAULT_GLOBAL_ACCOUNT, "streams"))
 }
 
 // checkStreams compares the streams on disk with those that the server has: it skips, with only a warning, one whose
 // meta.inf or meta.sum is missing or wrong. Creating that stream again would lose it.
-func (n *NATS) checkStreams(ctx context.Context, dir string, log *slog.Logger) error {
+func (n *NATS) checkStreams(ctx context.Context, dir string) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -159,7 +159,7 @@ func (n *NATS) checkStreams(ctx context.Context, dir string, log *slog.Logger) e
 		case !empty:
 			problems = append(problems, fmt.Errorf("stream %s is on disk but does not load, see the warnings above: its meta.inf or meta.sum is damaged: restore the directory %s from a backup", e.Name(), stream))
 		default:
-			log.Warn("removing a stream that a crash left half created, without a message", "directory", stream)
+			n.log.Warn("removing a stream that a crash left half created, without a message", "directory", stream)
 			problems = append(problems, os.RemoveAll(stream))
 		}
 	}
