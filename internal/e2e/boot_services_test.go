@@ -100,7 +100,7 @@ func TestDamagedJournalIsRefusedByServices(t *testing.T) {
 		"another ledger's": {swapped(other), ends,
 			[]string{"the read models are of the ledger", "the journal is of", "connect the right database", "no commit written"},
 			// The archive or a read model, whichever is compared first.
-			[]string{"of the ledger", "the journal is of", "connect the right database"}},
+			[]string{"journal chain broken: the ", " of the ledger ", ", the journal is of ", ": connect the right database"}},
 		"a journal cut off, and no records of owners": {func(t *testing.T, folder string) {
 			gone("KV_LEDGER_OWNERS")(t, folder)
 			cutOff(t, filepath.Join(folder, in, "LEDGER_00"))
