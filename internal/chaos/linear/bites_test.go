@@ -36,53 +36,69 @@ func TestBites(t *testing.T) {
 	} {
 		t.Run(flaw, func(t *testing.T) {
 			t.Parallel()
-			f := &fake{flaw: flaw, seats: 6, random: rand.New(rand.NewPCG(1, 1))}
-			f.reset()
-			server := httptest.NewServer(f)
-			defer server.Close()
-			ctx, stop := context.WithCancel(t.Context())
-			l := &load{
-				t: t, tenant: "fake", seats: f.seats, lease: fakeLease, perHist: 1 << 30,
-				issue:   func(int) (string, string) { f.reset(); return "license", "key" },
-				targets: func() []string { return []string{server.URL} },
-				rank: func(position string) int64 {
-					n, err := strconv.ParseInt(position, 10, 64)
-					if err != nil {
-						t.Error(err)
-					}
-					return 2*n + 1
-				},
-			}
-			l.current()
-			wait := l.run(ctx, 16, 1)
-			for l.sold[0].history.Len() < 2000 {
-				time.Sleep(time.Millisecond)
-			}
-			stop()
-			wait()
-			err := l.sold[0].history.Check(f.close(), 100*time.Millisecond)
 			if flaw == "" {
-				if err != nil {
+				if err := fakeHistory(t, flaw, 1); err != nil {
 					t.Error(err)
 				}
-				t.Logf("%d operations, %d unknown", l.operations(), l.unknown.Load())
 				return
 			}
-			if err == nil {
-				t.Fatalf("%d operations of a server that %s were found linearizable", l.operations(), flaw)
-			}
-			text := err.Error()
-			if !strings.Contains(text, "not linearizable") {
-				t.Fatal(text)
-			}
-			t.Log(strings.SplitN(text, "\n", 2)[0])
-			if _, path, drawn := strings.Cut(text, "drawn in "); drawn {
-				if err := os.RemoveAll(filepath.Dir(path)); err != nil {
-					t.Error(err)
+			// What a flaw did may, now and then, be explained by what others did at the same time; the more so, the slower the
+			// machine. Not every time.
+			for round := range uint64(bitesWithin) {
+				err := fakeHistory(t, flaw, round)
+				if err == nil {
+					continue
 				}
+				text := err.Error()
+				if !strings.Contains(text, "not linearizable") {
+					t.Fatal(text)
+				}
+				t.Logf("history %d: %s", round+1, strings.SplitN(text, "\n", 2)[0])
+				if _, path, drawn := strings.Cut(text, "drawn in "); drawn {
+					if err := os.RemoveAll(filepath.Dir(path)); err != nil {
+						t.Error(err)
+					}
+				}
+				return
 			}
+			t.Errorf("%d histories of a server that %s were found linearizable", bitesWithin, flaw)
 		})
 	}
+}
+
+// bitesWithin is in how many histories a flaw has to be found. With four busy loops beside the test on two cores, one history
+// of 2,000 operations in about 50 shows nothing.
+const bitesWithin = 10
+
+// fakeHistory checks 2,000 operations of 16 clients on a fake with the flaw.
+func fakeHistory(t *testing.T, flaw string, seed uint64) error {
+	f := &fake{flaw: flaw, seats: 6, random: rand.New(rand.NewPCG(1, seed))}
+	f.reset()
+	server := httptest.NewServer(f)
+	defer server.Close()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	l := &load{
+		t: t, tenant: "fake", seats: f.seats, lease: fakeLease, perHist: 1 << 30,
+		issue:   func(int) (string, string) { f.reset(); return "license", "key" },
+		targets: func() []string { return []string{server.URL} },
+		rank: func(position string) int64 {
+			n, err := strconv.ParseInt(position, 10, 64)
+			if err != nil {
+				t.Error(err)
+			}
+			return 2*n + 1
+		},
+	}
+	l.current()
+	wait := l.run(ctx, 16, seed)
+	for l.sold[0].history.Len() < 2000 && !t.Failed() {
+		time.Sleep(time.Millisecond)
+	}
+	stop()
+	wait()
+	t.Logf("%d operations, %d unknown", l.operations(), l.unknown.Load())
+	return l.sold[0].history.Check(f.close(), 100*time.Millisecond)
 }
 
 const fakeLease = time.Hour
