@@ -117,8 +117,8 @@ const (
 		LEFT JOIN read.directory p ON p.tenant_id = l.tenant_id AND p.pseudonym = l.process`
 )
 
-// ForgottenNames says in a lease which of its names were forgotten; nil: none.
-func ForgottenNames(user, machine, process bool) *[]api.NameKind {
+// forgottenNames says in a lease which of its names were forgotten; nil: none.
+func forgottenNames(user, machine, process bool) *[]api.NameKind {
 	var kinds []api.NameKind
 	if user {
 		kinds = append(kinds, api.NameOfUser)
@@ -135,6 +135,26 @@ func ForgottenNames(user, machine, process bool) *[]api.NameKind {
 	return &kinds
 }
 
+// ShowLease is what the API shows of a lease. text returns what a pseudonym stands for; empty when it was forgotten.
+func ShowLease(l domain.Lease, text func(domain.Pseudonym) string) api.Lease {
+	shown := api.Lease{
+		Id: string(l.ID), Fence: int64(l.Fence), License: string(l.License), State: api.LeaseState(l.State),
+		User: text(l.Holder.User), Machine: text(l.Holder.Machine), AcquiredAt: l.AcquiredAt, ExpiresAt: l.ExpiresAt, EndedAt: present(l.EndedAt),
+	}
+	process := text(l.Holder.Process)
+	if process != "" {
+		shown.Process = &process
+	}
+	shown.Forgotten = forgottenNames(shown.User == "", shown.Machine == "", process == "" && l.Holder.Process != "")
+	if l.Overage {
+		shown.Overage = &l.Overage
+	}
+	if l.Borrowed {
+		shown.Borrowed = &l.Borrowed
+	}
+	return shown
+}
+
 // ScanLease reads a row of LeaseColumns, and what follows them into more.
 func ScanLease(row pgx.CollectableRow, more ...any) (api.Lease, error) {
 	var l api.Lease
@@ -143,7 +163,7 @@ func ScanLease(row pgx.CollectableRow, more ...any) (api.Lease, error) {
 	err := row.Scan(append([]any{
 		&l.Id, &l.Fence, &l.License, &l.User, &l.Machine, &l.Process, &forgotten[0], &forgotten[1], &forgotten[2], &l.State, &overage, &borrowed, &l.AcquiredAt, &l.ExpiresAt, &l.EndedAt,
 	}, more...)...)
-	l.Forgotten = ForgottenNames(forgotten[0], forgotten[1], forgotten[2])
+	l.Forgotten = forgottenNames(forgotten[0], forgotten[1], forgotten[2])
 	if overage {
 		l.Overage = &overage
 	}

@@ -201,7 +201,7 @@ func (c *replayCommand) printState(t terminal, tenant *domain.Tenant, last audit
 		projections.ShowTransfer(&shown, l.LicenseInfo)
 		projections.ShowPolicy(&shown, l.Policy, text)
 		state.Licenses = append(state.Licenses, shown)
-		l.Leases(func(lease domain.Lease) { state.Leases = append(state.Leases, leaseShown(lease, text)) })
+		l.Leases(func(lease domain.Lease) { state.Leases = append(state.Leases, projections.ShowLease(lease, text)) })
 	})
 	slices.SortFunc(state.Licenses, func(a, b api.License) int { return strings.Compare(a.Id, b.Id) })
 	slices.SortFunc(state.Leases, func(a, b api.Lease) int { return int(a.Fence - b.Fence) })
@@ -219,21 +219,4 @@ func (c *replayCommand) printState(t terminal, tenant *domain.Tenant, last audit
 	}
 	fmt.Fprintln(t.out)
 	return table(t.out, leaseRows(state.Leases...)...)
-}
-
-func leaseShown(l domain.Lease, text func(domain.Pseudonym) string) api.Lease {
-	shown := api.Lease{
-		Id: string(l.ID), Fence: int64(l.Fence), License: string(l.License), User: text(l.Holder.User), Machine: text(l.Holder.Machine),
-		State: api.LeaseState(l.State), AcquiredAt: l.AcquiredAt, ExpiresAt: l.ExpiresAt,
-	}
-	if l.Holder.Process != "" {
-		shown.Process = new(text(l.Holder.Process))
-	}
-	if l.Overage {
-		shown.Overage = new(true)
-	}
-	if l.Borrowed {
-		shown.Borrowed = new(true)
-	}
-	return shown
 }

@@ -226,24 +226,5 @@ func leaseIDs(req api.LeasesRequest) ([]domain.LeaseID, error) {
 }
 
 func (a *API) leaseReply(tenant domain.TenantID, l domain.Lease) api.Lease {
-	reply := api.Lease{
-		Id: string(l.ID), Fence: int64(l.Fence), License: string(l.License), State: api.LeaseState(l.State),
-		User: a.ledger.Text(tenant, l.Holder.User), Machine: a.ledger.Text(tenant, l.Holder.Machine),
-		AcquiredAt: l.AcquiredAt, ExpiresAt: l.ExpiresAt,
-	}
-	process := a.ledger.Text(tenant, l.Holder.Process)
-	if process != "" {
-		reply.Process = &process
-	}
-	reply.Forgotten = projections.ForgottenNames(reply.User == "", reply.Machine == "", process == "" && l.Holder.Process != "")
-	if l.Overage {
-		reply.Overage = &l.Overage
-	}
-	if l.Borrowed {
-		reply.Borrowed = &l.Borrowed
-	}
-	if !l.EndedAt.IsZero() {
-		reply.EndedAt = &l.EndedAt
-	}
-	return reply
+	return projections.ShowLease(l, func(p domain.Pseudonym) string { return a.ledger.Text(tenant, p) })
 }

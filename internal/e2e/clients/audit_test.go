@@ -115,6 +115,16 @@ func TestAuditor(t *testing.T) {
 	s.fails("verify --live acme.ledger", "neither a file")
 	s.fails("verify", "no file to verify", "ledger verify --live")
 	elsewhere.fails("verify --live --data "+t.TempDir(), "there is no ledger in")
+
+	// A replay says of whom nobody knows the name any more.
+	process, l = ledgertest.Up(t, data)
+	s.env = append(s.env, "LEDGER_SERVER="+l.Commands)
+	s.prints("forget --tenant acme --user ada --yes", "Forgotten")
+	if state := s.prints("replay --tenant acme --at 2100-01-01", lease, "(forgotten)", "ws-1"); strings.Contains(state, "ada") {
+		t.Errorf("a replay knows who was forgotten: %s", state)
+	}
+	process.Stop()
+
 	postgres, err := embedded.StartPostgres(t.Context(), embedded.PostgresOptions{Dir: filepath.Join(data, "postgres")})
 	if err != nil {
 		t.Fatal(err)
