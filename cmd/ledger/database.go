@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -32,30 +31,20 @@ func (d database) open(ctx context.Context) (db *pgxpool.Pool, stop func(), err 
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, hintf("Run this where ledger up runs, or name its folder with --data; else set DATABASE_URL.", "no database: there is no %s", dir)
 	}
-	lock, err := embedded.Lock(d.Data)
-	if err != nil { // ledger up has it
-		url, err := embedded.RunningPostgresURL(dir)
-		if err != nil {
+	f, err := openFolder(d.Data, nil)
+	if err == nil {
+		if db, err = f.database(ctx); err != nil {
+			f.close()
 			return nil, nil, err
 		}
-		db, err = pgxpool.New(ctx, url)
-		if err != nil {
-			return nil, nil, err
-		}
-		return db, db.Close, nil
+		return db, f.close, nil
 	}
-	postgres, err := embedded.StartPostgres(ctx, embedded.PostgresOptions{Dir: dir})
+	url, err := embedded.RunningPostgresURL(dir) // ledger up has it
 	if err != nil {
-		return nil, nil, errors.Join(err, lock.Unlock())
-	}
-	stopServer := func() {
-		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
-		defer cancel()
-		_, _ = postgres.Stop(stopping), lock.Unlock()
-	}
-	if db, err = pgxpool.New(ctx, postgres.URL()); err != nil {
-		stopServer()
 		return nil, nil, err
 	}
-	return db, func() { db.Close(); stopServer() }, nil
+	if db, err = pgxpool.New(ctx, url); err != nil {
+		return nil, nil, err
+	}
+	return db, db.Close, nil
 }

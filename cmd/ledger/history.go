@@ -20,7 +20,6 @@ import (
 	"github.com/coditect-ai/license-ledger/domain"
 	"github.com/coditect-ai/license-ledger/eventstore"
 	"github.com/coditect-ai/license-ledger/internal/audit"
-	"github.com/coditect-ai/license-ledger/internal/embedded"
 	"github.com/coditect-ai/license-ledger/internal/progress"
 	"github.com/coditect-ai/license-ledger/projections"
 )
@@ -30,26 +29,6 @@ type historyOf struct {
 	Tenant string `required:"" placeholder:"TENANT" help:"Whose history: the id of the tenant, such as acme."`
 	reader
 	stores
-}
-
-// stores is where the services of a ledger keep what they know.
-type stores struct {
-	NATSURL         string `name:"nats-url" env:"NATS_URL" placeholder:"URL" help:"Read the journal itself, from this nats-server. Default: what --server answers; and when nothing does, the journal in the --data folder of a ledger up that is down."`
-	NATSCredentials string `name:"nats-credentials" env:"NATS_CREDENTIALS" type:"path" placeholder:"FILE" help:"Credentials file (.creds) for it."`
-	DatabaseURL     string `env:"DATABASE_URL" placeholder:"URL" help:"With --nats-url: the Postgres of the ledger, whose archive finds a tenant's events quickly; the journal vouches for them. Without it every commit of the tenant's partition is read."`
-}
-
-// connect returns a connection to the nats-server.
-func (s stores) connect() (*nats.Conn, error) {
-	options := append(eventstore.NATSOptions("ledger"), nats.RetryOnFailedConnect(false))
-	if s.NATSCredentials != "" {
-		options = append(options, nats.UserCredentials(s.NATSCredentials))
-	}
-	nc, err := nats.Connect(s.NATSURL, options...)
-	if err != nil {
-		return nil, hintf("Is it the address of the journal's nats-server?", "connect to %s: %w", s.NATSURL, err)
-	}
-	return nc, nil
 }
 
 // source is a tenant's events, wherever they come from, found to follow from each other.
@@ -98,42 +77,21 @@ func exists(path string) bool {
 
 // folder reads the journal of a ledger up that is down.
 func (h historyOf) folder(ctx context.Context, t terminal) (*source, error) {
-	nc, down, err := startJournal(h.Data)
+	f, err := openFolder(h.Data, nil)
 	if err != nil {
 		return nil, err
 	}
-	s, err := h.journal(ctx, t, nc)
+	nc, err := f.journal()
+	var s *source
+	if err == nil {
+		s, err = h.journal(ctx, t, nc)
+	}
 	if err != nil {
-		down()
+		f.close()
 		return nil, err
 	}
-	s.close = down
+	s.close = f.close
 	return s, nil
-}
-
-// startJournal starts the journal in the data folder of a ledger up that is down. After down, the folder is free again.
-func startJournal(data string) (nc *nats.Conn, down func(), err error) {
-	lock, err := embedded.Lock(data)
-	if err != nil {
-		return nil, nil, err
-	}
-	server, err := embedded.StartNATS(embedded.NATSOptions{Dir: filepath.Join(data, "nats")})
-	if err != nil {
-		return nil, nil, errors.Join(err, lock.Unlock())
-	}
-	nc, err = server.Connect(eventstore.NATSOptions("ledger")...)
-	down = func() {
-		if nc != nil {
-			nc.Close()
-		}
-		server.Shutdown()
-		lock.Unlock()
-	}
-	if err != nil {
-		down()
-		return nil, nil, err
-	}
-	return nc, down, nil
 }
 
 // journal reads the journal itself.

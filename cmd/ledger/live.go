@@ -4,17 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/nats-io/nats.go"
 
 	"github.com/coditect-ai/license-ledger/domain"
 	"github.com/coditect-ai/license-ledger/eventstore"
 	"github.com/coditect-ai/license-ledger/internal/audit"
-	"github.com/coditect-ai/license-ledger/internal/embedded"
 	"github.com/coditect-ai/license-ledger/internal/progress"
 	"github.com/coditect-ai/license-ledger/projections"
 )
@@ -33,62 +29,23 @@ type finding struct {
 }
 
 // open connects to the journal and to Postgres.
-func (l liveLedger) open(ctx context.Context) (_ *eventstore.NATSStore, _ *pgxpool.Pool, down func(), err error) {
+func (l liveLedger) open(ctx context.Context) (store *eventstore.NATSStore, db *pgxpool.Pool, down func(), err error) {
 	if (l.NATSURL == "") != (l.DatabaseURL == "") {
 		return nil, nil, nil, errors.New("--nats-url and --database-url go together")
 	}
-	var closers []func()
-	closeAll := func() {
-		for i := len(closers) - 1; i >= 0; i-- {
-			closers[i]()
-		}
+	if l.NATSURL == "" && !exists(filepath.Join(l.Data, "nats")) {
+		return nil, nil, nil, hintf("Name the folder with --data, or the services with --nats-url and --database-url.", "there is no ledger in %s", l.Data)
 	}
-	defer func() {
-		if err != nil {
-			closeAll()
-		}
-	}()
-	var nc *nats.Conn
-	url := l.DatabaseURL
-	if l.NATSURL != "" {
-		if nc, err = l.connect(); err != nil {
-			return nil, nil, nil, err
-		}
-		closers = append(closers, nc.Close)
-	} else {
-		if !exists(filepath.Join(l.Data, "nats")) {
-			return nil, nil, nil, hintf("Name the folder with --data, or the services with --nats-url and --database-url.", "there is no ledger in %s", l.Data)
-		}
-		var journalDown func()
-		if nc, journalDown, err = startJournal(l.Data); err != nil {
-			return nil, nil, nil, err
-		}
-		closers = append(closers, journalDown)
-		postgres, err := embedded.StartPostgres(ctx, embedded.PostgresOptions{Dir: filepath.Join(l.Data, "postgres")})
-		if err != nil {
-			return nil, nil, nil, err
-		}
-		closers = append(closers, func() {
-			stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
-			defer cancel()
-			if err := postgres.Stop(stopping); err != nil {
-				fmt.Fprintln(os.Stderr, "ledger: stop Postgres:", err)
-			}
-		})
-		url = postgres.URL()
-	}
-	opening, cancel := context.WithTimeout(ctx, answerWithin)
-	defer cancel()
-	store, err := eventstore.OpenNATS(opening, nc)
+	nc, db, down, err := l.both(ctx, l.Data, nil)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	db, err := pgxpool.New(ctx, url)
-	if err != nil {
-		return nil, nil, nil, fmt.Errorf("DATABASE_URL: %w", err)
+	store, err = openJournal(ctx, nc)
+	if err = errors.Join(err, db.Ping(ctx)); err != nil {
+		down()
+		return nil, nil, nil, err
 	}
-	closers = append(closers, db.Close)
-	return store, db, closeAll, db.Ping(ctx)
+	return store, db, down, nil
 }
 
 // live checks a whole ledger. It is an error when anything is wrong.

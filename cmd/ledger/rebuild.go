@@ -8,10 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/coditect-ai/license-ledger/eventstore"
-	"github.com/coditect-ai/license-ledger/internal/process"
 	"github.com/coditect-ai/license-ledger/internal/progress"
 	"github.com/coditect-ai/license-ledger/internal/serve"
 	"github.com/coditect-ai/license-ledger/projections"
@@ -67,8 +64,7 @@ func (c rebuildCommand) Run(ctx context.Context, t terminal) error {
 	}
 	var store eventstore.Store
 	if c.NATSURL != "" {
-		log := serve.NewLogger(t.logs, slog.LevelWarn)
-		nc, err := process.NATS{URL: c.NATSURL, Credentials: c.NATSCredentials}.Connect("rebuild", log)
+		nc, err := stores{NATSURL: c.NATSURL, NATSCredentials: c.NATSCredentials}.connect()
 		if err != nil {
 			return err
 		}
@@ -110,13 +106,6 @@ func (c rebuildCommand) Run(ctx context.Context, t terminal) error {
 		fmt.Fprintf(t.out, "\nVersion %d serves now, at commit %d; version %d is kept: ledger rebuild --rollback flips back.\n", done.Version, done.Commits, done.Was)
 	}
 	return nil
-}
-
-// openJournal opens the ledger of a nats-server that has to be there now.
-func openJournal(ctx context.Context, nc *nats.Conn) (eventstore.Store, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
-	defer cancel()
-	return eventstore.OpenNATS(ctx, nc)
 }
 
 func (c rebuildCommand) show(t terminal, done projections.Rebuilt) error {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -15,8 +14,6 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/coditect-ai/license-ledger/eventstore"
-	"github.com/coditect-ai/license-ledger/internal/embedded"
-	"github.com/coditect-ai/license-ledger/internal/process"
 	"github.com/coditect-ai/license-ledger/internal/serve"
 	"github.com/coditect-ai/license-ledger/projections"
 )
@@ -184,59 +181,11 @@ func (c restoreCommand) acceptLoss(ctx context.Context, t terminal, log *slog.Lo
 
 // open connects to both, and starts them when they are those of a ledger up, which then cannot start.
 func (c restoreCommand) open(ctx context.Context, log *slog.Logger) (nc *nats.Conn, db *pgxpool.Pool, stop func(), err error) {
-	var stops []func()
-	stop = func() {
-		for i := len(stops) - 1; i >= 0; i-- {
-			stops[i]()
-		}
-	}
-	defer func() {
-		if err != nil {
-			stop()
-		}
-	}()
-	url := c.DatabaseURL
-	switch {
-	case c.NATSURL != "" && url == "":
+	switch dir := filepath.Join(c.Data, "postgres"); {
+	case c.NATSURL != "" && c.DatabaseURL == "":
 		return nil, nil, nil, hintf("The archive is in the database of the projector.", "DATABASE_URL is not set")
-	case c.NATSURL != "":
-		if nc, err = (process.NATS{URL: c.NATSURL, Credentials: c.NATSCredentials}).Connect("restore", log); err != nil {
-			return nil, nil, nil, err
-		}
-		stops = append(stops, nc.Close)
-	default:
-		dir := filepath.Join(c.Data, "postgres")
-		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-			return nil, nil, nil, hintf("Run this where ledger up ran, or name its folder with --data.", "no archive: there is no %s", dir)
-		}
-		lock, err := embedded.Lock(c.Data)
-		if err != nil {
-			return nil, nil, nil, err
-		}
-		stops = append(stops, func() { _ = lock.Unlock() })
-		server, err := embedded.StartNATS(embedded.NATSOptions{Dir: filepath.Join(c.Data, "nats"), Log: log})
-		if err != nil {
-			return nil, nil, nil, err
-		}
-		stops = append(stops, server.Shutdown)
-		if nc, err = server.Connect(eventstore.NATSOptions("restore")...); err != nil {
-			return nil, nil, nil, err
-		}
-		stops = append(stops, nc.Close)
-		postgres, err := embedded.StartPostgres(ctx, embedded.PostgresOptions{Dir: dir, Log: log})
-		if err != nil {
-			return nil, nil, nil, err
-		}
-		stops = append(stops, func() {
-			stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
-			defer cancel()
-			_ = postgres.Stop(stopping)
-		})
-		url = postgres.URL()
+	case c.NATSURL == "" && !exists(dir):
+		return nil, nil, nil, hintf("Run this where ledger up ran, or name its folder with --data.", "no archive: there is no %s", dir)
 	}
-	if db, err = pgxpool.New(ctx, url); err != nil {
-		return nil, nil, nil, fmt.Errorf("DATABASE_URL: %w", err)
-	}
-	stops = append(stops, db.Close)
-	return nc, db, stop, nil
+	return stores{NATSURL: c.NATSURL, NATSCredentials: c.NATSCredentials, DatabaseURL: c.DatabaseURL}.both(ctx, c.Data, log)
 }
