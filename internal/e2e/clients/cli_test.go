@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -218,18 +219,23 @@ func TestCommandLine(t *testing.T) {
 	elsewhere.fails("acquire", "unauthorized", "Copy it again")
 }
 
-// The next line of a script sees what a command did: the command asks for its position, and again while the rows are behind.
+// The next line of a script sees what a command did: the command asks for its position, and again while the rows are behind. When they do
+// not come, it says so.
 func TestCommandsWaitForTheirEffect(t *testing.T) {
 	t.Parallel()
+	var mu sync.Mutex // of what follows
 	var asked []string
+	never := false // do the rows come
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
 		asked = append(asked, r.Method+" "+r.URL.Path+" "+r.Header.Get("Ledger-Min-Position"))
 		switch {
 		case r.Method == http.MethodPost:
 			w.Header().Set("Ledger-Position", "p1")
 			w.WriteHeader(http.StatusCreated)
 			fmt.Fprint(w, `{"tenant":{"id":"acme","name":"Acme","status":"active","created_at":"2026-01-02T03:04:05Z"}}`)
-		case len(asked) == 2:
+		case never, len(asked) == 2:
 			w.WriteHeader(http.StatusServiceUnavailable)
 			fmt.Fprint(w, `{"code":"projection_behind"}`)
 		default:
@@ -240,9 +246,13 @@ func TestCommandsWaitForTheirEffect(t *testing.T) {
 	s := &shell{t: t, dir: t.TempDir(), env: []string{"LEDGER_SERVER=" + api.URL, "LEDGER_OPERATOR_KEY=op_x"}}
 	s.prints("tenant create acme Acme", "acme")
 	const partitions = "GET /api/v1/ledger/partitions p1" // needs no reason
+	mu.Lock()
 	if got := strings.Join(asked, ", "); got != "POST /api/v1/tenants , "+partitions+", "+partitions {
 		t.Errorf("asked %s", got)
 	}
+	never = true
+	mu.Unlock()
+	s.prints("tenant create acme Acme", "acme", "It is done, but queries do not show it yet")
 }
 
 func TestHelpAndCompletion(t *testing.T) {
