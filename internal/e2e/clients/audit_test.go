@@ -27,7 +27,7 @@ func TestAuditor(t *testing.T) {
 	s := &shell{t: t, dir: dir, env: []string{"LEDGER_SERVER=" + l.Commands, "TZ=UTC"}}
 	s.prints("tenant create acme Acme", "acme")
 	s.env = append(s.env, "LEDGER_LICENSE_KEY="+regexp.MustCompile(`lk_\w+`).FindString(s.prints("license issue acme cad --seats 1")))
-	lease := regexp.MustCompile(`lse_\w+`).FindString(s.prints("acquire --user ada --machine ws-1"))
+	lease := regexp.MustCompile(`lse_\w+`).FindString(s.prints("acquire --user ada.lovelace --machine ws-1"))
 	s.fails("acquire --user bob --machine ws-2", "no_seat_available")
 	s.prints("heartbeat "+lease, lease)
 	// A program does not wait until queries see what it did. An operator's command does, and so for all that was before it.
@@ -80,7 +80,7 @@ func TestAuditor(t *testing.T) {
 	if a, b := head.FindSubmatch(first), head.FindSubmatch(again); a == nil || b == nil || !bytes.Equal(a[1], b[1]) {
 		t.Fatalf("another head: %s %s", a, b)
 	}
-	if bytes.Contains(first, []byte("ada")) || !bytes.Contains(read(t, dir, "named.ledger"), []byte(`"text":"ada"`)) {
+	if bytes.Contains(first, []byte("lovelace")) || !bytes.Contains(read(t, dir, "named.ledger"), []byte(`"text":"ada.lovelace"`)) {
 		t.Error("names are exported when they are asked for, and not otherwise")
 	}
 
@@ -119,8 +119,8 @@ func TestAuditor(t *testing.T) {
 	// A replay says of whom nobody knows the name any more.
 	process, l = ledgertest.Up(t, data)
 	s.env = append(s.env, "LEDGER_SERVER="+l.Commands)
-	s.prints("forget --tenant acme --user ada --yes", "Forgotten")
-	if state := s.prints("replay --tenant acme --at 2100-01-01", lease, "(forgotten)", "ws-1"); strings.Contains(state, "ada") {
+	s.prints("forget --tenant acme --user ada.lovelace --yes", "Forgotten")
+	if state := s.prints("replay --tenant acme --at 2100-01-01", lease, "(forgotten)", "ws-1"); strings.Contains(state, "lovelace") {
 		t.Errorf("a replay knows who was forgotten: %s", state)
 	}
 	process.Stop()
