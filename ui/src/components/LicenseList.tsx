@@ -1,5 +1,5 @@
 import { Link } from '@tanstack/react-router'
-import type { License } from '../api/types'
+import type { License, TransferState } from '../api/types'
 import { duration } from '../lib/time'
 import { rulesOf } from '../lib/view'
 import { SeatBar } from './SeatBar'
@@ -9,6 +9,18 @@ const banners = {
   suspended: 'No new seats and no renewals until it is reinstated; running leases run out.',
   revoked: 'Revoked for good; all its leases ended.',
 } as const
+
+/** Of a license that goes to another tenant, in place of what its status says. */
+const transfers: Record<TransferState, (to: string) => string> = {
+  draining: (to) => `Goes to ${to}: no new seats, and it leaves when nobody has one any more.`,
+  gone: (to) => `Is on its way to ${to}.`,
+  completed: (to) => `Was transferred to ${to}.`,
+}
+
+function bannerOf({ status, transfer }: License): string | undefined {
+  if (transfer) return transfers[transfer.state](transfer.to)
+  return status === 'active' ? undefined : banners[status]
+}
 
 /** The licenses of a tenant. The one that the page is narrowed to is marked. */
 export function LicenseList({ licenses, selected }: { licenses: License[]; selected: string | undefined }) {
@@ -35,7 +47,7 @@ export function LicenseList({ licenses, selected }: { licenses: License[]; selec
             Lease {duration(license.lease_seconds)}, heartbeat every {duration(license.heartbeat_seconds)}
           </p>
           {rulesOf(license).length > 0 && <p className="mt-1 text-xs/4 text-muted">{rulesOf(license).join(' · ')}</p>}
-          {license.status !== 'active' && <p className="banner mt-3">{banners[license.status]}</p>}
+          {bannerOf(license) && <p className="banner mt-3">{bannerOf(license)}</p>}
         </li>
       ))}
     </ul>

@@ -123,6 +123,22 @@ describe('tenant', () => {
     live.end()
   })
 
+  it('tells where a license goes, or went', async () => {
+    const live = liveStream()
+    const transfer = { id: 'trf_1', to: 'globex', license: 'lic_9', at: '2026-01-02T03:04:06.000Z', leases: 0 }
+    server.use(...answersTenant(snapshot({
+      licenses: [
+        { ...license, transfer: { ...transfer, state: 'draining' } },
+        { ...license, id: 'lic_2', product: 'cam', status: 'revoked', transfer: { ...transfer, state: 'completed' } },
+      ],
+    }), live.stream))
+    renderAt('/t/acme')
+    expect(await screen.findByText(/^Goes to globex: no new seats/)).toBeInTheDocument()
+    expect(screen.getByText('Was transferred to globex.')).toBeInTheDocument()
+    expect(screen.queryByText(/Revoked for good/)).not.toBeInTheDocument()
+    live.end()
+  })
+
   it('tells that it is stale while there is no stream, and keeps what it knows', async () => {
     server.use(...answersTenant(snapshot(), undefined))
     renderAt('/t/acme')
