@@ -44,6 +44,7 @@ export function describe(event: Event, names: Record<string, string>, licenses: 
   const product = licenses.find((l) => l.id === text('license'))?.product ?? text('license')
   const holder = () => holderText(names[text('user')], names[text('machine')])
   const held = () => holders[text('lease')] ?? text('lease')
+  const person = () => names[text('user')] ?? 'forgotten'
   const several = () => (data.leases as string[]).map((id) => holders[id] ?? id).join(', ')
   const day = (key: string) => `${text(key).slice(0, 16).replace('T', ' ')} UTC`
   const because = text('reason') ? `: ${text('reason')}` : ''
@@ -98,6 +99,20 @@ export function describe(event: Event, names: Record<string, string>, licenses: 
       return { verb: 'Seat expired', about: `${held()}, ${product}`, tone: 'warn', sign: '○' }
     case 'ai.coditect.seat.denied.v1':
       return { verb: 'Seat denied', about: `${holder()}, ${product}: ${reasons[text('reason')] ?? text('reason')}${typeof data.count === 'number' && data.count > 1 ? `, ${data.count} times` : ''}`, tone: 'danger', sign: '▲' }
+    case 'ai.coditect.member.invited.v1':
+      return { verb: 'Member invited', about: `${person()}, ${text('role')}`, tone: 'plain', sign: '+' }
+    case 'ai.coditect.member.role_changed.v1':
+      return { verb: 'Role changed', about: `${person()}, ${text('was')} → ${text('role')}`, tone: 'plain', sign: '✎' }
+    case 'ai.coditect.member.removed.v1':
+      return { verb: 'Member removed', about: person() + because, tone: 'warn', sign: '–' }
+    case 'ai.coditect.key.created.v1':
+      return { verb: 'Key created', about: `${text('name')}, ${text('role')}`, tone: 'plain', sign: '+' }
+    case 'ai.coditect.key.rotated.v1':
+      return { verb: 'Key rotated', about: `${text('old_key')}, valid until ${day('old_until')}`, tone: 'plain', sign: '↻' }
+    case 'ai.coditect.key.revoked.v1':
+      return { verb: 'Key revoked', about: text('key') + because, tone: 'warn', sign: '✕' }
+    case 'ai.coditect.staff.read.v1':
+      return { verb: 'Read by staff', about: text('permission') + because, tone: 'plain', sign: '◉' }
     case 'ai.coditect.person.forgotten.v1':
       return { verb: 'Forgotten', about: `a ${text('kind')}, known as ${text('pseudonym')}${because}`, tone: 'plain', sign: '⌫' }
     case 'ai.coditect.seat.queued.v1':
