@@ -360,6 +360,16 @@ try {
   await page.goto(`${ledger.url}/privacy`)
   await page.getByRole('heading', { name: 'Privacy' }).waitFor()
   await isClean(page, 'text')
+  await check('another reason is sent from then on, and the tenant sees it in its timeline', async () => {
+    await page.goto(`${ledger.url}/t/umbra`)
+    await page.getByRole('button', { name: 'account menu' }).click()
+    equal(await page.getByLabel('Why you look').inputValue(), 'dashboard', 'the reason until now')
+    await isClean(page, 'account menu')
+    await page.getByLabel('Why you look').fill('Störung 4711 – €')
+    await page.getByRole('button', { name: 'Look for this reason' }).click()
+    await page.getByRole('button', { name: 'Look for this reason' }).waitFor({ state: 'hidden' })
+    await shows(event('staff.read'), 'Störung 4711 – €')
+  })
   await check('signing out forgets the key', async () => {
     await page.getByRole('button', { name: 'account menu' }).click()
     await page.getByRole('button', { name: 'Sign out' }).click()

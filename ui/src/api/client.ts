@@ -1,7 +1,7 @@
 import createClient from 'openapi-fetch'
 import { learnTime } from '../lib/clock'
 import type { paths } from './schema.gen'
-import { session } from './session'
+import { session, sessionHeaders } from './session'
 import type { Problem } from './types'
 
 export const client = createClient<paths, 'application/json' | 'application/problem+json'>({
@@ -10,13 +10,9 @@ export const client = createClient<paths, 'application/json' | 'application/prob
   fetch: (request) => globalThis.fetch(request),
 })
 
-/** Why staff reads what the page shows: recorded in the tenant's journal. */
-export const reason = 'dashboard'
-
 client.use({
   onRequest({ request }) {
-    request.headers.set('Authorization', `Bearer ${session.key}`)
-    request.headers.set('Ledger-Reason', reason)
+    for (const [name, value] of Object.entries(sessionHeaders())) request.headers.set(name, value)
     return request
   },
   onResponse({ request, response }) {

@@ -1,8 +1,7 @@
 import { learnTime } from '../lib/clock'
 import { SseParser } from '../lib/sse'
 import type { Frame } from '../lib/view'
-import { reason } from './client'
-import { session } from './session'
+import { session, sessionHeaders } from './session'
 
 /** How fresh the page is. */
 export type LiveStatus = 'connecting' | 'live' | 'reconnecting' | 'delayed' | 'polling'
@@ -112,7 +111,7 @@ async function once(tenant: string, signal: AbortSignal, lastId: string, receive
   }, 1000)
   try {
     const { key } = session
-    const headers: Record<string, string> = { Authorization: `Bearer ${key}`, Accept: 'text/event-stream', 'Ledger-Reason': reason }
+    const headers: Record<string, string> = { ...sessionHeaders(), Accept: 'text/event-stream' }
     if (lastId) headers['Last-Event-ID'] = lastId
     const response = await fetch(`/api/v1/tenants/${encodeURIComponent(tenant)}/live`, { headers, signal: attempt.signal, cache: 'no-store' })
     learnTime(response)

@@ -1,5 +1,6 @@
 import { Link, Outlet, useLocation } from '@tanstack/react-router'
 import { useEffect, useRef } from 'react'
+import { useSessionReason } from '../api/session'
 import { nextTheme, useTheme } from '../lib/theme'
 import { LiveState } from './LiveState'
 import { ProfileMenu } from './ProfileMenu'
@@ -47,7 +48,7 @@ export function Shell() {
         </div>
       </header>
       <main id="main" ref={useFocusOnNavigation()} tabIndex={-1} className="mx-auto w-full max-w-[90rem] flex-1 px-4 py-6 outline-none">
-        <Outlet />
+        <Outlet key={useSessionReason()} /> {/* for another reason everything is asked for again */}
       </main>
       <footer className="border-t border-line bg-surface">
         <nav aria-label="Footer" className="mx-auto flex max-w-[90rem] flex-wrap gap-x-2 px-4 py-3">

@@ -1,9 +1,11 @@
 import { useId, useState, type SubmitEvent } from 'react'
 import { session } from '../api/session'
+import { ReasonField } from './ReasonField'
 
 /** Asks for the operator key. */
 export function SignIn() {
   const [key, setKey] = useState('')
+  const [reason, setReason] = useState(session.reason)
   const [malformed, setMalformed] = useState(false)
   const id = useId()
   const problem = malformed
@@ -15,7 +17,7 @@ export function SignIn() {
     event.preventDefault()
     const wellFormed = /^op_\S{43,}$/.test(key.trim())
     setMalformed(!wellFormed)
-    if (wellFormed) session.signIn(key)
+    if (wellFormed && reason.trim() !== '') session.signIn(key, reason)
   }
   return (
     <section className="panel mx-auto mt-8 max-w-md p-6">
@@ -37,6 +39,9 @@ export function SignIn() {
             {problem}
           </p>
         )}
+        <div className="mt-4">
+          <ReasonField value={reason} change={setReason} />
+        </div>
         <button type="submit" className="mt-4 h-9 rounded-md bg-accent px-4 font-medium text-on-accent">
           Sign in
         </button>

@@ -1,5 +1,5 @@
 import { http, HttpResponse } from 'msw'
-import { screen } from '@testing-library/react'
+import { screen, waitFor } from '@testing-library/react'
 import userEvent from '@testing-library/user-event'
 import { describe, expect, it } from 'vitest'
 import { answersProblem, answersTenants, neverAnswers } from '../test/ledger'
@@ -14,6 +14,31 @@ describe('tenants', () => {
     await userEvent.type(await screen.findByLabelText('Operator key'), 'op_short')
     await userEvent.click(screen.getByRole('button', { name: 'Sign in' }))
     expect(screen.getByRole('alert')).toHaveTextContent('begins with op_')
+  })
+
+  it('asks why, and tells the server; for another reason it asks anew', async () => {
+    const reasons: (string | null)[] = []
+    server.use(http.get('*/api/v1/tenants', ({ request }) => {
+      reasons.push(request.headers.get('Ledger-Reason'))
+      return HttpResponse.json({ items: [acme], next: '', position: 'p' })
+    }))
+    renderAt('/', { signedIn: false })
+    await userEvent.type(await screen.findByLabelText('Operator key'), `op_${'k'.repeat(43)}`)
+    await userEvent.clear(screen.getByLabelText('Why you look'))
+    await userEvent.click(screen.getByRole('button', { name: 'Sign in' }))
+    expect(screen.getByLabelText('Why you look')).toBeInvalid()
+    await userEvent.type(screen.getByLabelText('Why you look'), 'ticket 4711')
+    await userEvent.click(screen.getByRole('button', { name: 'Sign in' }))
+    await screen.findByRole('link', { name: 'Acme Corp' })
+    expect(new Set(reasons)).toEqual(new Set(['ticket 4711']))
+
+    const reason = screen.getByLabelText('Why you look')
+    expect(reason).toHaveValue('ticket 4711')
+    await userEvent.clear(reason)
+    await userEvent.type(reason, 'renewal')
+    await userEvent.click(screen.getByRole('button', { name: 'Look for this reason', hidden: true }))
+    await waitFor(() => expect(reasons.at(-1)).toBe('renewal'))
+    expect(await screen.findByRole('link', { name: 'Acme Corp' })).toBeInTheDocument()
   })
 
   it('shows that it loads', async () => {

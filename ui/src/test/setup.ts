@@ -8,6 +8,7 @@ configure({ asyncUtilTimeout: 10_000 }) // a busy machine is no failure
 // What jsdom lacks.
 vi.stubGlobal('matchMedia', () => ({ matches: false, addEventListener() {}, removeEventListener() {} }))
 vi.stubGlobal('scrollTo', () => undefined)
+HTMLElement.prototype.hidePopover = () => undefined
 
 beforeAll(() => server.listen({ onUnhandledRequest: 'error' }))
 afterEach(() => {
