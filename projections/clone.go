@@ -52,6 +52,7 @@ func (b *rebuild) index(ctx context.Context) error {
 	all, ctx := errgroup.WithContext(ctx)
 	all.SetLimit(indexingMax)
 	for i, table := range b.tables {
+		b.o.Progress("indexing", uint64(i), uint64(len(b.tables)))
 		all.Go(func() error {
 			return pgx.BeginFunc(ctx, b.o.DB, func(tx pgx.Tx) error {
 				if _, err := tx.Exec(ctx, `SET LOCAL maintenance_work_mem = '128MB'`); err != nil {
@@ -63,7 +64,6 @@ func (b *rebuild) index(ctx context.Context) error {
 				return executeAll(ctx, tx, analyzeIndexed, schemaOf(b.version), table)
 			})
 		})
-		b.o.Progress("indexing", uint64(i), uint64(len(b.tables)))
 	}
 	return all.Wait()
 }
