@@ -75,6 +75,12 @@ func TestLooks(t *testing.T) {
 	if n := s.last(); n != before+2 {
 		t.Errorf("refused, and %d commits", n-before-2)
 	}
+	events := eventsOf(t, s.store, "acme")
+	for _, e := range events[len(events)-2:] {
+		if said, ok := e.Data.(*domain.StaffRead); !ok || *said != (domain.StaffRead{Permission: "license.read", Reason: "ticket 4711"}) || e.Actor != "operator" {
+			t.Errorf("recorded as %+v by %s", e.Data, e.Actor)
+		}
+	}
 	// Of all tenants at once: in a chain of the staff's own, which nobody can write to otherwise.
 	for range 2 {
 		if status := say(strings.Replace(look, "acme", "_staff", 1), "look-5", seal); status != "200" || s.last() != before+3 {
