@@ -25,6 +25,12 @@ func TestABatchGrowsWhileAnotherIsWritten(t *testing.T) {
 	if commits := <-taken; len(commits) != 1 {
 		t.Errorf("%d commits in a full batch", len(commits))
 	}
+	for range 2 {
+		queue <- Commit{events: 5}
+	}
+	if commits := <-taken; len(commits) != 2 {
+		t.Errorf("%d commits in a batch that two fill", len(commits))
+	}
 	queue <- Commit{events: 1}
 	close(queue)
 	if commits := <-taken; len(commits) != 1 {
