@@ -443,3 +443,54 @@ func TestWhatIsNotRecordedIsNotShown(t *testing.T) {
 	want("read_not_recorded", record("globex", now))
 	want("read_not_recorded", record("acme", now.Add(time.Minute))) // another hour
 }
+
+// What is recorded in an hour is known until the next one begins. Each look has one Idempotency-Key an hour, whichever process asks, whatever
+// its clock's zone: by that the command side records it once.
+func TestALookIsRecordedOnceAnHour(t *testing.T) {
+	t.Parallel()
+	nc := natsServer(t)
+	var asked []string
+	if _, err := nc.Subscribe(access.LooksSubject, func(msg *nats.Msg) {
+		asked = append(asked, msg.Header.Get("Idempotency-Key"))
+		msg.RespondMsg(&nats.Msg{Header: nats.Header{access.HeaderStatus: {"200"}}})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	one, other := &looks{nc: nc}, &looks{nc: nc}
+	now := time.Date(2026, 3, 1, 9, 30, 0, 0, time.UTC)
+	acme := access.Look{Tenant: "acme", Permission: access.TenantRead, Reason: "x"}
+	globex := access.Look{Tenant: "globex", Permission: access.TenantRead, Reason: "x"}
+	key := func(l *looks, look access.Look, at time.Time) string {
+		t.Helper()
+		asked = nil
+		if err := l.record(t.Context(), look, at); err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(asked, " ")
+	}
+	first, second, next := key(one, acme, now), key(one, globex, now), key(one, acme, now.Add(time.Hour))
+	if first == "" || second == "" || next == "" || first == second || first == next {
+		t.Errorf("keys %q, of another look %q, of the next hour %q", first, second, next)
+	}
+	if again := key(one, acme, now.Add(89*time.Minute)); again != "" {
+		t.Errorf("asked again in the next hour: %q", again)
+	}
+	if got := key(other, acme, now.Add(29*time.Minute).In(time.FixedZone("", 5*60*60))); got != first {
+		t.Errorf("another process asks with %q, not %q", got, first)
+	}
+}
+
+// Many reasons in an hour take no more memory than it says.
+func TestSoManyLooksAreKnown(t *testing.T) {
+	t.Parallel()
+	var l looks
+	hour := time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
+	var last access.Look
+	for i := range looksKnownMax + 1 {
+		last = access.Look{Tenant: "acme", Permission: access.TenantRead, Reason: fmt.Sprint(i)}
+		l.remember(last, hour)
+	}
+	if len(l.known) > looksKnownMax || !l.knows(last, hour) {
+		t.Errorf("%d are known, the last: %t", len(l.known), l.knows(last, hour))
+	}
+}
