@@ -26,7 +26,8 @@ func TestLicenseHistory(t *testing.T) {
 	f.Do("acme", domain.RotateKey{License: "lic_1", Key: domain.LicenseKey{ID: "k2"}})
 	f.Do("acme", domain.SuspendLicense{License: "lic_1", Reason: "unpaid"}) // 8
 	f.commit(t)
-	f.Do("acme", domain.RevokeLicense{License: "lic_1", Reason: "fraud"}) // 9
+	f.Do("acme", domain.RevokeLicense{License: "lic_1", Reason: "fraud"})    // 9
+	f.Do("acme", domain.InviteMember{User: "lic_1", Role: domain.RoleOwner}) // 10, of which nothing is in the history of the license
 	f.commit(t)
 	const path = "/tenants/acme/licenses/lic_1/history"
 	var got []string
