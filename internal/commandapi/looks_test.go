@@ -3,6 +3,7 @@ package commandapi_test
 import (
 	"context"
 	"log/slog"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -21,20 +22,7 @@ func TestLooks(t *testing.T) {
 	t.Parallel()
 	s := start(t, eventstoretest.NewStore(1))
 	s.license("acme", 1, 300)
-	ns, err := server.NewServer(&server.Options{DontListen: true, NoSigs: true, NoLog: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ns.Start()
-	t.Cleanup(ns.Shutdown)
-	nc, err := nats.Connect("", nats.InProcessServer(ns))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- s.api.TakeLooks(ctx, nc, slog.New(slog.DiscardHandler)) }()
+	nc, stop := takeLooks(t, s)
 	seal := identity.NewSeal(secret)
 	say := func(body, key string, seal identity.Seal) string {
 		t.Helper()
@@ -93,7 +81,74 @@ func TestLooks(t *testing.T) {
 		t.Errorf("of the staff: %+v", events)
 	}
 	stop()
-	if err := <-ended; err != nil {
-		t.Error(err)
+}
+
+// No more looks are on their way than there is room for; each makes room when it is answered.
+func TestSoManyLooksAtOnce(t *testing.T) {
+	t.Parallel()
+	s := start(t, eventstoretest.NewStore(1))
+	s.license("acme", 1, 300)
+	nc, stop := takeLooks(t, s)
+	defer stop()
+	replies := make(chan *nats.Msg, 2000)
+	inbox := nats.NewInbox()
+	if _, err := nc.ChanSubscribe(inbox, replies); err != nil {
+		t.Fatal(err)
+	}
+	ask := func(key int) {
+		msg := nats.NewMsg(access.LooksSubject)
+		msg.Reply, msg.Data = inbox, []byte(`{"tenant":"acme","permission":"license.read","reason":"ticket 4711"}`)
+		msg.Header.Set(access.HeaderSeal, identity.NewSeal(secret).Of(msg.Data))
+		msg.Header.Set("Idempotency-Key", strconv.Itoa(key))
+		if err := nc.PublishMsg(msg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	answered := func() *nats.Msg { return <-replies }
+	for ask(0); answered().Header.Get(access.HeaderStatus) != "200"; ask(0) {
+		// it begins to listen
+	}
+	journal := s.store.Journal(0).(*eventstoretest.Log)
+	journal.Fail(eventstoretest.Held)
+	const many = 1100
+	for i := range many {
+		ask(i + 1)
+	}
+	if first := answered(); !strings.Contains(string(first.Data), `"overloaded"`) {
+		t.Errorf("while nothing is stored: %v %s", first.Header, first.Data)
+	}
+	journal.Release()
+	for range many - 1 {
+		answered()
+	}
+	ask(many + 1)
+	if last := answered(); last.Header.Get(access.HeaderStatus) != "200" {
+		t.Errorf("after all were answered: %v %s", last.Header, last.Data)
+	}
+}
+
+// takeLooks lets s take looks, until stop.
+func takeLooks(t *testing.T, s *service) (nc *nats.Conn, stop func()) {
+	t.Helper()
+	ns, err := server.NewServer(&server.Options{DontListen: true, NoSigs: true, NoLog: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns.Start()
+	t.Cleanup(ns.Shutdown)
+	nc, err = nats.Connect("", nats.InProcessServer(ns))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.api.TakeLooks(ctx, nc, slog.New(slog.DiscardHandler)) }()
+	return nc, func() {
+		t.Helper()
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
 	}
 }
