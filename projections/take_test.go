@@ -40,3 +40,16 @@ func TestABatchGrowsWhileAnotherIsWritten(t *testing.T) {
 		t.Errorf("%d commits after the end", len(commits))
 	}
 }
+
+// Once nothing is being written, what has come already still goes along.
+func TestABatchTakesWhatIsThere(t *testing.T) {
+	t.Parallel()
+	queue, idle := make(chan Commit, 50), make(chan struct{}, 1)
+	for range cap(queue) {
+		queue <- Commit{events: 1}
+	}
+	idle <- struct{}{}
+	if commits := take(queue, idle, 100); len(commits) != cap(queue) {
+		t.Errorf("%d commits in a batch, not the %d that are there", len(commits), cap(queue))
+	}
+}
