@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -626,5 +627,57 @@ func TestRunEndsWithItsContext(t *testing.T) {
 		if n, err := testutil.GatherAndCount(registry, name); err != nil || n == 0 {
 			t.Errorf("%s: %d, %v", name, n, err)
 		}
+	}
+}
+
+// onlooker is a projection that looks at the events of a batch when it is its turn, and after each step of those that need several.
+type onlooker struct {
+	name string
+	see  func(from uint64, events string)
+}
+
+func (o onlooker) Name() string { return o.name }
+
+func (o onlooker) Apply(b *projections.Batch, _ *pgx.Batch) error {
+	var look func(again int) error
+	look = func(again int) error {
+		var text strings.Builder
+		for place, e := range b.Events() {
+			data, err := json.Marshal(e.Data)
+			if err != nil {
+				return err
+			}
+			whole := *e
+			whole.Data = nil
+			fmt.Fprintf(&text, "%v %+v %s\n", place, whole, data)
+		}
+		o.see(b.From.Seq, text.String())
+		if again > 0 {
+			b.Then(func(*pgx.Batch) error { return look(again - 1) })
+		}
+		return nil
+	}
+	return look(3)
+}
+
+// The events of a batch are not copied for each projection: none may change them.
+func TestNoProjectionChangesEvents(t *testing.T) {
+	f := setup(t)
+	f.busy(600)
+	var first, last sync.Map // what is seen of the batch after a commit; batches are made while others are written
+	var changed atomic.Bool
+	all := append([]projections.Projection{onlooker{"first", func(from uint64, events string) { first.LoadOrStore(from, events) }}}, projections.All()...)
+	all = append(all, onlooker{"last", func(from uint64, events string) {
+		was, _ := first.Load(from)
+		last.Store(from, events)
+		if events != was {
+			changed.Store(true)
+		}
+	}})
+	f.project(t, projections.Options{Projections: all, BatchMax: 50})
+	seen := 0
+	last.Range(func(_, events any) bool { seen += strings.Count(events.(string), "\n"); return true })
+	if seen < 100 || changed.Load() {
+		t.Errorf("of %d events; changed: %t", seen, changed.Load())
 	}
 }
