@@ -8,9 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/coditect-ai/license-ledger/eventstore"
-	"github.com/coditect-ai/license-ledger/eventstore/eventstoretest"
 	"github.com/coditect-ai/license-ledger/projections"
-	"github.com/coditect-ai/license-ledger/projections/projectionstest"
 )
 
 // The read models and the archive of an older version, with rows in them, become those of this one: migrated, the projector goes on where
@@ -20,8 +18,7 @@ import (
 // hundred random steps that the program with the migrations up to 00090 projected and archived. A migration that needs tables
 // without rows, or empties one and leaves its checkpoint, is found by it.
 func TestAnOlderVersionIsUpgraded(t *testing.T) {
-	f := fixture{store: eventstoretest.NewStore(1), db: projectionstest.New(t)}
-	t.Parallel()
+	f := setup(t)
 	dump, err := os.ReadFile("testdata/read_models_of_00090.sql")
 	if err != nil {
 		t.Fatal(err)
