@@ -18,21 +18,25 @@ type changer struct {
 // change makes a call and has show print what was answered, which is in reply by then. What it did can be read when it returns; if not, that
 // is said: it is done all the same.
 func (c changer) change(ctx context.Context, t terminal, method, path string, body, reply any, show func(raw json.RawMessage) error) error {
+	key, err := c.key()
+	if err != nil {
+		return err
+	}
 	if !c.DryRun {
-		raw, position, err := c.call(ctx, method, path, body, reply)
+		raw, position, err := c.do(ctx, key, method, path, body, reply)
 		if err != nil {
 			return err
 		}
 		if err := show(raw); err != nil { // at once: it may be a secret that nobody is told again
 			return err
 		}
-		if err := c.visible(ctx, position); err != nil {
+		if err := c.visible(ctx, key, position); err != nil {
 			fmt.Fprintf(t.logs, "It is done, but queries do not show it yet: %v\n", err)
 		}
 		return nil
 	}
 	var would api.DryRunResponse
-	raw, _, err := c.call(ctx, method, path+"?dry_run=true", body, &would)
+	raw, _, err := c.do(ctx, key, method, path+"?dry_run=true", body, &would)
 	if err != nil {
 		return err
 	}

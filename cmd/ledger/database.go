@@ -2,9 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"io/fs"
-	"os"
 	"path/filepath"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -28,7 +25,7 @@ func (d database) open(ctx context.Context) (db *pgxpool.Pool, stop func(), err 
 		return db, db.Close, nil
 	}
 	dir := filepath.Join(d.Data, "postgres")
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+	if !exists(dir) {
 		return nil, nil, hintf("Run this where ledger up runs, or name its folder with --data; else set DATABASE_URL.", "no database: there is no %s", dir)
 	}
 	f, err := openFolder(d.Data, nil)

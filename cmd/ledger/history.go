@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -21,6 +21,7 @@ import (
 	"github.com/coditect-ai/license-ledger/eventstore"
 	"github.com/coditect-ai/license-ledger/internal/audit"
 	"github.com/coditect-ai/license-ledger/internal/progress"
+	"github.com/coditect-ai/license-ledger/internal/serve"
 	"github.com/coditect-ai/license-ledger/projections"
 )
 
@@ -49,7 +50,7 @@ func (h historyOf) open(ctx context.Context, t terminal) (*source, error) {
 		return nil, fmt.Errorf("%q is no id of a tenant: lower-case letters, digits and inner hyphens", h.Tenant)
 	}
 	if h.NATSURL != "" {
-		nc, err := h.connect()
+		nc, err := h.connect(serve.NewLogger(t.logs, slog.LevelWarn))
 		if err != nil {
 			return nil, err
 		}
@@ -70,14 +71,9 @@ func (h historyOf) open(ctx context.Context, t terminal) (*source, error) {
 	return s, err
 }
 
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
-}
-
 // folder reads the journal of a ledger up that is down.
 func (h historyOf) folder(ctx context.Context, t terminal) (*source, error) {
-	f, err := openFolder(h.Data, nil)
+	f, err := openFolder(h.Data, serve.NewLogger(t.logs, slog.LevelWarn))
 	if err != nil {
 		return nil, err
 	}
@@ -96,9 +92,7 @@ func (h historyOf) folder(ctx context.Context, t terminal) (*source, error) {
 
 // journal reads the journal itself.
 func (h historyOf) journal(ctx context.Context, t terminal, nc *nats.Conn) (*source, error) {
-	opening, cancel := context.WithTimeout(ctx, answerWithin)
-	defer cancel()
-	store, err := eventstore.OpenNATS(opening, nc)
+	store, err := openJournal(ctx, nc)
 	if err != nil {
 		return nil, err
 	}

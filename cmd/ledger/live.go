@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -12,6 +13,7 @@ import (
 	"github.com/coditect-ai/license-ledger/eventstore"
 	"github.com/coditect-ai/license-ledger/internal/audit"
 	"github.com/coditect-ai/license-ledger/internal/progress"
+	"github.com/coditect-ai/license-ledger/internal/serve"
 	"github.com/coditect-ai/license-ledger/projections"
 )
 
@@ -29,19 +31,21 @@ type finding struct {
 }
 
 // open connects to the journal and to Postgres.
-func (l liveLedger) open(ctx context.Context) (store *eventstore.NATSStore, db *pgxpool.Pool, down func(), err error) {
+func (l liveLedger) open(ctx context.Context, t terminal) (store *eventstore.NATSStore, db *pgxpool.Pool, down func(), err error) {
 	if (l.NATSURL == "") != (l.DatabaseURL == "") {
 		return nil, nil, nil, errors.New("--nats-url and --database-url go together")
 	}
 	if l.NATSURL == "" && !exists(filepath.Join(l.Data, "nats")) {
 		return nil, nil, nil, hintf("Name the folder with --data, or the services with --nats-url and --database-url.", "there is no ledger in %s", l.Data)
 	}
-	nc, db, down, err := l.both(ctx, l.Data, nil)
+	nc, db, down, err := l.both(ctx, l.Data, serve.NewLogger(t.logs, slog.LevelWarn))
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	store, err = openJournal(ctx, nc)
-	if err = errors.Join(err, db.Ping(ctx)); err != nil {
+	if store, err = openJournal(ctx, nc); err == nil {
+		err = db.Ping(ctx)
+	}
+	if err != nil {
 		down()
 		return nil, nil, nil, err
 	}
@@ -50,7 +54,7 @@ func (l liveLedger) open(ctx context.Context) (store *eventstore.NATSStore, db *
 
 // live checks a whole ledger. It is an error when anything is wrong.
 func (l liveLedger) live(ctx context.Context, t terminal, o output) error {
-	store, db, down, err := l.open(ctx)
+	store, db, down, err := l.open(ctx, t)
 	if err != nil {
 		return err
 	}

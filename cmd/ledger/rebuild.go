@@ -64,7 +64,7 @@ func (c rebuildCommand) Run(ctx context.Context, t terminal) error {
 	}
 	var store eventstore.Store
 	if c.NATSURL != "" {
-		nc, err := stores{NATSURL: c.NATSURL, NATSCredentials: c.NATSCredentials}.connect()
+		nc, err := stores{NATSURL: c.NATSURL, NATSCredentials: c.NATSCredentials}.connect(serve.NewLogger(t.logs, slog.LevelWarn))
 		if err != nil {
 			return err
 		}

@@ -97,27 +97,14 @@ func (r reader) call(ctx context.Context, method, path string, body, reply any) 
 	return answer.Body, json.Unmarshal(answer.Body, reply)
 }
 
-// call is do with the operator key.
-func (m manager) call(ctx context.Context, method, path string, body, reply any) (raw json.RawMessage, position string, err error) {
-	key, err := m.key()
-	if err != nil {
-		return nil, "", err
-	}
-	return m.do(ctx, key, method, path, body, reply)
-}
-
 // visibleWithin is how long a command that was done waits until queries see it: so the next line of a script does. When the
 // read models are further behind, it is done all the same.
 const visibleWithin = 2 * time.Second
 
 // visible waits until queries see what is done up to a position.
-func (m manager) visible(ctx context.Context, position string) error {
-	key, err := m.key()
-	if err != nil {
-		return err
-	}
+func (m manager) visible(ctx context.Context, key, position string) error {
 	// No rows of tenants, whose reading would be recorded.
-	_, err = m.ask(ctx, key, visibleWithin, client.Call{Method: http.MethodGet, Path: "/ledger/partitions", MinPosition: position})
+	_, err := m.ask(ctx, key, visibleWithin, client.Call{Method: http.MethodGet, Path: "/ledger/partitions", MinPosition: position})
 	return err
 }
 

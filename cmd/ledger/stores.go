@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/coditect-ai/license-ledger/eventstore"
+	"github.com/coditect-ai/license-ledger/internal/process"
 )
 
 // stores is where the services of a ledger keep what they know.
@@ -18,13 +19,9 @@ type stores struct {
 	DatabaseURL     string `env:"DATABASE_URL" placeholder:"URL" help:"With --nats-url: the Postgres of the ledger, whose archive finds a tenant's events quickly; the journal vouches for them. Without it every commit of the tenant's partition is read."`
 }
 
-// connect returns a connection to the nats-server.
-func (s stores) connect() (*nats.Conn, error) {
-	options := append(eventstore.NATSOptions("ledger"), nats.RetryOnFailedConnect(false))
-	if s.NATSCredentials != "" {
-		options = append(options, nats.UserCredentials(s.NATSCredentials))
-	}
-	nc, err := nats.Connect(s.NATSURL, options...)
+// connect returns a connection to the nats-server, which has to be there now.
+func (s stores) connect(log *slog.Logger) (*nats.Conn, error) {
+	nc, err := process.NATS{URL: s.NATSURL, Credentials: s.NATSCredentials}.Connect("ledger", log, nats.RetryOnFailedConnect(false))
 	if err != nil {
 		return nil, hintf("Is it the address of the journal's nats-server?", "connect to %s: %w", s.NATSURL, err)
 	}
@@ -47,7 +44,7 @@ func (s stores) both(ctx context.Context, dir string, log *slog.Logger) (nc *nat
 		}
 		return nc, db, f.close, nil
 	}
-	if nc, err = s.connect(); err != nil {
+	if nc, err = s.connect(log); err != nil {
 		return nil, nil, nil, err
 	}
 	if db, err = pgxpool.New(ctx, s.DatabaseURL); err != nil {

@@ -86,8 +86,8 @@ type NATS struct {
 	Credentials string `name:"nats-credentials" env:"NATS_CREDENTIALS" help:"Credentials file (.creds) for it."`
 }
 
-// Connect returns a connection, which keeps trying when the server is not there yet.
-func (n NATS) Connect(name string, log *slog.Logger) (*nats.Conn, error) {
+// Connect returns a connection, which keeps trying when the server is not there yet. The options in more come last, and so win.
+func (n NATS) Connect(name string, log *slog.Logger, more ...nats.Option) (*nats.Conn, error) {
 	options := append(eventstore.NATSOptions(name),
 		// An inbox of its own: answers to a service are nobody else's business.
 		nats.CustomInboxPrefix("_INBOX_"+name),
@@ -99,7 +99,7 @@ func (n NATS) Connect(name string, log *slog.Logger) (*nats.Conn, error) {
 	if n.Credentials != "" {
 		options = append(options, nats.UserCredentials(n.Credentials))
 	}
-	return nats.Connect(n.URL, options...)
+	return nats.Connect(n.URL, append(options, more...)...)
 }
 
 // Postgres is how to reach Postgres.
