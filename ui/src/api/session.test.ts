@@ -31,6 +31,14 @@ describe('the reason', () => {
     expect(sessionHeaders()).toEqual({ Authorization: 'Bearer op_abc', 'Ledger-Reason': 'StÃ¶rung 4711' })
   })
 
+  it('is the one of before where none is given', () => {
+    session.signIn('op_abc', 'ticket\u0000\u0085 4711')
+    expect(session.reason).toBe('ticket 4711')
+    history.replaceState(null, '', '/#key=op_abc&reason=%20%00')
+    signInFromAddress()
+    expect(session.reason).toBe('ticket 4711')
+  })
+
   it('stays for who signs in again, and goes when they sign out', () => {
     expect(session.reason).toBe('dashboard')
     session.signIn('op_abc', 'ticket 4711')

@@ -25,7 +25,7 @@ export const session = {
   signIn(key: string, reason?: string) {
     rejected = false
     sessionStorage.setItem(storageKey, key.trim())
-    sessionStorage.setItem(storageReason, oneLine(reason ?? session.reason))
+    sessionStorage.setItem(storageReason, oneLine(reason ?? '') || session.reason)
     tell()
   },
   /** From now on staff reads for another reason: what is open is asked for again. */
@@ -53,7 +53,7 @@ export function signInFromAddress() {
   const given = new URLSearchParams(location.hash.slice(1))
   const key = given.get('key')
   if (!key) return
-  session.signIn(key, given.get('reason')?.slice(0, reasonMax) || undefined)
+  session.signIn(key, given.get('reason')?.slice(0, reasonMax))
   history.replaceState(null, '', location.pathname + location.search)
 }
 
@@ -80,8 +80,8 @@ export function sessionHeaders(): Record<'Authorization' | 'Ledger-Reason', stri
   return { Authorization: `Bearer ${session.key}`, 'Ledger-Reason': Array.from(bytes, (byte) => String.fromCharCode(byte)).join('') }
 }
 
-/** A header cannot hold more. */
-const oneLine = (text: string) => text.trim().replace(/\s+/g, ' ')
+/** As a header can hold it: without control characters, such as the ends of lines. */
+const oneLine = (text: string) => text.replace(/[\s\p{Cc}]+/gu, ' ').trim()
 
 function tell() {
   for (const listener of listeners) listener()

@@ -1,14 +1,15 @@
 import { Link } from '@tanstack/react-router'
-import type { License, TransferState } from '../api/types'
+import type { License, LicenseStatus, TransferState } from '../api/types'
 import { duration } from '../lib/time'
 import { rulesOf } from '../lib/view'
 import { SeatBar } from './SeatBar'
 import { StatusBadge } from './StateBadge'
 
-const banners = {
+const banners: Record<LicenseStatus, string | undefined> = {
+  active: undefined,
   suspended: 'No new seats and no renewals until it is reinstated; running leases run out.',
   revoked: 'Revoked for good; all its leases ended.',
-} as const
+}
 
 /** Of a license that goes to another tenant, in place of what its status says. */
 const transfers: Record<TransferState, (to: string) => string> = {
@@ -17,9 +18,9 @@ const transfers: Record<TransferState, (to: string) => string> = {
   completed: (to) => `Was transferred to ${to}.`,
 }
 
-function bannerOf({ status, transfer }: License): string | undefined {
-  if (transfer) return transfers[transfer.state](transfer.to)
-  return status === 'active' ? undefined : banners[status]
+function Banner({ license: { status, transfer } }: { license: License }) {
+  const text = transfer ? transfers[transfer.state](transfer.to) : banners[status]
+  return text && <p className="banner mt-3">{text}</p>
 }
 
 /** The licenses of a tenant. The one that the page is narrowed to is marked. */
@@ -47,7 +48,7 @@ export function LicenseList({ licenses, selected }: { licenses: License[]; selec
             Lease {duration(license.lease_seconds)}, heartbeat every {duration(license.heartbeat_seconds)}
           </p>
           {rulesOf(license).length > 0 && <p className="mt-1 text-xs/4 text-muted">{rulesOf(license).join(' · ')}</p>}
-          {bannerOf(license) && <p className="banner mt-3">{bannerOf(license)}</p>}
+          <Banner license={license} />
         </li>
       ))}
     </ul>

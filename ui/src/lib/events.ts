@@ -1,5 +1,5 @@
 import type { Event, License } from '../api/types'
-import { holderText } from './view'
+import { holderText, nameText } from './view'
 
 /** What an event says, in words, and what it is about. */
 export interface EventWords {
@@ -44,7 +44,7 @@ export function describe(event: Event, names: Record<string, string>, licenses: 
   const product = licenses.find((l) => l.id === text('license'))?.product ?? text('license')
   const holder = () => holderText(names[text('user')], names[text('machine')])
   const held = () => holders[text('lease')] ?? text('lease')
-  const person = () => names[text('user')] ?? 'forgotten'
+  const person = () => nameText(names[text('user')])
   const several = () => (data.leases as string[]).map((id) => holders[id] ?? id).join(', ')
   const day = (key: string) => `${text(key).slice(0, 16).replace('T', ' ')} UTC`
   const because = text('reason') ? `: ${text('reason')}` : ''

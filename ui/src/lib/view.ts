@@ -136,9 +136,14 @@ function holdersOf(before: Record<string, string>, leases: Lease[], events: Even
   return holders
 }
 
+/** A name, as far as it is still known. */
+export function nameText(name: string | undefined): string {
+  return name || 'forgotten'
+}
+
 /** "ada on ws-1", as far as both are still known. */
 export function holderText(user: string | undefined, machine: string | undefined): string {
-  return `${user || 'forgotten'} on ${machine || 'forgotten'}`
+  return `${nameText(user)} on ${nameText(machine)}`
 }
 
 /** The rules of a license that are not the default, in words. */

@@ -114,6 +114,26 @@ describe('tenant', () => {
     expect(screen.queryByRole('alert')).not.toBeInTheDocument()
   })
 
+  it('follows a new stream for another reason', async () => {
+    const streams = [liveStream(), liveStream()]
+    const reasons: (string | null)[] = []
+    server.use(
+      http.get('*/api/v1/tenants/acme/live', ({ request }) => {
+        reasons.push(request.headers.get('Ledger-Reason'))
+        return new HttpResponse(streams[reasons.length - 1]?.stream, { headers: { 'Content-Type': 'text/event-stream' } })
+      }),
+      ...answersTenant(snapshot(), undefined),
+    )
+    renderAt('/t/acme')
+    await waitFor(() => expect(reasons).toEqual(['dashboard']))
+    const reason = screen.getByLabelText('Why you look')
+    await userEvent.clear(reason)
+    await userEvent.type(reason, 'renewal')
+    await userEvent.click(screen.getByRole('button', { name: 'Look for this reason', hidden: true }))
+    await waitFor(() => expect(reasons).toEqual(['dashboard', 'renewal']))
+    for (const stream of streams) stream.end()
+  })
+
   it('tells when it is suspended', async () => {
     const live = liveStream()
     server.use(...answersTenant(snapshot({ tenant: { ...tenant, status: 'suspended' }, licenses: [{ ...license, status: 'revoked' }] }), live.stream))
