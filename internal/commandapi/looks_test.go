@@ -22,7 +22,7 @@ func TestLooks(t *testing.T) {
 	t.Parallel()
 	s := start(t, eventstoretest.NewStore(1))
 	s.license("acme", 1, 300)
-	nc, stop := takeLooks(t, s)
+	nc := takeLooks(t, s)
 	seal := identity.NewSeal(secret)
 	say := func(body, key string, seal identity.Seal) string {
 		t.Helper()
@@ -80,7 +80,6 @@ func TestLooks(t *testing.T) {
 	if events := eventsOf(t, s.store, domain.Staff); len(events) != 1 || events[0].Version != 1 || *events[0].Prev != (eventstore.Hash{}) {
 		t.Errorf("of the staff: %+v", events)
 	}
-	stop()
 }
 
 // No more looks are on their way than there is room for; each makes room when it is answered.
@@ -88,8 +87,7 @@ func TestSoManyLooksAtOnce(t *testing.T) {
 	t.Parallel()
 	s := start(t, eventstoretest.NewStore(1))
 	s.license("acme", 1, 300)
-	nc, stop := takeLooks(t, s)
-	defer stop()
+	nc := takeLooks(t, s)
 	replies := make(chan *nats.Msg, 2000)
 	inbox := nats.NewInbox()
 	if _, err := nc.ChanSubscribe(inbox, replies); err != nil {
@@ -127,8 +125,8 @@ func TestSoManyLooksAtOnce(t *testing.T) {
 	}
 }
 
-// takeLooks lets s take looks, until stop.
-func takeLooks(t *testing.T, s *service) (nc *nats.Conn, stop func()) {
+// takeLooks lets s take looks until the test ends.
+func takeLooks(t *testing.T, s *service) *nats.Conn {
 	t.Helper()
 	ns, err := server.NewServer(&server.Options{DontListen: true, NoSigs: true, NoLog: true})
 	if err != nil {
@@ -136,7 +134,7 @@ func takeLooks(t *testing.T, s *service) (nc *nats.Conn, stop func()) {
 	}
 	ns.Start()
 	t.Cleanup(ns.Shutdown)
-	nc, err = nats.Connect("", nats.InProcessServer(ns))
+	nc, err := nats.Connect("", nats.InProcessServer(ns))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,11 +142,11 @@ func takeLooks(t *testing.T, s *service) (nc *nats.Conn, stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- s.api.TakeLooks(ctx, nc, slog.New(slog.DiscardHandler)) }()
-	return nc, func() {
-		t.Helper()
+	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
-	}
+	})
+	return nc
 }
