@@ -155,14 +155,19 @@ func TestARebuildHasTheIndexesItNeeds(t *testing.T) {
 	f := setup(t)
 	f.busy(50)
 	f.project(t, projections.Options{})
+	told := false
 	f.rebuild(t, projections.RebuildOptions{Progress: func(step string, done, _ uint64) {
 		if step != "indexing" || done > 0 {
 			return
 		}
+		told = true
 		mustBe(t, "indexes before the others are made", f.value(t, `SELECT string_agg(c.relname, ' ' ORDER BY c.relname COLLATE "C") FROM pg_class c
 			WHERE c.relnamespace = 'read_v2'::regnamespace AND c.relkind = 'i' AND c.relname !~ '_pkey$'`),
 			"audit_entries_of_license history_present leases_active_of_license tenant_keys_of_member usage_leases_of_seat")
 	}})
+	if !told {
+		t.Error("nobody was told before the others were made")
+	}
 }
 
 // Without rows, as after Postgres was lost, the whole journal is projected; and so it is when the journal is not what it was.
